@@ -1,0 +1,232 @@
+// Package boltstore keeps durable executions in one bbolt file.
+//
+// One process has the file open at a time. All changes go through one writer,
+// which makes everything that is queued in one transaction of the file, so that
+// many executions share the cost of each flush (group commit). Every change is
+// on stable storage before it is acknowledged.
+//
+// Reading never waits for the writer. Nothing is kept in memory but the rows of
+// executions that have an owner; a hundred thousand suspended ones cost nothing
+// until they are due.
+//
+// # Caveats
+//
+//   - When a write or a flush fails, also because the disk is full, every method
+//     returns checkpoint.ErrFailed until the store is opened again: after a failed
+//     flush nobody knows what is on the disk.
+//   - The file does not shrink. Space of what was deleted is used again.
+//   - bbolt's pages have no checksums, but everything in them that is ours has.
+//     Damage is found when it is read, and reported as a *checkpoint.CorruptError
+//     with the file and the place.
+package boltstore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/durable-go/durable/checkpoint"
+	"github.com/durable-go/durable/checkpoint/internal/dispatch"
+	"github.com/durable-go/durable/checkpoint/internal/ledger"
+	bolt "go.etcd.io/bbolt"
+)
+
+// Options of a store. The zero value, and nil, are the defaults.
+type Options struct {
+	// Logger gets what nobody else is told: damage that the store goes on
+	// without. Default: slog.Default().
+	Logger *slog.Logger
+
+	// UnsafeNoSync leaves it to the operating system when changes reach the
+	// disk. A crash of the machine then loses what was acknowledged and can
+	// ruin the file; a crash of the process alone does neither. For tests and
+	// for data that can be made again. Default: false.
+	UnsafeNoSync bool
+}
+
+// Store is a checkpoint.Store in a bbolt file. Get one from Open.
+type Store struct {
+	path   string
+	log    *slog.Logger
+	secret []byte
+
+	db    *bolt.DB
+	file  *os.File // of db, to let go of it when db can't be closed
+	queue queue
+	calls *dispatch.Dispatcher
+
+	// What the writer knows beside the file; only it and Open touch them.
+	writer writer
+
+	failure atomic.Pointer[error]
+	closing sync.Once
+	closed  atomic.Bool
+	ended   chan struct{} // the writer has ended
+	broken  atomic.Bool   // a transaction can't be closed any more, so neither can db
+	queues  queues
+	commits atomic.Uint64
+}
+
+var _ checkpoint.Store = (*Store)(nil)
+
+// Secret was drawn when the file was created.
+func (s *Store) Secret() []byte { return slices.Clone(s.secret) }
+
+// Now is time.Now.
+func (s *Store) Now() time.Time { return time.Now() }
+
+// Watch sets who gets the hints, on the goroutine that calls done of Append.
+func (s *Store) Watch(fn func(checkpoint.Hint)) { s.calls.Watch(fn) }
+
+// Append changes a journal; done is called on the store's own goroutine. The
+// records are encoded before it returns.
+func (s *Store) Append(a checkpoint.Append, done func(error)) {
+	c := &command{kind: appending, a: a, done: done}
+	if c.err = ledger.CheckAppend(&a); c.err == nil {
+		c.encoded = encode(a.Records)
+	}
+	if err := s.queue.add(c); err != nil {
+		s.calls.Done(done, err)
+	}
+}
+
+func encode(records []checkpoint.Record) []byte {
+	size := 0
+	for i := range records {
+		r := &records[i]
+		size += 96 + len(r.Payload) + len(r.Failure) + len(r.Batch) + len(r.Name) + len(r.OperationID)
+	}
+	b := make([]byte, 0, size)
+	for i := range records {
+		b = checkpoint.AppendRecord(b, &records[i])
+	}
+	return b
+}
+
+// Create makes an execution.
+func (s *Store) Create(ctx context.Context, c checkpoint.Creation) (sum checkpoint.Summary, created bool, err error) {
+	err = s.do(ctx, func(_ *view, r *ledger.Round) (err error) {
+		sum, created, err = r.Create(&c)
+		return err
+	})
+	return sum, created, err
+}
+
+// Claim makes the caller the owner of executions that are due.
+func (s *Store) Claim(ctx context.Context, req checkpoint.ClaimRequest) (claims []checkpoint.Claim, err error) {
+	err = s.do(ctx, func(_ *view, r *ledger.Round) (err error) {
+		claims, err = r.Claim(&req)
+		return err
+	})
+	return claims, err
+}
+
+// Disown gives up ownership as if the owner had died.
+func (s *Store) Disown(ctx context.Context, id string, epoch uint64) error {
+	return s.do(ctx, func(_ *view, r *ledger.Round) error { return r.Disown(id, epoch) })
+}
+
+// Deliver puts an event from outside into an inbox.
+func (s *Store) Deliver(ctx context.Context, d checkpoint.Delivery) error {
+	return s.do(ctx, func(_ *view, r *ledger.Round) error { return r.Deliver(&d) })
+}
+
+// Heartbeat moves the heartbeat due time of a callback.
+func (s *Store) Heartbeat(ctx context.Context, c checkpoint.CallbackRef) error {
+	return s.do(ctx, func(_ *view, r *ledger.Round) error { return r.Heartbeat(&c) })
+}
+
+// End gives an execution a final status from outside.
+func (s *Store) End(ctx context.Context, e checkpoint.Ending) (ended bool, err error) {
+	err = s.do(ctx, func(_ *view, r *ledger.Round) (err error) {
+		ended, err = r.End(&e)
+		return err
+	})
+	return ended, err
+}
+
+// Resume lifts a hold.
+func (s *Store) Resume(ctx context.Context, id string) error {
+	return s.do(ctx, func(_ *view, r *ledger.Round) error { return r.Resume(id) })
+}
+
+// Delete removes an execution that has ended. A long journal is removed piece by
+// piece afterwards; nobody sees it any more.
+func (s *Store) Delete(ctx context.Context, id string) error {
+	return s.do(ctx, func(_ *view, r *ledger.Round) error { return r.Delete(id) })
+}
+
+// do has the writer make a change and waits for it. If ctx ends first, the
+// change is not made; once the writer has begun with it, do waits for the end.
+func (s *Store) do(ctx context.Context, change func(*view, *ledger.Round) error) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	c := &command{kind: changing, change: change, reply: make(chan struct{})}
+	if err := s.queue.add(c); err != nil {
+		return err
+	}
+	select {
+	case <-c.reply:
+		return c.err
+	case <-ctx.Done():
+		if c.state.CompareAndSwap(waiting, abandoned) {
+			return ctx.Err()
+		}
+		<-c.reply
+		return c.err
+	}
+}
+
+// Close makes what is queued, then closes the file. It must not be called from
+// done of Append, nor from the function set by Watch.
+func (s *Store) Close() error {
+	var err error
+	s.closing.Do(func() {
+		s.queue.close()
+		<-s.ended
+		s.closed.Store(true)
+		s.calls.Close()
+		if s.broken.Load() {
+			// bbolt would wait for a transaction that can't be ended.
+			err = s.file.Close()
+		} else {
+			err = s.db.Close()
+		}
+		if err != nil {
+			err = fmt.Errorf("durable: close %s: %w", s.path, err)
+		}
+	})
+	return err
+}
+
+// fail makes the store refuse everything from now on.
+func (s *Store) fail(cause error) error {
+	err := fmt.Errorf("%s: %w: %w", s.path, checkpoint.ErrFailed, cause)
+	if s.failure.CompareAndSwap(nil, &err) {
+		s.log.Error("durable: the store failed: close it and open it again", "path", s.path, "error", cause.Error())
+	}
+	return s.failed()
+}
+
+// failed is why the store refuses everything, or nil.
+func (s *Store) failed() error {
+	if err := s.failure.Load(); err != nil {
+		return *err
+	}
+	return nil
+}
+
+// corrupt names the place of what can't be read.
+func (s *Store) corrupt(t table, key []byte, what string, err error) error {
+	if inner, ok := errors.AsType[*checkpoint.CorruptError](err); ok && err == error(inner) {
+		what, err = what+": "+inner.Where+" is "+inner.What, inner.Err
+	}
+	return &checkpoint.CorruptError{Where: fmt.Sprintf("%s: %s %x", s.path, tableNames[t], key), What: what, Err: err}
+}

@@ -1,0 +1,128 @@
+package boltstore
+
+import (
+	"crypto/rand"
+	"encoding/binary"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	bolt "go.etcd.io/bbolt"
+)
+
+// ensure makes the file unless it exists. It is made aside, and gets its name
+// when it is whole and on the disk: a crash leaves a good file or none.
+func ensure(path string, opts *Options) (err error) {
+	if _, err := os.Stat(path); !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	dir := filepath.Dir(path)
+	if err := ensureFolder(dir); err != nil {
+		return err
+	}
+	aside, err := os.CreateTemp(dir, filepath.Base(path)+".*"+asideSuffix)
+	if err != nil {
+		return err
+	}
+	name := aside.Name()
+	defer os.Remove(name)
+	if err := aside.Close(); err != nil {
+		return err
+	}
+	if err := initialize(name); err != nil {
+		return err
+	}
+	// A link fails when another process was faster, where a rename would
+	// replace its file. Not every file system has links.
+	if err := os.Link(name, path); err != nil {
+		if _, err := os.Stat(path); err == nil {
+			return nil
+		}
+		if err := os.Rename(name, path); err != nil {
+			return err
+		}
+	}
+	return syncFolder(dir)
+}
+
+// asideSuffix ends the names of files that are being made.
+const asideSuffix = ".new"
+
+// removeAside removes what is left of makings that were cut off. One that is
+// going on does no harm and takes none: the file exists, so it will be used.
+func (s *Store) removeAside() {
+	left, _ := filepath.Glob(globEscape(s.path) + ".*" + asideSuffix)
+	for _, name := range left {
+		os.Remove(name)
+	}
+}
+
+// globEscape quotes what has a meaning in a pattern.
+func globEscape(path string) string {
+	return strings.NewReplacer(`[`, `[[]`, `*`, `[*]`, `?`, `[?]`).Replace(path)
+}
+
+// ensureFolder makes a folder and those above it, and makes their names durable.
+func ensureFolder(dir string) error {
+	var above []string
+	for d := dir; ; d = filepath.Dir(d) {
+		if _, err := os.Stat(d); !errors.Is(err, fs.ErrNotExist) || d == filepath.Dir(d) {
+			break
+		}
+		above = append(above, filepath.Dir(d))
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	for _, d := range above {
+		if err := syncFolder(d); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// initialize fills an empty file.
+func initialize(path string) error {
+	db, err := bolt.Open(path, 0o600, &bolt.Options{Timeout: time.Second, FreelistType: bolt.FreelistMapType})
+	if err != nil {
+		return err
+	}
+	secret := make([]byte, 32)
+	rand.Read(secret)
+	err = db.Update(func(tx *bolt.Tx) error {
+		for _, name := range tableNames {
+			if _, err := tx.CreateBucket([]byte(name)); err != nil {
+				return err
+			}
+		}
+		meta := tx.Bucket([]byte(tableNames[metaTable]))
+		return errors.Join(
+			meta.Put(metaFormat, binary.BigEndian.AppendUint32(nil, format)),
+			meta.Put(metaSecret, secret),
+			meta.Put(metaNumber, numberKey(0)),
+		)
+	})
+	if err == nil {
+		err = db.Sync()
+	}
+	return errors.Join(err, db.Close())
+}
+
+// syncFolder makes the name of a new file durable, where folders can be synced.
+func syncFolder(dir string) error {
+	f, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	err = f.Sync()
+	if errors.Is(err, errors.ErrUnsupported) || errors.Is(err, fs.ErrPermission) || errors.Is(err, syscall.EINVAL) {
+		return nil
+	}
+	return err
+}

@@ -1,0 +1,114 @@
+package boltstore
+
+import (
+	"encoding/binary"
+	"hash/crc32"
+
+	"github.com/durable-go/durable/checkpoint/internal/ledger"
+)
+
+// table is a bucket of the file. All numbers in keys are big endian, so that
+// what belongs to one execution lies together, in order.
+type table int
+
+const (
+	metaTable      table = iota // name -> value, see the meta… keys
+	idTable                     // ID -> number
+	executionTable              // number -> row
+	journalTable                // number, first sequence number -> records
+	inboxTable                  // number, sequence number -> record
+	callbackTable               // number, operation ID -> callback
+	beatTable                   // number, time, operation ID -> nothing
+	childTable                  // number of the caller, number -> nothing
+	queueTable                  // function and builds -> number of the queue
+	dueTable                    // number of the queue, time, number -> nothing
+	ownedTable                  // number -> nothing
+	endedTable                  // time, number -> nothing
+	trashTable                  // number of a deleted execution with a journal -> nothing
+	tables
+)
+
+var tableNames = [tables]string{
+	"meta", "ids", "executions", "journal", "inbox", "callbacks", "beats", "children",
+	"queues", "due", "owned", "ended", "trash",
+}
+
+// Keys of the meta table.
+var (
+	metaFormat = []byte("format") // 4 bytes
+	metaSecret = []byte("secret")
+	metaNumber = []byte("number") // last number given to an execution, 8 bytes
+)
+
+// format is the version of the tables. A file with a higher one is not opened.
+const format = 1
+
+func numberKey(number uint64) []byte { return binary.BigEndian.AppendUint64(nil, number) }
+
+func pairKey(a, b uint64) []byte {
+	return binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint64(make([]byte, 0, 16), a), b)
+}
+
+func operationKey(number uint64, operationID string) []byte {
+	return append(binary.BigEndian.AppendUint64(make([]byte, 0, 8+len(operationID)), number), operationID...)
+}
+
+func beatKey(number uint64, at int64, operationID string) []byte {
+	return append(pairKey(number, timeBits(at)), operationID...)
+}
+
+func dueKey(queue uint32, at int64, number uint64) []byte {
+	k := binary.BigEndian.AppendUint32(make([]byte, 0, 20), queue)
+	k = binary.BigEndian.AppendUint64(k, timeBits(at))
+	return binary.BigEndian.AppendUint64(k, number)
+}
+
+func endedKey(at int64, number uint64) []byte { return pairKey(timeBits(at), number) }
+
+// timeBits orders times as unsigned numbers.
+func timeBits(at int64) uint64     { return uint64(at) ^ 1<<63 }
+func timeOfBits(bits uint64) int64 { return int64(bits ^ 1<<63) }
+
+// queueKey is a function, its length in front, and builds.
+func queueKey(q ledger.Queue) []byte {
+	k := binary.AppendUvarint(nil, uint64(len(q.Function)))
+	return append(append(k, q.Function...), q.Builds...)
+}
+
+func parseQueueKey(k []byte) (q ledger.Queue, ok bool) {
+	n, size := binary.Uvarint(k)
+	if size <= 0 || n > uint64(len(k)-size) {
+		return q, false
+	}
+	k = k[size:]
+	return ledger.Queue{Function: string(k[:n]), Builds: string(k[n:])}, true
+}
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+// callbackSize is that of the form of a callback: a flag, three times, a checksum.
+const callbackSize = 1 + 3*8 + 4
+
+func appendCallback(dst []byte, c ledger.Callback) []byte {
+	start := len(dst)
+	var flag byte
+	if c.Closed {
+		flag = 1
+	}
+	dst = append(dst, flag)
+	for _, n := range []int64{c.TimeoutAt, c.HeartbeatTimeout, c.HeartbeatAt} {
+		dst = binary.BigEndian.AppendUint64(dst, uint64(n))
+	}
+	return binary.BigEndian.AppendUint32(dst, crc32.Checksum(dst[start:], castagnoli))
+}
+
+func parseCallback(b []byte) (c ledger.Callback, ok bool) {
+	if len(b) != callbackSize || crc32.Checksum(b[:callbackSize-4], castagnoli) != binary.BigEndian.Uint32(b[callbackSize-4:]) {
+		return c, false
+	}
+	c.Closed = b[0] != 0
+	c.TimeoutAt = int64(binary.BigEndian.Uint64(b[1:]))
+	c.HeartbeatTimeout = int64(binary.BigEndian.Uint64(b[9:]))
+	c.HeartbeatAt = int64(binary.BigEndian.Uint64(b[17:]))
+	return c, true
+}

@@ -1,0 +1,195 @@
+package boltstore
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"runtime/debug"
+	"time"
+
+	"github.com/durable-go/durable/checkpoint"
+	"github.com/durable-go/durable/checkpoint/internal/dispatch"
+	"github.com/durable-go/durable/checkpoint/internal/ledger"
+	bolt "go.etcd.io/bbolt"
+)
+
+// Open opens the store in the file at path, and makes it, with its folders, if
+// it does not exist. Executions that had an owner when the file was last used
+// are claimable, and lost. The errors, all with the path:
+//
+//   - ErrLocked: this or another process has the file open; nothing is waited for
+//   - ErrCorrupt: the file is damaged, or is something else, or a newer release
+//     made it. It was not changed.
+func Open(path string, opts *Options) (*Store, error) {
+	if opts == nil {
+		opts = &Options{}
+	}
+	log := opts.Logger
+	if log == nil {
+		log = slog.Default()
+	}
+	if err := ensure(path, opts); err != nil {
+		return nil, fmt.Errorf("durable: create %s: %w", path, err)
+	}
+	s := &Store{path: path, log: log, calls: dispatch.New(), ended: make(chan struct{})}
+	s.queue.init()
+	s.writer = writer{turns: ledger.NewTurns(), rows: make(map[uint64]*checkpoint.Row), ids: make(map[string]uint64)}
+	if err := s.open(opts); err != nil {
+		s.letGo()
+		return nil, err
+	}
+	go s.write()
+	return s, nil
+}
+
+func (s *Store) open(opts *Options) (err error) {
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+	defer func() {
+		if p := recover(); p != nil {
+			s.broken.Store(true)
+			err = s.panicked(p)
+		}
+	}()
+	if s.db, err = s.openBolt(s.path, opts); err != nil {
+		return err
+	}
+	if err := s.load(); err != nil {
+		return err
+	}
+	if err := s.recover(); err != nil {
+		return err
+	}
+	s.removeAside()
+	return nil
+}
+
+// letGo closes what a failed Open has opened.
+func (s *Store) letGo() {
+	s.calls.Close()
+	if s.db != nil && !s.broken.Load() {
+		s.db.Close()
+	} else if s.file != nil {
+		s.file.Close()
+	}
+}
+
+// openBolt opens a file that exists.
+func (s *Store) openBolt(path string, opts *Options) (*bolt.DB, error) {
+	db, err := bolt.Open(path, 0o600, &bolt.Options{
+		Timeout:      time.Millisecond, // look at the lock once
+		FreelistType: bolt.FreelistMapType,
+		NoSync:       opts.UnsafeNoSync,
+		NoGrowSync:   opts.UnsafeNoSync,
+		NoStatistics: true,
+		OpenFile: func(name string, flag int, mode os.FileMode) (*os.File, error) {
+			f, err := os.OpenFile(name, flag&^os.O_CREATE, mode)
+			if err != nil {
+				return nil, err
+			}
+			s.file = f
+			return f, checkSize(f)
+		},
+	})
+	var pathError *fs.PathError
+	switch {
+	case err == nil:
+		return db, nil
+	case errors.Is(err, bolt.ErrTimeout):
+		return nil, fmt.Errorf("%s: %w: close it there first", path, checkpoint.ErrLocked)
+	case errors.As(err, &pathError):
+		return nil, fmt.Errorf("durable: open the store: %w", err)
+	}
+	return nil, &checkpoint.CorruptError{Where: path, What: "it is not a bbolt file, or its first pages are damaged", Err: err}
+}
+
+var errEmpty = errors.New("the file is empty")
+
+// checkSize keeps bbolt from making a new store of an empty file: it may be all
+// that is left of an old one.
+func checkSize(f *os.File) error {
+	info, err := f.Stat()
+	if err == nil && info.Size() == 0 {
+		return errEmpty
+	}
+	return err
+}
+
+// load reads what the store keeps in memory.
+func (s *Store) load() error {
+	return s.read(context.Background(), func(p *snapshot) error {
+		info, err := s.file.Stat()
+		if err != nil {
+			return err
+		}
+		if want := p.tx.Size(); info.Size() < want {
+			return &checkpoint.CorruptError{Where: s.path, What: fmt.Sprintf("it was truncated: it has %d bytes of %d", info.Size(), want)}
+		}
+		meta := p.tx.Bucket([]byte(tableNames[metaTable]))
+		if meta == nil {
+			return &checkpoint.CorruptError{Where: s.path, What: "it is a bbolt file, but no store of durable executions"}
+		}
+		v := meta.Get(metaFormat)
+		if len(v) != 4 {
+			return &checkpoint.CorruptError{Where: s.path, What: "it is a bbolt file, but no store of durable executions"}
+		}
+		if has := binary.BigEndian.Uint32(v); has != format {
+			return &checkpoint.CorruptError{Where: s.path, What: fmt.Sprintf("its format is %d, this release knows %d: open it with the release that made it, or a newer one", has, format)}
+		}
+		s.secret = append([]byte(nil), meta.Get(metaSecret)...)
+		if len(s.secret) < 32 {
+			return s.corrupt(metaTable, metaSecret, "it is missing", nil)
+		}
+		number := meta.Get(metaNumber)
+		if len(number) != 8 {
+			return s.corrupt(metaTable, metaNumber, "it is missing", nil)
+		}
+		s.writer.number = binary.BigEndian.Uint64(number)
+		trash, _ := p.bucket(trashTable).Cursor().First()
+		s.writer.trash = trash != nil
+		for t := range tables {
+			p.bucket(t)
+		}
+		return nil
+	})
+}
+
+// recover takes executions from owners that are gone and removes queues that
+// are empty.
+func (s *Store) recover() error {
+	var lost []uint64
+	var empty [][]byte
+	err := s.read(context.Background(), func(p *snapshot) (err error) {
+		c := p.bucket(ownedTable).Cursor()
+		for k, _ := c.First(); k != nil; k, _ = c.Next() {
+			if len(k) != 8 {
+				return s.corrupt(ownedTable, k, "the key has a wrong size", nil)
+			}
+			lost = append(lost, binary.BigEndian.Uint64(k))
+		}
+		empty, err = s.queues.load(p)
+		return err
+	})
+	if err != nil || len(lost)+len(empty) == 0 && !s.writer.trash {
+		return err
+	}
+	c := &command{kind: changing, reply: make(chan struct{}), change: func(v *view, r *ledger.Round) error {
+		for _, number := range lost {
+			if err := r.Recover(number); errors.Is(err, checkpoint.ErrCorrupt) {
+				v.Report(err)
+				v.delete(ownedTable, numberKey(number))
+			} else if err != nil {
+				return err
+			}
+		}
+		for _, key := range empty {
+			v.delete(queueTable, key)
+		}
+		return nil
+	}}
+	s.makeRound([]*command{c})
+	return c.err
+}

@@ -1,0 +1,262 @@
+package boltstore
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"iter"
+	"math"
+	"runtime/debug"
+	"time"
+
+	"github.com/durable-go/durable/checkpoint"
+	"github.com/durable-go/durable/checkpoint/internal/ledger"
+	bolt "go.etcd.io/bbolt"
+)
+
+// Bounds of one read transaction, so that bbolt can use the space again that
+// changes meanwhile set free.
+const (
+	page      = 256     // executions, values of a journal
+	pageBytes = 1 << 20 // of payloads
+)
+
+// read runs f in a read transaction.
+func (s *Store) read(ctx context.Context, f func(*snapshot) error) (err error) {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if s.closed.Load() {
+		return checkpoint.ErrClosed
+	}
+	if err := s.failed(); err != nil {
+		return err
+	}
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+	defer func() {
+		if p := recover(); p != nil {
+			err = s.panicked(p)
+		}
+	}()
+	tx, err := s.db.Begin(false)
+	if errors.Is(err, bolt.ErrDatabaseNotOpen) {
+		return checkpoint.ErrClosed
+	}
+	if err != nil {
+		return fmt.Errorf("durable: read %s: %w", s.path, err)
+	}
+	defer tx.Rollback()
+	return f(&snapshot{s: s, tx: tx})
+}
+
+func notFound(what any) error {
+	return fmt.Errorf("execution %v: %w", what, checkpoint.ErrNotFound)
+}
+
+// Get returns the summary of an execution.
+func (s *Store) Get(ctx context.Context, id string) (sum checkpoint.Summary, err error) {
+	err = s.read(ctx, func(p *snapshot) error {
+		row, err := p.find(id)
+		if err == nil && row == nil {
+			err = notFound(id)
+		}
+		if err == nil {
+			sum, err = p.summary(row)
+		}
+		return err
+	})
+	return sum, err
+}
+
+// Find is Get by number.
+func (s *Store) Find(ctx context.Context, number uint64) (sum checkpoint.Summary, err error) {
+	err = s.read(ctx, func(p *snapshot) error {
+		row, err := p.row(number)
+		if err == nil && row == nil {
+			err = notFound(number)
+		}
+		if err == nil {
+			sum, err = p.summary(row)
+		}
+		return err
+	})
+	return sum, err
+}
+
+// List yields summaries, newest first. One that is damaged is yielded as an
+// error, and the list goes on behind it.
+func (s *Store) List(ctx context.Context, q checkpoint.Query) iter.Seq2[checkpoint.Summary, error] {
+	return func(yield func(checkpoint.Summary, error) bool) {
+		before := q.Before
+		if before == 0 {
+			before = math.MaxUint64
+		}
+		n := 0
+		for before > 1 {
+			found, next, err := s.listPage(ctx, &q, before)
+			if err != nil {
+				yield(checkpoint.Summary{}, err)
+				return
+			}
+			for _, f := range found {
+				if !yield(f.sum, f.err) {
+					return
+				}
+				if n++; n == q.Limit {
+					return
+				}
+			}
+			before = next
+		}
+	}
+}
+
+type listed struct {
+	sum checkpoint.Summary
+	err error
+}
+
+// listPage looks at a page of executions with numbers below before; next is
+// where the next one begins, 0 at the end.
+func (s *Store) listPage(ctx context.Context, q *checkpoint.Query, before uint64) (found []listed, next uint64, err error) {
+	err = s.read(ctx, func(p *snapshot) error {
+		c := p.bucket(executionTable).Cursor()
+		k, v := floor(c, numberKey(before-1))
+		for looked, size := 0, 0; k != nil; looked++ {
+			if looked == page || size >= pageBytes {
+				return nil
+			}
+			if len(k) != 8 {
+				return s.corrupt(executionTable, k, "the key has a wrong size", nil)
+			}
+			next = binary.BigEndian.Uint64(k)
+			row, err := checkpoint.DecodeRow(v)
+			switch {
+			case err != nil:
+				found = append(found, listed{err: s.corrupt(executionTable, k, "it can't be read", err)})
+			case ledger.Selects(q, row):
+				sum, err := p.summary(row)
+				if err != nil {
+					sum = checkpoint.Summary{}
+				}
+				found = append(found, listed{sum, err})
+				size += len(sum.Started.Payload) + len(sum.Ended.Payload)
+			}
+			k, v = c.Prev()
+		}
+		next = 0
+		return nil
+	})
+	return found, next, err
+}
+
+// Records yields a journal. Fewer records than the summary counts, or a gap
+// between them, is a *checkpoint.CorruptError.
+func (s *Store) Records(ctx context.Context, id string, after uint64) iter.Seq2[checkpoint.Record, error] {
+	return func(yield func(checkpoint.Record, error) bool) {
+		var number uint64
+		for {
+			var values [][]byte
+			var tail uint64
+			more := false
+			err := s.read(ctx, func(p *snapshot) error {
+				row, err := p.find(id)
+				switch {
+				case err != nil:
+					return err
+				case row == nil || number != 0 && row.Number != number:
+					return notFound(id)
+				}
+				number, tail = row.Number, row.Tail
+				values, more = p.journalPage(number, after, tail)
+				return nil
+			})
+			if err != nil {
+				yield(checkpoint.Record{}, err)
+				return
+			}
+			for _, v := range values {
+				for len(v) > 0 {
+					var r checkpoint.Record
+					if r, v, err = checkpoint.DecodeRecord(v); err != nil {
+						err = s.corrupt(journalTable, pairKey(number, after+1), "it can't be read", err)
+					} else if r.Seq > after+1 {
+						err = s.corrupt(journalTable, pairKey(number, after+1), fmt.Sprintf("the record is missing, the next one is %d", r.Seq), nil)
+					} else if r.Seq <= after {
+						continue
+					}
+					if err != nil {
+						yield(checkpoint.Record{}, err)
+						return
+					}
+					after = r.Seq
+					if !yield(r, nil) {
+						return
+					}
+				}
+			}
+			if !more && after < tail {
+				yield(checkpoint.Record{}, s.corrupt(journalTable, pairKey(number, after+1), fmt.Sprintf("the record is missing, %d should be the last one", tail), nil))
+			}
+			if !more {
+				return
+			}
+		}
+	}
+}
+
+// journalPage copies values of a journal that hold the records behind after.
+// more says that there are values behind them.
+func (p *snapshot) journalPage(number, after, tail uint64) (values [][]byte, more bool) {
+	if after >= tail {
+		return nil, false
+	}
+	prefix := numberKey(number)
+	c := p.bucket(journalTable).Cursor()
+	k, v := floor(c, pairKey(number, after+1))
+	if !bytes.HasPrefix(k, prefix) {
+		k, v = c.Seek(prefix) // there is a gap, which Records will find
+	}
+	for size := 0; bytes.HasPrefix(k, prefix); k, v = c.Next() {
+		if len(values) == page || size >= pageBytes {
+			return values, true
+		}
+		values = append(values, bytes.Clone(v))
+		size += len(v)
+	}
+	return values, false
+}
+
+// Inbox returns what is in an inbox.
+func (s *Store) Inbox(ctx context.Context, id string, after uint64) (entries []checkpoint.Record, err error) {
+	err = s.read(ctx, func(p *snapshot) error {
+		row, err := p.find(id)
+		if err == nil && row == nil {
+			err = notFound(id)
+		}
+		if err != nil || row.Status != checkpoint.Running {
+			return err
+		}
+		for seq := max(after, row.InboxSeen) + 1; seq <= row.InboxTail; seq++ {
+			key := pairKey(row.Number, seq)
+			r, _, err := checkpoint.DecodeRecord(p.bucket(inboxTable).Get(key))
+			if err != nil || r.Seq != seq {
+				return s.corrupt(inboxTable, key, "the entry can't be read", err)
+			}
+			entries = append(entries, owned(r))
+		}
+		return nil
+	})
+	return entries, err
+}
+
+// NextDue is when Claim may return something.
+func (s *Store) NextDue(ctx context.Context, req checkpoint.ClaimRequest) (due time.Time, err error) {
+	err = s.read(ctx, func(p *snapshot) (err error) {
+		due, err = ledger.NextDue(p, &req, s.Now())
+		return err
+	})
+	return due, err
+}

@@ -1,0 +1,186 @@
+package boltstore
+
+import (
+	"bytes"
+	"encoding/binary"
+
+	"github.com/durable-go/durable/checkpoint"
+	"github.com/durable-go/durable/checkpoint/internal/ledger"
+	bolt "go.etcd.io/bbolt"
+)
+
+// snapshot reads the tables in one transaction of bbolt. Nothing that it returns
+// is part of the file's memory.
+type snapshot struct {
+	s       *Store
+	tx      *bolt.Tx
+	buckets [tables]*bolt.Bucket
+}
+
+// bucket returns a table's bucket. One that is missing is damage, which is
+// reported by a panic: every transaction has its recover, see panicked.
+func (p *snapshot) bucket(t table) *bolt.Bucket {
+	b := p.buckets[t]
+	if b == nil {
+		if b = p.tx.Bucket([]byte(tableNames[t])); b == nil {
+			panic(p.s.corrupt(t, nil, "the bucket is missing", nil))
+		}
+		p.buckets[t] = b
+	}
+	return b
+}
+
+// lookup returns the number of an execution, 0 if there is none.
+func (p *snapshot) lookup(id string) (uint64, error) {
+	key := []byte(id)
+	if len(key) == 0 || len(key) > bolt.MaxKeySize {
+		return 0, nil
+	}
+	v := p.bucket(idTable).Get(key)
+	switch len(v) {
+	case 0:
+		return 0, nil
+	case 8:
+		return binary.BigEndian.Uint64(v), nil
+	}
+	return 0, p.s.corrupt(idTable, key, "it has no number", nil)
+}
+
+// row returns the row of an execution, nil if there is none.
+func (p *snapshot) row(number uint64) (*checkpoint.Row, error) {
+	key := numberKey(number)
+	v := p.bucket(executionTable).Get(key)
+	if v == nil {
+		return nil, nil
+	}
+	row, err := checkpoint.DecodeRow(v)
+	if err == nil && row.Number != number {
+		return nil, p.s.corrupt(executionTable, key, "it holds another execution", nil)
+	}
+	if err != nil {
+		return nil, p.s.corrupt(executionTable, key, "it can't be read", err)
+	}
+	return row, nil
+}
+
+// find returns the row of an execution, nil if there is none.
+func (p *snapshot) find(id string) (*checkpoint.Row, error) {
+	number, err := p.lookup(id)
+	if number == 0 || err != nil {
+		return nil, err
+	}
+	row, err := p.row(number)
+	if err == nil && (row == nil || row.ID != id) {
+		return nil, p.s.corrupt(idTable, []byte(id), "its execution is missing", nil)
+	}
+	return row, err
+}
+
+// firstRecord reads the first record of a journal.
+func (p *snapshot) firstRecord(number uint64) (checkpoint.Record, error) {
+	key := pairKey(number, 1)
+	v := p.bucket(journalTable).Get(key)
+	if v == nil {
+		return checkpoint.Record{}, p.s.corrupt(journalTable, key, "the first record is missing", nil)
+	}
+	r, _, err := checkpoint.DecodeRecord(v)
+	if err != nil || r.Seq != 1 {
+		return checkpoint.Record{}, p.s.corrupt(journalTable, key, "the first record can't be read", err)
+	}
+	return owned(r), nil
+}
+
+// lastRecord reads the last record of a journal that ends with tail.
+func (p *snapshot) lastRecord(number, tail uint64) (checkpoint.Record, error) {
+	c := p.bucket(journalTable).Cursor()
+	key, v := floor(c, pairKey(number, tail))
+	if key == nil || !bytes.HasPrefix(key, numberKey(number)) {
+		return checkpoint.Record{}, p.s.corrupt(journalTable, pairKey(number, tail), "the last record is missing", nil)
+	}
+	return p.lastOf(key, v, tail)
+}
+
+// lastOf reads the last record of a journal's last value.
+func (p *snapshot) lastOf(key, v []byte, tail uint64) (r checkpoint.Record, err error) {
+	for len(v) > 0 {
+		if r, v, err = checkpoint.DecodeRecord(v); err != nil {
+			return checkpoint.Record{}, p.s.corrupt(journalTable, key, "the last record can't be read", err)
+		}
+	}
+	if r.Seq != tail {
+		return checkpoint.Record{}, p.s.corrupt(journalTable, key, "the last record is missing", nil)
+	}
+	return owned(r), nil
+}
+
+// floor moves a cursor to the last key that is not above key.
+func floor(c *bolt.Cursor, key []byte) (k, v []byte) {
+	k, v = c.Seek(key)
+	switch {
+	case k == nil:
+		return c.Last()
+	case bytes.Equal(k, key):
+		return k, v
+	}
+	return c.Prev()
+}
+
+// owned copies the byte slices of a record out of the file's memory.
+func owned(r checkpoint.Record) checkpoint.Record {
+	for _, b := range []*[]byte{&r.Payload, &r.Failure, &r.Batch, &r.Digest} {
+		*b = bytes.Clone(*b)
+	}
+	return r
+}
+
+// summary completes a row.
+func (p *snapshot) summary(row *checkpoint.Row) (s checkpoint.Summary, err error) {
+	s = row.Summary
+	if s.WakeAt, err = ledger.WakeAt(row, p); err != nil {
+		return s, err
+	}
+	if s.Started, err = p.firstRecord(row.Number); err != nil {
+		return s, err
+	}
+	if s.Status != checkpoint.Running {
+		s.Ended, err = p.lastRecord(row.Number, row.Tail)
+	}
+	return s, err
+}
+
+// FirstBeat returns the earliest heartbeat due time of an execution.
+func (p *snapshot) FirstBeat(number uint64) (int64, error) {
+	prefix := numberKey(number)
+	k, _ := p.bucket(beatTable).Cursor().Seek(prefix)
+	switch {
+	case !bytes.HasPrefix(k, prefix):
+		return 0, nil
+	case len(k) < 16:
+		return 0, p.s.corrupt(beatTable, k, "the key is too short", nil)
+	}
+	return timeOfBits(binary.BigEndian.Uint64(k[8:])), nil
+}
+
+// first returns what is due first in a queue; number 0: nothing.
+func (p *snapshot) first(queue uint32) (at int64, number uint64, err error) {
+	prefix := binary.BigEndian.AppendUint32(nil, queue)
+	k, _ := p.bucket(dueTable).Cursor().Seek(prefix)
+	switch {
+	case !bytes.HasPrefix(k, prefix):
+		return 0, 0, nil
+	case len(k) != 20:
+		return 0, 0, p.s.corrupt(dueTable, k, "the key has a wrong size", nil)
+	}
+	return timeOfBits(binary.BigEndian.Uint64(k[4:])), binary.BigEndian.Uint64(k[12:]), nil
+}
+
+// First is first by the name of the queue.
+func (p *snapshot) First(q ledger.Queue) (at int64, number uint64, err error) {
+	if n, ok := p.s.queues.number(q); ok {
+		return p.first(n)
+	}
+	return 0, 0, nil
+}
+
+// Held returns the queues of a function that builds hold.
+func (p *snapshot) Held(function string) []ledger.Queue { return p.s.queues.held(function) }

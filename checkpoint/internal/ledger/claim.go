@@ -1,0 +1,120 @@
+package ledger
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/durable-go/durable/checkpoint"
+)
+
+// Turns remembers which function was served last, so that none starves another.
+type Turns struct {
+	last map[string]uint64
+	turn uint64
+}
+
+// NewTurns starts with no function served.
+func NewTurns() *Turns { return &Turns{last: make(map[string]uint64)} }
+
+// order returns the functions without duplicates, the one that waits longest first.
+func (t *Turns) order(functions []string) []string {
+	functions = slices.Clone(functions)
+	slices.Sort(functions)
+	functions = slices.Compact(functions)
+	slices.SortStableFunc(functions, func(a, b string) int { return cmp.Compare(t.last[a], t.last[b]) })
+	return functions
+}
+
+func (t *Turns) served(function string) {
+	t.turn++
+	t.last[function] = t.turn
+}
+
+// Claim makes the caller the owner of executions that are due.
+func (r *Round) Claim(req *checkpoint.ClaimRequest) ([]checkpoint.Claim, error) {
+	var claims []checkpoint.Claim
+	functions := r.turns.order(req.Functions)
+	for len(functions) > 0 {
+		left := functions[:0]
+		for _, function := range functions {
+			if len(claims) >= req.Max {
+				return claims, nil
+			}
+			claim, err := r.claimOne(function, req.Build)
+			if err != nil {
+				return nil, err
+			}
+			if claim == nil {
+				continue
+			}
+			claims = append(claims, *claim)
+			r.turns.served(function)
+			left = append(left, function)
+		}
+		functions = left
+	}
+	return claims, nil
+}
+
+// claimOne claims the execution of a function that is due longest, those that
+// are held first: there are never many that this build may still try.
+func (r *Round) claimOne(function, build string) (*checkpoint.Claim, error) {
+	for _, q := range append(r.view.Held(function), Queue{Function: function}) {
+		for {
+			at, number, err := r.view.First(q)
+			if err != nil {
+				return nil, err
+			}
+			if number == 0 || DueFor(q, at, r.now, build) > r.now {
+				break
+			}
+			claim, err := r.take(Place{Kind: Queued, Queue: q, At: at}, number)
+			if errors.Is(err, checkpoint.ErrCorrupt) {
+				// It can't be run. It must not keep the others from it.
+				r.view.Report(err)
+				r.view.Move(number, Place{Kind: Queued, Queue: q, At: at}, Place{})
+				continue
+			}
+			return claim, err
+		}
+	}
+	return nil, nil
+}
+
+func (r *Round) take(from Place, number uint64) (*checkpoint.Claim, error) {
+	row, err := r.view.Load(number)
+	if err != nil {
+		return nil, err
+	}
+	where := fmt.Sprintf("execution number %d", number)
+	if row == nil {
+		return nil, &checkpoint.CorruptError{Where: where, What: "it is due but not there"}
+	}
+	if is, err := r.place(row); err != nil {
+		return nil, err
+	} else if is != from {
+		return nil, &checkpoint.CorruptError{Where: where, What: "it is entered as due where it should not be"}
+	}
+	s, err := r.view.Summary(row)
+	if err != nil {
+		return nil, err
+	}
+	lost := row.Lost
+	err = r.change(row, func() {
+		row.Owned, row.Lost, row.WakeAt = true, false, 0
+		row.Epoch++
+	})
+	s.Owned, s.WakeAt, s.Epoch = true, 0, row.Epoch
+	return &checkpoint.Claim{Summary: s, Lost: lost}, err
+}
+
+// DueFor is when an execution that stands in q at a time is due for a build:
+// executions that are held only by other builds are due now.
+func DueFor(q Queue, at, now int64, build string) int64 {
+	if q.Builds != "" && !q.holds(build) {
+		return min(at, now)
+	}
+	return at
+}

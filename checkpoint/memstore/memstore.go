@@ -1,0 +1,309 @@
+// Package memstore keeps durable executions in memory: for tests, and for work
+// that may be lost with the process. It has the semantics of every other store,
+// except that nothing is on disk.
+//
+// A Store works inside a testing/synctest bubble: it uses the time package's
+// clock, and the one goroutine it starts ends with Close.
+package memstore
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"iter"
+	"math"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/durable-go/durable/checkpoint"
+	"github.com/durable-go/durable/checkpoint/internal/dispatch"
+	"github.com/durable-go/durable/checkpoint/internal/ledger"
+)
+
+// Store is a checkpoint.Store in memory. Make one with New.
+type Store struct {
+	secret []byte
+	calls  *dispatch.Dispatcher
+
+	mu     sync.RWMutex
+	tables tables
+	turns  *ledger.Turns
+	closed bool
+}
+
+var _ checkpoint.Store = (*Store)(nil)
+
+// New returns an empty store.
+func New() *Store {
+	s := &Store{secret: make([]byte, 32), calls: dispatch.New(), tables: newTables(), turns: ledger.NewTurns()}
+	rand.Read(s.secret)
+	return s
+}
+
+// Secret is random for each store.
+func (s *Store) Secret() []byte { return slices.Clone(s.secret) }
+
+// Now is time.Now.
+func (s *Store) Now() time.Time { return time.Now() }
+
+// Watch sets who gets the hints, on the goroutine that calls done of Append.
+func (s *Store) Watch(fn func(checkpoint.Hint)) { s.calls.Watch(fn) }
+
+// Close ends all use, after everything that waits to be called back has been.
+// It must not be called from what is called back.
+func (s *Store) Close() error {
+	s.mu.Lock()
+	s.closed = true
+	s.mu.Unlock()
+	s.calls.Close()
+	return nil
+}
+
+// change makes a change, in a round of its own. The hints are queued under the
+// lock, so that they are in the order of the changes.
+func (s *Store) change(ctx context.Context, f func(*ledger.Round) error) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return checkpoint.ErrClosed
+	}
+	hints, err := s.round(f)
+	s.hint(hints)
+	return err
+}
+
+func (s *Store) round(f func(*ledger.Round) error) ([]checkpoint.Hint, error) {
+	r := ledger.NewRound(&s.tables, s.turns)
+	r.At(s.Now())
+	err := f(r)
+	return r.Hints(), err
+}
+
+func (s *Store) hint(hints []checkpoint.Hint) {
+	for _, h := range hints {
+		s.calls.Hint(h)
+	}
+}
+
+// Append changes a journal; done is called on the store's own goroutine.
+func (s *Store) Append(a checkpoint.Append, done func(error)) {
+	err := ledger.CheckAppend(&a)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case err != nil:
+	case s.closed:
+		err = checkpoint.ErrClosed
+	default:
+		var hints []checkpoint.Hint
+		hints, err = s.round(func(r *ledger.Round) error { return r.Append(&a, nil) })
+		defer s.hint(hints)
+	}
+	s.calls.Done(done, err)
+}
+
+// Create makes an execution.
+func (s *Store) Create(ctx context.Context, c checkpoint.Creation) (sum checkpoint.Summary, created bool, err error) {
+	err = s.change(ctx, func(r *ledger.Round) (err error) {
+		sum, created, err = r.Create(&c)
+		return err
+	})
+	return sum, created, err
+}
+
+// Claim makes the caller the owner of executions that are due.
+func (s *Store) Claim(ctx context.Context, req checkpoint.ClaimRequest) (claims []checkpoint.Claim, err error) {
+	err = s.change(ctx, func(r *ledger.Round) (err error) {
+		claims, err = r.Claim(&req)
+		return err
+	})
+	return claims, err
+}
+
+// Disown gives up ownership as if the owner had died.
+func (s *Store) Disown(ctx context.Context, id string, epoch uint64) error {
+	return s.change(ctx, func(r *ledger.Round) error { return r.Disown(id, epoch) })
+}
+
+// Deliver puts an event from outside into an inbox.
+func (s *Store) Deliver(ctx context.Context, d checkpoint.Delivery) error {
+	return s.change(ctx, func(r *ledger.Round) error { return r.Deliver(&d) })
+}
+
+// Heartbeat moves the heartbeat due time of a callback.
+func (s *Store) Heartbeat(ctx context.Context, c checkpoint.CallbackRef) error {
+	return s.change(ctx, func(r *ledger.Round) error { return r.Heartbeat(&c) })
+}
+
+// End gives an execution a final status from outside.
+func (s *Store) End(ctx context.Context, e checkpoint.Ending) (ended bool, err error) {
+	err = s.change(ctx, func(r *ledger.Round) (err error) {
+		ended, err = r.End(&e)
+		return err
+	})
+	return ended, err
+}
+
+// Resume lifts a hold.
+func (s *Store) Resume(ctx context.Context, id string) error {
+	return s.change(ctx, func(r *ledger.Round) error { return r.Resume(id) })
+}
+
+// Delete removes an execution that has ended.
+func (s *Store) Delete(ctx context.Context, id string) error {
+	return s.change(ctx, func(r *ledger.Round) error { return r.Delete(id) })
+}
+
+// Expire deletes executions that ended before t.
+func (s *Store) Expire(ctx context.Context, t time.Time, limit int) (n int, err error) {
+	err = s.change(ctx, func(r *ledger.Round) (err error) {
+		n, err = s.tables.expire(r, t.UnixNano(), limit)
+		return err
+	})
+	return n, err
+}
+
+// read runs f under the read lock.
+func (s *Store) read(ctx context.Context, f func() error) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	if s.closed {
+		return checkpoint.ErrClosed
+	}
+	return f()
+}
+
+func notFound(what any) error {
+	return fmt.Errorf("execution %v: %w", what, checkpoint.ErrNotFound)
+}
+
+// Get returns the summary of an execution.
+func (s *Store) Get(ctx context.Context, id string) (sum checkpoint.Summary, err error) {
+	err = s.read(ctx, func() error {
+		x := s.tables.byID[id]
+		if x == nil {
+			return notFound(id)
+		}
+		sum = x.summary()
+		return nil
+	})
+	return sum, err
+}
+
+// Find is Get by number.
+func (s *Store) Find(ctx context.Context, number uint64) (sum checkpoint.Summary, err error) {
+	err = s.read(ctx, func() error {
+		x := s.tables.byNumber[number]
+		if x == nil {
+			return notFound(number)
+		}
+		sum = x.summary()
+		return nil
+	})
+	return sum, err
+}
+
+// page is how many executions a list looks at, or records a journal yields,
+// under one lock.
+const page = 256
+
+// List yields summaries, newest first.
+func (s *Store) List(ctx context.Context, q checkpoint.Query) iter.Seq2[checkpoint.Summary, error] {
+	return func(yield func(checkpoint.Summary, error) bool) {
+		before := q.Before
+		if before == 0 {
+			before = math.MaxUint64
+		}
+		for n := 0; before > 1; {
+			var found []checkpoint.Summary
+			err := s.read(ctx, func() error {
+				found, before = s.tables.list(&q, before)
+				return nil
+			})
+			if err != nil {
+				yield(checkpoint.Summary{}, err)
+				return
+			}
+			for _, sum := range found {
+				if !yield(sum, nil) {
+					return
+				}
+				if n++; n == q.Limit {
+					return
+				}
+			}
+		}
+	}
+}
+
+var errDeleted = errors.New("durable: the execution was deleted while it was read")
+
+// Records yields a journal.
+func (s *Store) Records(ctx context.Context, id string, after uint64) iter.Seq2[checkpoint.Record, error] {
+	return func(yield func(checkpoint.Record, error) bool) {
+		var number uint64
+		for {
+			var records []checkpoint.Record
+			err := s.read(ctx, func() error {
+				x := s.tables.byID[id]
+				switch {
+				case x == nil && number != 0, x != nil && number != 0 && x.row.Number != number:
+					return fmt.Errorf("%w: %w", errDeleted, checkpoint.ErrNotFound)
+				case x == nil:
+					return notFound(id)
+				}
+				number = x.row.Number
+				from := min(after, uint64(len(x.journal)))
+				records = x.journal[from:min(from+page, uint64(len(x.journal)))]
+				return nil
+			})
+			if err != nil {
+				yield(checkpoint.Record{}, err)
+				return
+			}
+			for _, r := range records {
+				if !yield(r, nil) {
+					return
+				}
+			}
+			if len(records) == 0 {
+				return
+			}
+			after = records[len(records)-1].Seq
+		}
+	}
+}
+
+// Inbox returns what is in an inbox.
+func (s *Store) Inbox(ctx context.Context, id string, after uint64) (entries []checkpoint.Record, err error) {
+	err = s.read(ctx, func() error {
+		x := s.tables.byID[id]
+		if x == nil {
+			return notFound(id)
+		}
+		for _, r := range x.inbox {
+			if r.Seq > after {
+				entries = append(entries, r)
+			}
+		}
+		return nil
+	})
+	return entries, err
+}
+
+// NextDue is when Claim may return something.
+func (s *Store) NextDue(ctx context.Context, req checkpoint.ClaimRequest) (due time.Time, err error) {
+	err = s.read(ctx, func() (err error) {
+		due, err = ledger.NextDue(&s.tables, &req, s.Now())
+		return err
+	})
+	return due, err
+}

@@ -1,0 +1,288 @@
+package checkpoint
+
+import (
+	"context"
+	"iter"
+	"time"
+)
+
+// Store keeps executions: a summary, a journal and an inbox for each.
+//
+// The journal of an execution has one writer, its owner, who got an epoch from
+// Create or Claim and numbers the records itself. Everything that comes from
+// outside goes into the inbox, which the owner moves into the journal. Each
+// method is one atomic change; a method that returned nil, or called done with
+// nil, has made it durable. Any number of changes of any number of executions
+// may share one durable write.
+//
+// All methods may be called at any time from any goroutine. Times are Unix
+// nanoseconds by the store's own clock, Now.
+//
+// The package storetest checks an implementation against this contract.
+type Store interface {
+	// Secret is random, at least 32 bytes, drawn when the store was created,
+	// and the same for everyone who opens it.
+	Secret() []byte
+
+	// Now is the store's clock. Due times are compared with it.
+	Now() time.Time
+
+	// Watch sets the function that the store calls when something happened
+	// that an engine may want to act on. It is a hint: it may come late or
+	// twice, never before the change is durable, and fn must not block. It is
+	// set once, before any other method is called.
+	Watch(fn func(Hint))
+
+	// Create makes an execution with c.Started as its journal, or returns the
+	// one that has the ID: created is false then. If that one has another
+	// function or another Digest, the error is ErrExists. With c.Caller, the
+	// caller must still be running in that incarnation; ErrEnded otherwise.
+	Create(ctx context.Context, c Creation) (s Summary, created bool, err error)
+
+	// Claim makes the caller the owner of up to r.Max executions that are
+	// running, unowned and due: newly created, or released with a due time
+	// that has passed or news that came after, or owned by a process that is
+	// gone. Executions whose function is not in r.Functions, and executions
+	// held by r.Build, are left alone until their Deadline has passed.
+	// No function starves another. Each claim raises the epoch.
+	Claim(ctx context.Context, r ClaimRequest) ([]Claim, error)
+
+	// Append adds records to a journal and changes the summary, as a says.
+	// It returns at once. Appends of one execution are made in the order of
+	// the calls; done is called once for each, in that order, from another
+	// goroutine, after the change is durable or can't be made:
+	//
+	//   - ErrFenced: the epoch is not the owner's any more
+	//   - ErrConflict: a.Tail is not the journal's last sequence number
+	//   - ErrInboxNews: a.Release, and the inbox holds more than a.InboxSeen
+	//   - ErrFailed: the store can't write any more until it is opened again
+	//
+	// After any other error nothing of a was written. The store keeps the
+	// records and their byte slices; the caller does not change them any more.
+	Append(a Append, done func(error))
+
+	// Disown gives up ownership without touching the journal, as if the owner
+	// had died: the execution is claimable at once, and its Claim is Lost. An
+	// owner calls it when the fate of an append is unknown, and claims again.
+	// Nothing happens if the epoch is not the owner's.
+	Disown(ctx context.Context, id string, epoch uint64) error
+
+	// Deliver puts an event from outside into an execution's inbox and makes
+	// the execution due. Exactly one outcome of a callback is ever taken:
+	//
+	//   - ErrNotFound: no such execution, or another incarnation, or an
+	//     operation that was never a callback of it
+	//   - ErrCallbackClosed: the callback has an outcome, or was closed, or
+	//     its execution has ended, or it is due (its timeout or heartbeat
+	//     timeout has passed, whether or not that was recorded)
+	//   - *NotDueError: a CallbackTimedOut that comes too early
+	//
+	// A CancelRequested to an execution that has ended, or has been asked
+	// before, is nil and does nothing.
+	Deliver(ctx context.Context, d Delivery) error
+
+	// Heartbeat moves the heartbeat due time of an open callback to one
+	// heartbeat timeout from now. It is no record and wakes nobody. Errors as
+	// of Deliver.
+	Heartbeat(ctx context.Context, c CallbackRef) error
+
+	// End gives an execution a final status without its owner's help: Stop
+	// and the deadline. The owner is fenced. The store numbers the record.
+	// Nil if the execution has ended already; ended tells who ended it.
+	End(ctx context.Context, e Ending) (ended bool, err error)
+
+	// Resume lifts a hold and makes the execution due. Nil if there is none.
+	Resume(ctx context.Context, id string) error
+
+	// Get returns the summary of an execution, ErrNotFound if there is none.
+	Get(ctx context.Context, id string) (Summary, error)
+
+	// Find is Get by the execution's number.
+	Find(ctx context.Context, number uint64) (Summary, error)
+
+	// List yields summaries, newest first. Everything durable when it was
+	// called is seen; executions created later may be missing. No lock is
+	// held while the caller handles a summary.
+	List(ctx context.Context, q Query) iter.Seq2[Summary, error]
+
+	// Records yields the journal of an execution in order, from the record
+	// after the sequence number after.
+	Records(ctx context.Context, id string, after uint64) iter.Seq2[Record, error]
+
+	// Inbox returns what is in the inbox after the sequence number after.
+	Inbox(ctx context.Context, id string, after uint64) ([]Record, error)
+
+	// Delete removes an execution that has ended, ErrRunning otherwise.
+	Delete(ctx context.Context, id string) error
+
+	// Expire deletes up to limit executions that ended before t and whose
+	// caller, if they have one, has ended too. It returns how many it deleted.
+	Expire(ctx context.Context, t time.Time, limit int) (int, error)
+
+	// NextDue is the earliest due time, in the future or the past, of the
+	// executions that Claim could return to r; zero if there is none.
+	NextDue(ctx context.Context, r ClaimRequest) (time.Time, error)
+
+	// Close ends all use. Appends that wait are made first or get ErrClosed.
+	Close() error
+}
+
+// Hint tells an engine where to look.
+type Hint struct {
+	Kind HintKind
+	ID   string // of the execution; "" under HintDue: any
+}
+
+// HintKind is the kind of a hint.
+type HintKind uint8
+
+// The kinds of hints.
+const (
+	HintDue   HintKind = 1 + iota // Claim may return something, or NextDue has become earlier
+	HintInbox                     // an owned execution has something in its inbox
+	HintEnded                     // an execution has a final status
+)
+
+// Creation is what Create makes.
+type Creation struct {
+	ID          string
+	Incarnation Incarnation
+	Digest      []byte  // tells whether another Create has the same input
+	Caller      *Caller // who invokes it; nil: started from outside
+	Started     Record  // ExecutionStarted: Function, input; its TimeoutAt is the deadline, 0: none
+	Claim       bool    // make the caller of Create its owner, as by Claim, if it is created
+}
+
+// Caller is the operation that invoked an execution.
+type Caller struct {
+	ID          string
+	Incarnation Incarnation
+	OperationID string
+}
+
+// ClaimRequest says what a process can run.
+type ClaimRequest struct {
+	Functions []string
+	Build     string
+	Max       int
+}
+
+// Claim is an execution that the caller owns from now on.
+type Claim struct {
+	Summary
+	// Lost: an earlier owner did not release it; its invocation was cut off.
+	Lost bool
+}
+
+// Append is one atomic change that an owner makes to its execution.
+type Append struct {
+	ID      string
+	Epoch   uint64
+	Tail    uint64   // sequence number of the journal's last record before Records
+	Records []Record // may be empty; CallbackStarted records open their callbacks
+
+	// InboxSeen is the sequence number of the last inbox entry that these and
+	// earlier Records took over. Entries up to it are removed.
+	InboxSeen uint64
+
+	// CloseCallbacks are operation IDs of callbacks that take no outcome any
+	// more. Those whose outcome is in the inbox are closed already.
+	CloseCallbacks []string
+
+	// Deliver goes to other executions' inboxes in the same atomic change.
+	// A target that has ended or is gone is passed over.
+	Deliver []Delivery
+
+	// Status, if not 0, ends the execution: the last of Records is the final
+	// one. Executions that it invoked and that are still running get a
+	// CancelRequested in the same atomic change. What is left in the inbox is
+	// dropped.
+	Status Status
+
+	// Release, if set, gives up ownership.
+	Release *Release
+}
+
+// Release gives up the ownership of an execution. It is refused with
+// ErrInboxNews when the inbox holds more than the Append's InboxSeen.
+type Release struct {
+	// WakeAt is when the execution is due again; 0: only by an event. Due
+	// times of heartbeats are not part of it, the store knows them itself.
+	WakeAt int64
+	// Hold, if set, keeps the execution from being claimed, see Hold.
+	Hold *Hold
+}
+
+// Hold is a note on an execution that its code can't go on with. The build that
+// set it does not claim it again until its Deadline or Resume; another build may
+// try once, and when that one holds it too, both are in Builds.
+type Hold struct {
+	Build   string // who sets it
+	Failure []byte // why, encoded by the engine
+}
+
+// Delivery is an event from outside for an execution's inbox: the outcome of a
+// callback (CallbackSucceeded, CallbackFailed, CallbackTimedOut), the end of an
+// invoked execution (ChainedInvoke…), or CancelRequested. The store sets the
+// record's Seq, and its Time where it is zero.
+type Delivery struct {
+	ID          string
+	Incarnation Incarnation // zero: any
+	Record      Record
+}
+
+// CallbackRef names a callback.
+type CallbackRef struct {
+	ID          string
+	Incarnation Incarnation
+	OperationID string
+}
+
+// Ending is what End makes. A zero Time of Record is set by the store. When the
+// execution is owned, the store writes an InvocationCompleted before Record.
+// Running executions that it invoked get a CancelRequested.
+type Ending struct {
+	ID      string
+	Status  Status // Stopped or TimedOut
+	Record  Record
+	Deliver []Delivery // to the caller's inbox
+}
+
+// Summary is the row of an execution.
+type Summary struct {
+	Number      uint64 // given by the store in the order of creation, never again
+	ID          string
+	Incarnation Incarnation
+	Function    string
+	Status      Status
+	StartedAt   int64
+	EndedAt     int64 // 0 while running
+	Deadline    int64 // 0: none
+	WakeAt      int64 // while running and unowned: when it is due, heartbeats included; 0: by an event only
+	Caller      *Caller
+
+	Epoch     uint64
+	Owned     bool
+	Tail      uint64 // last sequence number of the journal
+	LastEvent uint64 // last event number of the history
+	InboxSeen uint64 // last inbox entry that the journal took over
+	InboxTail uint64 // last inbox entry
+	Cancelled bool   // a CancelRequested was taken
+
+	HeldBuilds []string // builds that hold it; empty: not held
+	Held       []byte   // the failure of the newest hold
+
+	Started Record // the first record: the input
+	Ended   Record // the final record; zero while running
+}
+
+// Query selects executions.
+type Query struct {
+	Function      string // "": any
+	IDPrefix      string
+	Status        Status // 0: any
+	StartedAfter  int64  // exclusive; 0: no bound
+	StartedBefore int64  // exclusive; 0: no bound
+	Before        uint64 // only numbers below it: the next page; 0: from the newest
+	Limit         int    // 0: no limit
+}
