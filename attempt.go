@@ -1,0 +1,289 @@
+package durable
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime/debug"
+	"time"
+
+	"github.com/durable-go/durable/checkpoint"
+)
+
+// attempt is one call of a body, and what became of it.
+type attempt struct {
+	payload []byte
+	goesOn  bool // a condition goes on
+	err     error
+	failure *failureRecord // of err
+	retried bool           // err is tried again
+	delay   time.Duration  // before it goes on or is tried again
+}
+
+// bodyOf is a body as the life of an operation sees it: it returns its encoded
+// result. state is the recorded state of a condition, nil at its first check.
+type bodyOf func(ctx context.Context, state []byte, attempt int) attempt
+
+// runSteps carries a step, or a condition, from where it is to its outcome.
+// x.mu is held, also on return without error.
+func (c *Context) runSteps(o *operation, s *settings, retry RetryPolicy, byDefault int, body bodyOf) error {
+	f, x := c.f, c.f.x
+	for !o.settled() {
+		interrupted := o.status == OperationStarted
+		switch {
+		case o.status == OperationPending:
+			if err := x.waitFor(f, o); err != nil {
+				return err
+			}
+			continue
+		case interrupted && s.atMostOnce:
+			number := int(o.attempt)
+			x.mu.Unlock()
+			a := x.judge(attempt{err: ErrInterrupted}, retry, number, byDefault)
+			x.mu.Lock()
+			if !x.mayGoOn(f) {
+				return x.exit(f)
+			}
+			if !o.settled() {
+				x.failAttempt(o, a)
+			}
+			continue
+		}
+		if err := x.await(f); err != nil {
+			return err
+		}
+		if o.settled() {
+			continue
+		}
+		if by := o.cancelledBy(); by != nil {
+			x.settle(o, checkpoint.Record{Type: checkpoint.StepFailed}, cancelFailure(by.cancelCause, ""))
+			continue
+		}
+		if !interrupted {
+			x.startAttempt(o, s)
+			if s.atMostOnce || s.timeout > 0 {
+				x.numberStarts()
+				if err := x.await(f); err != nil {
+					return err
+				}
+				if o.settled() {
+					continue
+				}
+			}
+		}
+		a, err := c.runBody(o, s, body, func(a attempt, number int) attempt { return x.judge(a, retry, number, byDefault) })
+		if err != nil {
+			return err
+		}
+		if o.settled() {
+			continue
+		}
+		x.takeAttempt(o, a, s)
+		x.checkHeld()
+	}
+	return nil
+}
+
+// startAttempt enters the start of the next attempt. x.mu is held.
+func (x *residency) startAttempt(o *operation, s *settings) {
+	rec := &checkpoint.Record{Type: checkpoint.StepStarted, SubType: o.sub, OperationID: o.id, ParentID: o.recordedParent(), Name: o.name, Attempt: o.attempt + 1, Flags: o.flags}
+	if s.atMostOnce {
+		rec.Flags |= checkpoint.FlagAtMostOnce
+	}
+	if s.timeout > 0 && o.timeoutAt == 0 {
+		rec.Timeout, rec.TimeoutAt = int64(s.timeout), x.e.now()+int64(s.timeout)
+		o.timeout, o.timeoutAt = rec.Timeout, rec.TimeoutAt
+		x.addDue(o)
+	}
+	x.startLazily(o, rec)
+}
+
+// takeAttempt records what became of an attempt. x.mu is held.
+func (x *residency) takeAttempt(o *operation, a attempt, s *settings) {
+	switch {
+	case a.err != nil:
+		x.failAttempt(o, a)
+	case a.goesOn:
+		if by := o.cancelledBy(); by != nil {
+			x.settle(o, checkpoint.Record{Type: checkpoint.StepFailed}, cancelFailure(by.cancelCause, ""))
+			return
+		}
+		x.pend(o, checkpoint.Record{Type: checkpoint.StepSucceeded, Payload: a.payload, Flags: checkpoint.FlagPayload, Codec: x.e.codecName(s.codec)}, a.delay, nil)
+	default:
+		x.settle(o, checkpoint.Record{Type: checkpoint.StepSucceeded, Payload: a.payload, Flags: checkpoint.FlagPayload, Codec: x.e.codecName(s.codec)}, nil)
+	}
+}
+
+// failAttempt records a failed attempt: the next one is due later, or the
+// operation has failed. x.mu is held.
+func (x *residency) failAttempt(o *operation, a attempt) {
+	if by := o.cancelledBy(); by != nil {
+		canceled := cancelFailure(by.cancelCause, "")
+		canceled.Message += ": " + a.failure.Message
+		x.settle(o, checkpoint.Record{Type: checkpoint.StepFailed}, canceled)
+		return
+	}
+	if !a.retried {
+		x.settle(o, checkpoint.Record{Type: checkpoint.StepFailed}, a.failure)
+		return
+	}
+	x.pend(o, checkpoint.Record{Type: checkpoint.StepFailed}, a.delay, a.failure)
+}
+
+// judge decides what follows a failed attempt. It calls the user's code (the
+// policy's Retryable, the error's methods), so x.mu is not held.
+func (x *residency) judge(a attempt, retry RetryPolicy, number, byDefault int) attempt {
+	if a.err == nil {
+		return a
+	}
+	a.failure = x.e.errs.record(a.err)
+	defer func() {
+		if p := recover(); p != nil {
+			x.logger().Error("durable: RetryPolicy.Retryable panicked, the error is not retried", "panic", fmt.Sprint(p))
+		}
+	}()
+	a.delay, a.retried = retry.decide(a.err, number, byDefault)
+	return a
+}
+
+// pend records that o goes on after delay. x.mu is held.
+func (x *residency) pend(o *operation, rec checkpoint.Record, delay time.Duration, failure *failureRecord) {
+	rec.OperationID, rec.SubType, rec.Attempt = o.id, o.sub, o.attempt
+	rec.Time = x.e.now()
+	rec.NextAttemptDelay, rec.WakeAt = int64(delay), rec.Time+int64(delay)
+	x.record(rec, failure)
+	x.addDue(o)
+}
+
+// runBody calls a body once. x.mu is held, and given up meanwhile.
+func (c *Context) runBody(o *operation, s *settings, body bodyOf, judge func(attempt, int) attempt) (attempt, error) {
+	f, x := c.f, c.f.x
+	info := &stepInfo{x: x, o: o, attempt: int(o.attempt)}
+	var ctx context.Context = &bodyContext{f.context(c.shielded || o.flags&checkpoint.FlagShielded != 0), info}
+	if s.timeout > 0 {
+		var cancel context.CancelCauseFunc
+		ctx, cancel = context.WithCancelCause(ctx)
+		defer cancel(nil)
+		o.cancel = cancel
+	}
+	if s.attemptTimeout > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeoutCause(ctx, s.attemptTimeout, ErrTimeout)
+		defer cancel()
+	}
+	state, number := o.payload, info.attempt
+	f.r.inBody, o.running = true, true
+	x.bodies[o] = struct{}{}
+	x.mu.Unlock()
+	x.e.bodies.Add(1)
+	ctx = x.e.attemptStarted(ctx, info)
+
+	returned := false
+	defer func() {
+		if !returned { // the body called runtime.Goexit
+			x.mu.Lock()
+			x.bodyEnded(f, o)
+			x.checkHeld()
+			x.mu.Unlock()
+		}
+	}()
+	var a attempt
+	if s.timeout > 0 {
+		a = x.runApart(f, o, func() attempt { return callBody(ctx, body, state, number) })
+	} else {
+		a = callBody(ctx, body, state, number)
+	}
+	returned = true
+	x.e.attemptEnded(ctx, info, a.err)
+	if a.err != nil && ctx.Err() != nil && context.Cause(ctx) == ErrTimeout && !errors.Is(a.err, ErrTimeout) {
+		a.err = fmt.Errorf("%w: %w", ErrTimeout, a.err)
+	}
+	a = judge(a, number)
+	x.mu.Lock()
+	x.bodyEnded(f, o)
+	if x.phase != phaseRunning && x.phase != phaseHolding || f.r.abandoned || f.abandoned {
+		x.checkHeld()
+		return a, x.exit(f)
+	}
+	return a, nil
+}
+
+// bodyEnded takes note that a body has returned. x.mu is held.
+func (x *residency) bodyEnded(f *frame, o *operation) {
+	x.e.bodies.Add(-1)
+	delete(x.bodies, o)
+	o.running, f.r.inBody, o.cancel = false, false, nil
+	x.progress = time.Now()
+}
+
+// callBody calls the user's code; a panic is an error with its stack.
+func callBody(ctx context.Context, body bodyOf, state []byte, number int) (a attempt) {
+	defer func() {
+		if p := recover(); p != nil {
+			a = attempt{err: &panicError{p, debug.Stack()}}
+		}
+	}()
+	return body(ctx, state, number)
+}
+
+// runApart runs a body on a goroutine of its own, so that the operation can end
+// at its timeout while a body that ignores its context runs on, unrecorded.
+func (x *residency) runApart(f *frame, o *operation, call func() attempt) attempt {
+	result := make(chan attempt, 1)
+	w := &waiter{r: f.r, ch: make(chan struct{})}
+	x.mu.Lock()
+	o.waiters = append(o.waiters, w)
+	x.mu.Unlock()
+	go func() {
+		a := attempt{err: errGoexit}
+		defer func() {
+			x.mu.Lock()
+			defer x.mu.Unlock()
+			result <- a
+			if _, ok := x.strays[o]; ok {
+				delete(x.strays, o)
+				x.e.bodies.Add(-1)
+			}
+		}()
+		a = call()
+	}()
+	select {
+	case a := <-result:
+		return a
+	case <-w.ch:
+	case <-f.r.quit:
+	}
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	select {
+	case a := <-result:
+		return a
+	default:
+	}
+	x.strays[o] = struct{}{}
+	x.e.bodies.Add(1)
+	x.warnIfSlow(o)
+	return attempt{err: ErrTimeout}
+}
+
+// warnIfSlow logs a body that goes on long after its context has ended.
+// x.mu is held.
+func (x *residency) warnIfSlow(o *operation) {
+	time.AfterFunc(slowBody, func() {
+		x.mu.Lock()
+		defer x.mu.Unlock()
+		_, stray := x.strays[o]
+		if stray || o.running && (x.phase == phaseClosed || o.dead() || o.cancelledBy() != nil) {
+			x.logger().Warn("durable: a body goes on although its context has ended: make it heed its context", "operation", o.id, "name", o.name)
+		}
+	})
+}
+
+// watchBodies does so for all bodies. x.mu is held.
+func (x *residency) watchBodies() {
+	for o := range x.bodies {
+		x.warnIfSlow(o)
+	}
+}
+
+var errGoexit = errors.New("durable: the user's code ended its goroutine with runtime.Goexit (t.FailNow in a test?)")

@@ -1,0 +1,495 @@
+package durable
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"slices"
+
+	"github.com/durable-go/durable/checkpoint"
+)
+
+// batchRecord is what is recorded of a batch's decision. It is never made again.
+type batchRecord struct {
+	Reason   BatchReason      `json:"reason"`
+	Items    string           `json:"items"`              // S, F, T (started) or "-" an index
+	Failures []*failureRecord `json:"failures,omitempty"` // of a flat batch, in order
+}
+
+// batchRun runs the items of a batch.
+//
+//	count    what is recorded of the items, before any of them is started
+//	start    items in the order of their index, up to the concurrency
+//	ended    an item ended: count it; decided? then freeze: the statuses stand,
+//	         what still runs is abandoned, nothing of it is recorded any more
+//	record   the decision, on the goroutine of the batch's caller
+//
+// Counting, deciding and abandoning are one step under the residency's lock.
+type batchRun struct {
+	c     *Context
+	o     *operation
+	f     *frame
+	s     *settings
+	sub   checkpoint.SubType // of the items
+	names []string
+	fn    func(c *Context, index int) (any, error)
+
+	next, active      int
+	succeeded, failed int
+	statuses          []byte
+	frames            []*frame // of a flat batch
+	decided           bool
+	reason            BatchReason
+	w                 *waiter
+}
+
+// batchResult is a settled batch before its values are decoded.
+type batchResult struct {
+	record   batchRecord
+	names    []string
+	payloads [][]byte     // by index, of the succeeded
+	failures []error      // by index, of the failed; made by rebuild
+	failed   []*operation // by index, of the failed
+	values   []byte       // encoded by the batch codec; nil: see payloads
+	err      error        // what Parallel and Map return
+}
+
+// batch runs a batch of n items from where it is to its outcome.
+func (c *Context) batch(sub, itemSub checkpoint.SubType, name string, n int, s *settings, itemName func(int) string,
+
+	fn func(*Context, int) (any, error), collect func(*batchResult) (any, error)) (*batchResult, error) {
+	f, x := c.f, c.f.x
+	if err := s.check(); err != nil {
+		return nil, x.misused(f, typeContext, name, err, "")
+	}
+	if s.itemName != nil {
+		itemName = s.itemName
+	}
+	names := make([]string, n)
+	for i := range names {
+		names[i] = itemName(i)
+		if err := checkName(names[i]); err != nil {
+			return nil, x.misused(f, typeContext, name, fmt.Errorf("item %d: %w", i, err), "")
+		}
+	}
+	o, err := c.enter(typeContext, sub, name)
+	if err != nil {
+		return nil, err
+	}
+	defer c.leave()
+	b := &batchRun{c: c, o: o, s: s, sub: itemSub, names: names, fn: fn, statuses: make([]byte, n)}
+	if !o.settled() {
+		if f.rebuild {
+			return nil, x.mismatched(f, o, "its outcome")
+		}
+		if err := b.run(collect); err != nil {
+			return nil, err
+		}
+	}
+	return b.result()
+}
+
+// run starts the items, waits for the decision, and records it. x.mu is held,
+// also on return without error.
+func (b *batchRun) run(collect func(*batchResult) (any, error)) error {
+	f, x, o := b.c.f, b.c.f.x, b.o
+	if err := b.c.startContext(o, b.s); err != nil {
+		return err
+	}
+	b.f = x.newFrame(o, f)
+	b.f.counter = len(b.statuses)
+	if b.s.flat {
+		b.frames = make([]*frame, len(b.statuses))
+	}
+	if err := b.count(); err != nil {
+		return err
+	}
+	b.startMore()
+	for !b.decided {
+		b.w = &waiter{r: f.r, ch: make(chan struct{})}
+		if err := x.block(f, b.w); err != nil {
+			return err
+		}
+	}
+	return b.record(collect)
+}
+
+func (b *Batch[O]) count(status ItemStatus) (n int) {
+	for i := range b.items {
+		if b.items[i].Status == status {
+			n++
+		}
+	}
+	return n
+}
+
+// count takes what is recorded of the items. x.mu is held.
+func (b *batchRun) count() error {
+	x := b.c.f.x
+	if problem := x.leftover(b.f); problem != nil {
+		x.holdNow(problem)
+		return x.exit(b.c.f)
+	}
+	if !b.s.flat {
+		for i := range b.statuses {
+			o := x.ops[b.f.id(i+1)]
+			if o == nil || o.status == "" {
+				continue
+			}
+			if mismatch(o, typeContext, b.sub, b.names[i]) != "" {
+				return x.mismatched(b.c.f, o, describeOp(typeContext, b.sub, b.names[i]))
+			}
+			b.statuses[i] = 'T'
+			if o.settled() {
+				b.take(i, o.failure)
+			}
+		}
+	}
+	b.decide()
+	return nil
+}
+
+func (b *batchRun) take(i int, failure *failureRecord) {
+	if failure != nil {
+		b.statuses[i] = 'F'
+		b.failed++
+		return
+	}
+	b.statuses[i] = 'S'
+	b.succeeded++
+}
+
+// startMore starts items while it may. x.mu is held.
+func (b *batchRun) startMore() {
+	limit := len(b.statuses)
+	if b.s.maxConcurrency != nil {
+		limit = *b.s.maxConcurrency
+	}
+	for !b.decided && b.active < limit && b.next < len(b.statuses) && b.o.cancelledBy() == nil {
+		i := b.next
+		b.next++
+		if st := b.statuses[i]; st == 'S' || st == 'F' {
+			continue
+		}
+		b.start(i)
+	}
+	b.decide()
+}
+
+// start starts item i on a goroutine of its own. x.mu is held.
+func (b *batchRun) start(i int) {
+	x := b.c.f.x
+	var f *frame
+	if b.s.flat {
+		f = x.newFrame(b.o, b.f)
+		f.flat, f.item, f.prefix = true, b.names[i], b.f.id(i+1)+"-"
+		b.o.frame = b.f
+		b.frames[i] = f
+	} else {
+		id := b.f.id(i + 1)
+		o := x.ops[id]
+		if o == nil {
+			o = x.ops.add(id, b.names[i], typeContext, b.sub, 0, "")
+		}
+		if o.status == "" {
+			x.startLazily(o, &checkpoint.Record{Type: checkpoint.ContextStarted, SubType: b.sub, OperationID: id, Name: o.name})
+		}
+		f = x.newFrame(o, b.f)
+	}
+	b.statuses[i] = 'T'
+	b.active++
+	f.onEnd = func() {
+		b.active--
+		failure := f.failure
+		if !b.s.flat {
+			failure = f.op.failure
+		}
+		b.take(i, failure)
+		b.decide()
+		b.startMore()
+	}
+	s := &settings{codec: b.s.codec}
+	x.spawn(f, func() { x.runContext(f, s, func(c *Context) (any, error) { return b.fn(c, i) }) })
+}
+
+// decide ends the batch if its time has come. x.mu is held.
+func (b *batchRun) decide() {
+	if b.decided {
+		return
+	}
+	total, completed := len(b.statuses), b.succeeded+b.failed
+	stopped := b.active == 0 && b.o.cancelledBy() != nil
+	switch {
+	case b.exceeded():
+		b.reason = FailureToleranceExceeded
+	case completed == total || stopped:
+		b.reason = AllCompleted
+	case b.s.minSuccessful != nil && b.succeeded >= *b.s.minSuccessful:
+		b.reason = MinSuccessfulReached
+	default:
+		return
+	}
+	b.decided = true
+	b.f.end()
+	if b.w != nil {
+		b.c.f.x.wake(b.w)
+	}
+}
+
+// exceeded reports whether more items failed than tolerated. Without any
+// criterion one failure is too many.
+func (b *batchRun) exceeded() bool {
+	s := b.s
+	if s.minSuccessful == nil && s.toleratedFailures == nil && s.toleratedPercent == nil {
+		return b.failed > 0
+	}
+	if s.toleratedFailures != nil && b.failed > *s.toleratedFailures {
+		return true
+	}
+	return s.toleratedPercent != nil && len(b.statuses) > 0 && float64(b.failed)*100/float64(len(b.statuses)) > *s.toleratedPercent
+}
+
+// record writes the decision. x.mu is held, given up while values are encoded,
+// and held again on return without error.
+func (b *batchRun) record(collect func(*batchResult) (any, error)) error {
+	f, x, o := b.c.f, b.c.f.x, b.o
+	by := o.cancelledBy()
+	if by != nil && (o.cancelSeq != 0 || b.succeeded+b.failed < len(b.statuses)) {
+		failure := cancelFailure(by.cancelCause, "")
+		if o.cancelSeq != 0 {
+			failure = ownFailure("Timeout", "timed out after "+durationOf(o.timeout).String())
+		}
+		x.closeOutside(o)
+		x.settle(o, checkpoint.Record{Type: checkpoint.ContextFailed}, failure)
+		return nil
+	}
+	decision := batchRecord{Reason: b.reason, Items: itemString(b.statuses)}
+	rec := checkpoint.Record{Type: checkpoint.ContextSucceeded, Flags: checkpoint.FlagPayload}
+	var payload []byte
+	if b.s.flat {
+		values := make([]json.RawMessage, 0, b.succeeded)
+		for i, st := range b.statuses {
+			switch st {
+			case 'S':
+				values = append(values, rawJSON(b.frames[i].payload))
+			case 'F':
+				decision.Failures = append(decision.Failures, b.frames[i].failure)
+			}
+		}
+		payload, _ = json.Marshal(values)
+		rec.Codec = x.e.codecName(b.s.codec)
+	}
+	rec.Batch, _ = json.Marshal(decision)
+	if b.s.batchCodec != nil {
+		res := b.collected(decision)
+		x.mu.Unlock()
+		res.rebuild(x)
+		values, err := collect(res)
+		if err == nil {
+			payload, err = x.e.encodeWith(b.s.batchCodec, values)
+		}
+		x.mu.Lock()
+		if !x.mayGoOn(f) {
+			return x.exit(f)
+		}
+		if err != nil {
+			x.closeOutside(o)
+			x.settle(o, checkpoint.Record{Type: checkpoint.ContextFailed}, x.e.errs.record(err))
+			return nil
+		}
+		rec.Codec = b.s.batchCodec.Name()
+	}
+	if payload == nil {
+		x.closeOutside(o)
+		rec.Flags = 0
+		x.settle(o, rec, nil)
+		return nil
+	}
+	x.settleValue(o, rec, payload)
+	return nil
+}
+
+func itemString(statuses []byte) string {
+	end := len(statuses)
+	for end > 0 && statuses[end-1] == 0 {
+		end--
+	}
+	items := slices.Clone(statuses[:end])
+	for i, st := range items {
+		if st == 0 {
+			items[i] = '-'
+		}
+	}
+	return string(items)
+}
+
+// collected is the result as it is in memory. x.mu is held.
+func (b *batchRun) collected(decision batchRecord) *batchResult {
+	x := b.c.f.x
+	n := len(decision.Items)
+	res := &batchResult{record: decision, names: b.names, payloads: make([][]byte, n), failures: make([]error, n), failed: make([]*operation, n)}
+	failed := 0
+	for i := range n {
+		id := b.o.id + "-" + fmt.Sprint(i+1)
+		switch decision.Items[i] {
+		case 'S':
+			if b.s.flat {
+				res.payloads[i] = b.frames[i].payload
+			} else {
+				res.payloads[i] = x.ops[id].payload
+			}
+		case 'F':
+			item := &operation{id: id, typ: typeContext, name: b.names[i]}
+			if b.s.flat {
+				item.failure = decision.Failures[failed]
+				failed++
+			} else if o := x.ops[id]; o != nil && o.failure != nil {
+				o.noted = true
+				item.failure = o.failure
+			} else {
+				item.failure = ownFailure("NonDeterministic", "the item's record is missing")
+			}
+			res.failed[i] = item
+		}
+	}
+	return res
+}
+
+// rebuild makes the errors of the failed items. Their methods are the user's
+// code, so x.mu is not held.
+func (res *batchResult) rebuild(x *residency) {
+	for i, item := range res.failed {
+		if item != nil {
+			res.failures[i] = x.opError(item, item.failure)
+		}
+	}
+}
+
+// result makes the result of a settled batch, running again what is not stored.
+// x.mu is held, and given up.
+func (b *batchRun) result() (*batchResult, error) {
+	c, x, o := b.c, b.c.f.x, b.o
+	if o.failure != nil {
+		return nil, c.outcome(o, nil, nil)
+	}
+	var decision batchRecord
+	if err := json.Unmarshal(o.batch, &decision); err != nil || len(decision.Items) > len(b.names) {
+		return nil, x.mismatched(c.f, o, fmt.Sprintf("a batch of %d items", len(b.names)))
+	}
+	if b.frames == nil {
+		if err := b.restore(decision); err != nil {
+			return nil, err
+		}
+	}
+	res := b.collected(decision)
+	if b.s.batchCodec != nil {
+		res.values = o.payload
+	}
+	x.mu.Unlock()
+	res.rebuild(x)
+	res.err = b.err(res)
+	return res, nil
+}
+
+// restore makes the values available that a replay has not at hand. x.mu is held.
+func (b *batchRun) restore(decision batchRecord) error {
+	c, x, o := b.c, b.c.f.x, b.o
+	if b.f == nil {
+		b.f = x.newFrame(o, c.f)
+		b.f.counter = len(b.names)
+		defer b.f.end()
+	}
+	var flat []json.RawMessage
+	if b.s.flat {
+		b.frames = make([]*frame, len(b.names))
+		if !o.rebuilds() && b.s.batchCodec == nil {
+			if err := json.Unmarshal(o.payload, &flat); err != nil {
+				return x.mismatched(c.f, o, "a flat batch")
+			}
+		}
+	}
+	for i := range decision.Items {
+		if decision.Items[i] != 'S' {
+			continue
+		}
+		item := o
+		if !b.s.flat {
+			if item = x.ops[b.f.id(i+1)]; item == nil || !item.settled() {
+				return x.mismatched(c.f, o, "an item without its record")
+			}
+			if !item.rebuilds() {
+				continue
+			}
+		} else if len(flat) > 0 {
+			b.frames[i] = &frame{payload: bareJSON(flat[0])}
+			flat = flat[1:]
+			continue
+		} else if b.s.batchCodec != nil && !o.rebuilds() {
+			b.frames[i] = &frame{}
+			continue
+		}
+		f := x.newFrame(item, b.f)
+		f.rebuild = true
+		if b.s.flat {
+			f.flat, f.item, f.prefix = true, b.names[i], b.f.id(i+1)+"-"
+			b.frames[i] = f
+		}
+		x.mu.Unlock()
+		x.runContext(f, &settings{codec: b.s.codec}, func(c *Context) (any, error) { return b.fn(c, i) })
+		x.mu.Lock()
+		if !x.mayGoOn(c.f) {
+			return x.exit(c.f)
+		}
+	}
+	return nil
+}
+
+// err is what Parallel and Map return beside the batch.
+func (b *batchRun) err(res *batchResult) error {
+	succeeded := 0
+	var failures []error
+	for i := range res.record.Items {
+		switch res.record.Items[i] {
+		case 'S':
+			succeeded++
+		case 'F':
+			failures = append(failures, res.failures[i])
+		}
+	}
+	var failure *Failure
+	switch {
+	case res.record.Reason == FailureToleranceExceeded:
+		failure = &Failure{Type: "FailureToleranceExceeded", matches: []error{ErrFailureToleranceExceeded},
+			Message: fmt.Sprintf("%d of %d items failed, first: %s", len(failures), len(b.names), failures[0])}
+	case b.s.minSuccessful != nil && succeeded < *b.s.minSuccessful:
+		failure = &Failure{Type: "MinSuccessfulNotReached", matches: []error{ErrMinSuccessfulNotReached},
+			Message: fmt.Sprintf("%d items succeeded, %d were asked for", succeeded, *b.s.minSuccessful)}
+	default:
+		return nil
+	}
+	failure.matches = append(failure.matches, failures...)
+	return &OpError{Type: typeContext.String(), ExecutionID: b.c.f.x.id, OperationID: b.o.id, Name: b.o.name, Err: failure}
+}
+
+// rawJSON is a payload as a JSON value: itself, or a string behind "base64:".
+func rawJSON(payload []byte) json.RawMessage {
+	if json.Valid(payload) && !bytes.HasPrefix(payload, []byte(`"`+base64Prefix)) {
+		return payload
+	}
+	if len(payload) == 0 {
+		return json.RawMessage("null")
+	}
+	quoted, _ := json.Marshal(base64Prefix + encodeBase64(payload))
+	return quoted
+}
+
+// bareJSON is the payload that rawJSON made a JSON value of.
+func bareJSON(value json.RawMessage) []byte {
+	var s string
+	if len(value) > 0 && value[0] == '"' && json.Unmarshal(value, &s) == nil {
+		if b, ok := decodeBase64(s); ok {
+			return b
+		}
+	}
+	return value
+}

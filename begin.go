@@ -1,0 +1,164 @@
+package durable
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+
+	"github.com/durable-go/durable/checkpoint"
+)
+
+// The beginning of a residency.
+
+// begin folds the journal, takes over what came while the execution was not in
+// memory, in the order in which it became so, and enters the handler.
+func (x *residency) begin() {
+	x.mu.Lock()
+	if x.phase != phaseLoading {
+		x.mu.Unlock()
+		return
+	}
+	x.mu.Unlock()
+	if x.sum.Deadline != 0 && x.sum.Deadline <= x.e.now() {
+		if err := x.e.end(x.life, &x.sum, checkpoint.TimedOut, ownFailure("Timeout", "the execution's deadline has passed")); err != nil {
+			x.mu.Lock()
+			x.lost(err)
+			x.mu.Unlock()
+		}
+		x.stopNow(ErrTimeout)
+		return
+	}
+	input, err := x.load()
+	if err == nil && x.def == nil {
+		err = fmt.Errorf("%w: %q", ErrFunctionNotFound, x.sum.Function)
+	}
+	if err != nil {
+		x.mu.Lock()
+		if x.life.Err() == nil && !errors.Is(err, checkpoint.ErrClosed) {
+			x.holdNow(err)
+		} else {
+			x.closeNow(err)
+		}
+		x.mu.Unlock()
+		return
+	}
+	x.catchUp()
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.phase != phaseLoading {
+		x.checkHeld()
+		return
+	}
+	x.phase = phaseRunning
+	x.observeInvocation(true)
+	f := x.newFrame(x.root, nil)
+	f.replaying = x.lastInvocation > 0
+	x.spawn(f, func() { x.runHandler(f, input) })
+	x.armTimer()
+	if x.newsPending {
+		x.takeInbox()
+	}
+}
+
+// load reads the journal and folds it.
+func (x *residency) load() (input []byte, err error) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	fold := func(rec *checkpoint.Record) error {
+		if err := x.e.openRecord(rec, x.sum.Incarnation); err != nil {
+			return fmt.Errorf("durable: execution %s, record %d: %w", x.id, rec.Seq, err)
+		}
+		failure, err := decodeFailure(rec.Failure)
+		if err != nil {
+			return fmt.Errorf("durable: execution %s, record %d: %w", x.id, rec.Seq, err)
+		}
+		switch rec.Type {
+		case checkpoint.ExecutionStarted:
+			input = rec.Payload
+		case checkpoint.InvocationCompleted:
+			x.lastInvocation = rec.Seq
+		case checkpoint.ScopeCancelled:
+			x.cancels++
+		}
+		x.ops.apply(rec, failure)
+		return nil
+	}
+	if x.sum.Tail == 1 && x.sum.Started.Seq == 1 {
+		first := x.sum.Started
+		if err := fold(&first); err != nil {
+			return nil, err
+		}
+	} else {
+		for rec, err := range x.e.store.Records(x.life, x.id, 0) {
+			if err != nil {
+				return nil, err
+			}
+			if err := fold(&rec); err != nil {
+				return nil, err
+			}
+		}
+	}
+	for _, o := range x.ops {
+		if o == x.root || o.settled() || o.dead() {
+			continue
+		}
+		if o.typ == typeCallback || o.typ == typeInvoke {
+			x.outside[o] = struct{}{}
+		}
+		x.addDue(o)
+	}
+	if x.sum.Deadline != 0 {
+		x.due.add(dueTime{x.sum.Deadline, dueDeadline, x.root})
+	}
+	if x.sum.Tail > 1 {
+		x.e.recovered(x.id)
+	}
+	return input, nil
+}
+
+// catchUp takes over, before the handler is entered, what became due or came in
+// meanwhile: timers by their due times, the inbox by its times.
+func (x *residency) catchUp() {
+	now := x.e.now()
+	x.mu.Lock()
+	if x.cutOff {
+		x.number(checkpoint.Record{Type: checkpoint.InvocationCompleted}, &failureRecord{Type: "Runtime.ExitError", Message: "the process ended before the invocation did"})
+		x.lastInvocation = x.seq
+	}
+	var due []dueTime
+	for {
+		d, ok := x.popDue(now)
+		if !ok {
+			break
+		}
+		due = append(due, d)
+	}
+	x.mu.Unlock()
+	for _, d := range due {
+		if d.o.typ == typeCallback {
+			x.expireCallback(d) // the outcome is in the inbox afterwards
+		}
+	}
+	entries, err := x.e.store.Inbox(x.life, x.id, x.sum.InboxSeen)
+	if err != nil {
+		x.mu.Lock()
+		x.lost(err)
+		x.mu.Unlock()
+		return
+	}
+	for len(due) > 0 || len(entries) > 0 {
+		if len(entries) > 0 && (len(due) == 0 || cmp.Or(entries[0].TimeoutAt, entries[0].Time) <= due[0].at) {
+			x.takeOver(&entries[0])
+			entries = entries[1:]
+			continue
+		}
+		d := due[0]
+		due = due[1:]
+		x.mu.Lock()
+		handled := d.o.typ == typeCallback || !d.valid() || x.handleDue(d)
+		x.mu.Unlock()
+		if !handled {
+			x.handleOutside(d)
+		}
+	}
+}

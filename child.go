@@ -1,0 +1,229 @@
+package durable
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"runtime/debug"
+
+	"github.com/durable-go/durable/checkpoint"
+)
+
+// RunInChildContext runs fn with a context of its own, whose operations count
+// their own positions, and records its result. Once that is recorded fn is not
+// run again, unless the encoded result is larger than Options.InlineResult: then
+// only its digest is recorded, and a replay runs fn again, over the recorded
+// operations inside, to have the value.
+//
+// An error that fn returns is an *OpError outside. When fn returns, whatever it
+// started with Go and did not await is cancelled and can record nothing more.
+//
+// Options: WithTimeout (what runs or waits inside is then cancelled with
+// ErrTimeout, and so the operation ends), WithCodec.
+func RunInChildContext[O any](ctx *Context, name string, fn func(*Context) (O, error), opts ...ChildOption) (O, error) {
+	var out O
+	s := childSettings(opts)
+	err := ctx.child(checkpoint.RunInChildContext, name, &s, func(c *Context) (any, error) { return fn(c) }, &out)
+	return out, err
+}
+
+// contextFunc is the function of a context; it returns its value to be encoded.
+type contextFunc func(*Context) (any, error)
+
+// child runs fn in a child context on the caller's goroutine.
+func (c *Context) child(sub checkpoint.SubType, name string, s *settings, fn contextFunc, out any) error {
+	f, x := c.f, c.f.x
+	if err := s.check(); err != nil {
+		return x.misused(f, typeContext, name, err, "")
+	}
+	o, err := c.enter(typeContext, sub, name)
+	if err != nil {
+		return err
+	}
+	defer c.leave()
+	if !o.settled() {
+		if f.rebuild {
+			return x.mismatched(f, o, "its outcome")
+		}
+		if err := c.startContext(o, s); err != nil {
+			return err
+		}
+		below := x.newFrame(o, f)
+		x.mu.Unlock()
+		x.runContext(below, s, fn)
+		x.mu.Lock()
+		if !o.settled() || !x.mayGoOn(f) {
+			return x.exit(f)
+		}
+	}
+	return c.contextOutcome(o, s, fn, out)
+}
+
+// startContext records the start of a context, if it is new. A timeout must be
+// durable before anything happens inside. The residency's mu is held.
+func (c *Context) startContext(o *operation, s *settings) error {
+	x := c.f.x
+	if o.status != "" {
+		return nil
+	}
+	rec := &checkpoint.Record{Type: checkpoint.ContextStarted, SubType: o.sub, OperationID: o.id, ParentID: o.recordedParent(), Name: o.name, Flags: o.flags}
+	if s.timeout == 0 {
+		x.startLazily(o, rec)
+		return nil
+	}
+	rec.Time = x.e.now()
+	rec.Timeout, rec.TimeoutAt = int64(s.timeout), rec.Time+int64(s.timeout)
+	x.record(*rec, nil)
+	x.addDue(o)
+	return x.await(c.f)
+}
+
+// runContext calls fn on its goroutine and records what it returned.
+func (x *residency) runContext(f *frame, s *settings, fn contextFunc) {
+	returned := false
+	var v any
+	var err error
+	defer func() {
+		if returned {
+			return
+		}
+		if p := recover(); p != nil {
+			err = &panicError{p, debug.Stack()}
+		} else {
+			err = errGoexit // or the residency unwinds, and nothing is recorded
+		}
+		x.endContext(f, s, nil, err)
+	}()
+	v, err = fn(&Context{f: f})
+	returned = true
+	x.endContext(f, s, v, err)
+}
+
+// endContext records the outcome of a context and ends its scope.
+func (x *residency) endContext(f *frame, s *settings, v any, err error) {
+	var payload []byte
+	if err == nil {
+		payload, err = x.e.encode(s.codec, v)
+	}
+	recorded := x.e.errs.recordAny(err) // the error's methods are the user's code
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if !x.mayGoOn(f) || f.ended {
+		return
+	}
+	o := f.op
+	if problem := x.leftover(f); problem != nil {
+		x.holdNow(problem)
+		return
+	}
+	if f.rebuild {
+		x.endRebuild(f, payload, err)
+		return
+	}
+	defer func() {
+		if f.onEnd != nil {
+			f.onEnd()
+		}
+	}()
+	if f.flat {
+		f.payload, f.failure = payload, x.contextFailure(o, err, recorded)
+		f.end()
+		return
+	}
+	if failure := x.contextFailure(o, err, recorded); failure != nil {
+		x.closeOutside(o)
+		x.settle(o, checkpoint.Record{Type: checkpoint.ContextFailed}, failure)
+		f.end()
+		return
+	}
+	rec := checkpoint.Record{Type: checkpoint.ContextSucceeded, Codec: x.e.codecName(s.codec)}
+	x.settleValue(o, rec, payload)
+	f.end()
+}
+
+// settleValue records a context's value, or its digest if it is large.
+// x.mu is held.
+func (x *residency) settleValue(o *operation, rec checkpoint.Record, payload []byte) {
+	rec.Payload, rec.Flags = payload, rec.Flags|checkpoint.FlagPayload
+	if len(payload) > x.e.opts.InlineResult {
+		rec.Payload, rec.Flags, rec.Digest = nil, checkpoint.FlagRebuild, digestOf(payload)
+	}
+	x.closeOutside(o)
+	x.settle(o, rec, nil)
+	o.payload = payload
+	o.flags &^= checkpoint.FlagRebuild // the value is at hand
+}
+
+// contextFailure is the failure of a context whose function returned err, which
+// is recorded by itself.
+func (x *residency) contextFailure(o *operation, err error, recorded *failureRecord) *failureRecord {
+	by := o.cancelledBy()
+	switch {
+	case o.cancelSeq != 0 && o.cancelCause == "Timeout":
+		return ownFailure("Timeout", "timed out after "+durationOf(o.timeout).String())
+	case err == nil:
+		return nil
+	case by != nil && (errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)):
+		return cancelFailure(by.cancelCause, "")
+	}
+	return recorded
+}
+
+// leftover returns an error if f's function returned although the journal holds
+// operations at positions that it never claimed. x.mu is held.
+func (x *residency) leftover(f *frame) error {
+	next := f.op.last
+	if f.flat {
+		next = f.counter + 1
+	}
+	o := x.ops[f.id(next)]
+	if next <= f.counter || o == nil || o.firstSeq == 0 {
+		return nil
+	}
+	return &NonDeterministicError{ExecutionID: x.id, OperationID: o.id, Recorded: describeOp(o.typ, o.sub, o.name), Asked: "nothing: the function returned"}
+}
+
+// contextOutcome returns the recorded outcome of a context, running it again if
+// its value is not stored. The residency's mu is held, and given up.
+func (c *Context) contextOutcome(o *operation, s *settings, fn contextFunc, out any) error {
+	f, x := c.f, c.f.x
+	if o.rebuilds() {
+		below := x.newFrame(o, f)
+		below.rebuild = true
+		x.mu.Unlock()
+		x.runContext(below, s, fn)
+		x.mu.Lock()
+		if !x.mayGoOn(f) {
+			return x.exit(f)
+		}
+	}
+	return c.outcome(o, s.codec, out)
+}
+
+// endRebuild compares a value that was computed again with what is recorded.
+// x.mu is held.
+func (x *residency) endRebuild(f *frame, payload []byte, err error) {
+	o := f.op
+	f.end()
+	switch {
+	case f.flat:
+		f.payload = payload
+		if f.onEnd != nil {
+			f.onEnd()
+		}
+	case err != nil:
+		x.holdNow(&NonDeterministicError{ExecutionID: x.id, OperationID: o.id, Recorded: "success", Asked: fmt.Sprintf("an error while its value was rebuilt (%v)", err)})
+	case !bytes.Equal(digestOf(payload), o.digest):
+		x.holdNow(&NonDeterministicError{ExecutionID: x.id, OperationID: o.id, Recorded: "a large value by its digest", Asked: "another value when it was rebuilt: make the function deterministic, or store the value elsewhere and return a reference"})
+	default:
+		o.payload = payload
+		o.flags &^= checkpoint.FlagRebuild
+	}
+}
+
+func digestOf(b []byte) []byte {
+	sum := sha256.Sum256(b)
+	return sum[:]
+}

@@ -1,0 +1,177 @@
+package durable
+
+import (
+	"errors"
+	"time"
+
+	"github.com/durable-go/durable/checkpoint"
+)
+
+// The claim loop: one goroutine that claims what is due as long as there are
+// places, and sleeps until the next due time or a hint. Nothing polls; the loop
+// looks at the clock again every clockCheck because clocks jump and processes
+// are stopped. It also removes what is past its retention, in small bites.
+
+const (
+	claimBite  = 64
+	expireBite = 100
+)
+
+func (e *Engine) run() {
+	defer close(e.loop)
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	var sweepAt time.Time
+	for {
+		select {
+		case <-e.life.Done():
+			return
+		case <-e.kick:
+		case <-timer.C:
+		}
+		if e.retired() {
+			return
+		}
+		claimed := e.claimDue()
+		next := e.untilNext(claimed)
+		if e.opts.Retention > 0 {
+			if now := time.Now(); !now.Before(sweepAt) {
+				more := e.expire()
+				sweepAt = now.Add(min(max(e.opts.Retention/10, time.Second), time.Minute))
+				if more {
+					sweepAt = now
+				}
+			}
+			next = min(next, time.Until(sweepAt))
+		}
+		timer.Reset(max(next, 0))
+	}
+}
+
+// claimDue claims what is due and starts it. It returns how many.
+func (e *Engine) claimDue() (claimed int) {
+	for {
+		free := e.freePlaces()
+		if free <= 0 {
+			e.hungry.Store(true)
+			e.makePlaces()
+			return claimed
+		}
+		r := e.claims
+		r.Max = min(free, claimBite)
+		claims, err := e.store.Claim(e.life, r)
+		if err != nil {
+			if e.life.Err() == nil {
+				e.log.Error("durable: claim", "error", e.outward(err).Error())
+			}
+			return claimed
+		}
+		if len(claims) == 0 {
+			e.hungry.Store(false)
+			return claimed
+		}
+		claimed += len(claims)
+		for _, c := range claims {
+			e.admit(c)
+		}
+	}
+}
+
+// untilNext is how long the loop may sleep.
+func (e *Engine) untilNext(claimed int) time.Duration {
+	if e.hungry.Load() {
+		return time.Second // a kick comes when a place is free
+	}
+	at, err := e.store.NextDue(e.life, e.claims)
+	if err != nil || at.IsZero() {
+		return clockCheck
+	}
+	d := at.Sub(e.store.Now())
+	if d <= 0 && claimed == 0 {
+		d = 10 * time.Millisecond // due, and yet not claimable: look again soon
+	}
+	return min(d, clockCheck)
+}
+
+// expire deletes a bite of what is past its retention.
+func (e *Engine) expire() (more bool) {
+	n, err := e.store.Expire(e.life, e.store.Now().Add(-e.opts.Retention), expireBite)
+	if err != nil && e.life.Err() == nil {
+		e.log.Error("durable: retention", "error", e.outward(err).Error())
+	}
+	return err == nil && n == expireBite
+}
+
+// admit makes a claimed execution resident and runs it. If an earlier residency
+// of it still has goroutines, it waits for them.
+func (e *Engine) admit(c checkpoint.Claim) {
+	def := e.defs[c.Function]
+	x := newResidency(e, def, c)
+	e.mu.Lock()
+	earlier := e.residents[c.ID]
+	e.residents[c.ID] = x
+	e.counts.invocations++
+	closing := e.life.Err() != nil
+	e.mu.Unlock()
+	if closing {
+		x.stopNow(ErrClosed)
+		return
+	}
+	go func() {
+		if earlier != nil {
+			select {
+			case <-earlier.gone:
+			case <-e.life.Done():
+			}
+		}
+		x.begin()
+	}()
+}
+
+// residencyGone is called when nothing of a residency runs any more.
+func (e *Engine) residencyGone(x *residency) {
+	e.mu.Lock()
+	if e.residents[x.id] == x {
+		delete(e.residents, x.id)
+	}
+	if x.lends > 0 {
+		e.lending--
+	}
+	e.mu.Unlock()
+	x.observeInvocation(false)
+	if e.hungry.Load() {
+		e.wake()
+	}
+}
+
+// disown gives an execution up whose last append failed for a reason that may
+// pass, so that it is claimed again; the more often in a row, the later.
+func (e *Engine) disown(x *residency) {
+	e.mu.Lock()
+	e.disowned[x.id]++
+	n := e.disowned[x.id]
+	e.mu.Unlock()
+	delay := min(20*time.Millisecond<<min(n, 10), clockCheck)
+	time.AfterFunc(delay, func() {
+		select {
+		case <-x.gone:
+		case <-e.life.Done():
+			return
+		}
+		if err := e.store.Disown(e.life, x.id, x.sum.Epoch); err != nil && e.life.Err() == nil {
+			if errors.Is(e.outward(err), ErrStoreFailed) {
+				return
+			}
+			e.disown(x)
+			return
+		}
+		e.wake()
+	})
+}
+
+// recovered forgets that an execution was disowned.
+func (e *Engine) recovered(id string) {
+	e.mu.Lock()
+	delete(e.disowned, id)
+	e.mu.Unlock()
+}

@@ -1,0 +1,83 @@
+package durable
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+)
+
+// Codec turns values into bytes and back. Its name is recorded with each
+// payload; a payload whose codec is not the one asked for is not decoded.
+// Encode and Decode must be deterministic and safe for concurrent use.
+type Codec interface {
+	Name() string
+	Encode(v any) ([]byte, error)
+	Decode(data []byte, v any) error
+}
+
+// JSON is the default codec: encoding/json under the name "json". An empty
+// payload decodes as null.
+var JSON Codec = jsonCodec{}
+
+type jsonCodec struct{}
+
+func (jsonCodec) Name() string                 { return "json" }
+func (jsonCodec) Encode(v any) ([]byte, error) { return json.Marshal(v) }
+func (jsonCodec) Decode(data []byte, v any) error {
+	if len(data) == 0 {
+		data = []byte("null")
+	}
+	return json.Unmarshal(data, v)
+}
+
+// encodeWith encodes v, recovering panics of the codec, and checks the size.
+func (e *Engine) encodeWith(c Codec, v any) (data []byte, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("%w %q: encode %T: panic: %v", ErrCodec, c.Name(), v, p)
+		}
+	}()
+	data, err = c.Encode(v)
+	if err != nil {
+		return nil, fmt.Errorf("%w %q: encode %T: %w", ErrCodec, c.Name(), v, err)
+	}
+	if len(data) > e.opts.MaxPayload {
+		return nil, fmt.Errorf("%w: the encoded value is %s, the limit is %s: store it elsewhere and return a reference, or raise Options.MaxPayload",
+			ErrPayloadTooLarge, formatBytes(len(data)), formatBytes(e.opts.MaxPayload))
+	}
+	return data, nil
+}
+
+// decodeWith decodes data into the pointer v, recovering panics of the codec.
+func decodeWith(c Codec, data []byte, v any) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("%w %q: decode into %T: panic: %v", ErrCodec, c.Name(), v, p)
+		}
+	}()
+	if err := c.Decode(data, v); err != nil {
+		return fmt.Errorf("%w %q: decode into %T: %w: if the type changed, make the new one read the old form, or give the operation a codec that does",
+			ErrCodec, c.Name(), v, err)
+	}
+	return nil
+}
+
+// compactJSON is the form of an input that tells whether two are the same.
+func compactJSON(data []byte) []byte {
+	var b bytes.Buffer
+	if json.Compact(&b, data) != nil {
+		return data
+	}
+	return b.Bytes()
+}
+
+func formatBytes(n int) string {
+	switch {
+	case n >= 1<<20:
+		return fmt.Sprintf("%.1f MiB", float64(n)/(1<<20))
+	case n >= 1<<10:
+		return fmt.Sprintf("%.1f KiB", float64(n)/(1<<10))
+	default:
+		return fmt.Sprintf("%d bytes", n)
+	}
+}

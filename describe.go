@@ -1,0 +1,193 @@
+package durable
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"iter"
+	"slices"
+	"time"
+
+	"github.com/durable-go/durable/checkpoint"
+)
+
+// ExecutionStatus is the status of an execution.
+type ExecutionStatus string
+
+// The statuses of executions.
+const (
+	ExecutionRunning   ExecutionStatus = "RUNNING"
+	ExecutionSucceeded ExecutionStatus = "SUCCEEDED"
+	ExecutionFailed    ExecutionStatus = "FAILED"
+	ExecutionTimedOut  ExecutionStatus = "TIMED_OUT"
+	ExecutionStopped   ExecutionStatus = "STOPPED"
+)
+
+// ExecutionInfo is what Describe and Executions tell of an execution.
+type ExecutionInfo struct {
+	ID        string          `json:"id"`
+	Function  string          `json:"function"`
+	Status    ExecutionStatus `json:"status"`
+	StartedAt time.Time       `json:"startedAt"`
+	EndedAt   time.Time       `json:"endedAt,omitzero"`  // zero while running
+	Deadline  time.Time       `json:"deadline,omitzero"` // zero: none
+	WakeAt    time.Time       `json:"wakeAt,omitzero"`   // zero: not suspended, or until something comes from outside
+	Resident  bool            `json:"resident"`          // in memory now
+	Held      *Failure        `json:"held,omitempty"`    // why it is held; nil if it isn't
+	Parent    string          `json:"parent,omitempty"`  // the execution that invoked it
+	Input     json.RawMessage `json:"input,omitempty"`
+	Result    json.RawMessage `json:"result,omitempty"`
+	Failure   *Failure        `json:"failure,omitempty"`
+	// Bodies are the IDs of the operations whose body runs in this process now,
+	// those included that ignore their timeout.
+	Bodies []string `json:"bodies,omitempty"`
+}
+
+// Query selects executions. Zero fields do not restrict.
+type Query struct {
+	Function      string
+	IDPrefix      string
+	Status        ExecutionStatus
+	StartedAfter  time.Time
+	StartedBefore time.Time
+	Limit         int
+}
+
+// Describe tells about one execution.
+func (e *Engine) Describe(ctx context.Context, id string) (ExecutionInfo, error) {
+	s, err := e.find(ctx, id)
+	if err != nil {
+		return ExecutionInfo{}, err
+	}
+	return e.info(&s)
+}
+
+// Executions yields the executions that q selects, newest first. It reads in
+// pages; executions that change or are started meanwhile do not disturb it.
+func (e *Engine) Executions(ctx context.Context, q Query) iter.Seq2[ExecutionInfo, error] {
+	return func(yield func(ExecutionInfo, error) bool) {
+		if err := e.closed(); err != nil {
+			yield(ExecutionInfo{}, err)
+			return
+		}
+		status, err := parseStatus(q.Status)
+		if err != nil {
+			yield(ExecutionInfo{}, err)
+			return
+		}
+		sq := checkpoint.Query{Function: q.Function, IDPrefix: q.IDPrefix, Status: status, Limit: q.Limit}
+		if !q.StartedAfter.IsZero() {
+			sq.StartedAfter = q.StartedAfter.UnixNano()
+		}
+		if !q.StartedBefore.IsZero() {
+			sq.StartedBefore = q.StartedBefore.UnixNano()
+		}
+		for s, err := range e.store.List(ctx, sq) {
+			var info ExecutionInfo
+			if err == nil {
+				info, err = e.info(&s)
+			} else {
+				err = e.outward(err)
+			}
+			if !yield(info, err) || err != nil {
+				return
+			}
+		}
+	}
+}
+
+func parseStatus(s ExecutionStatus) (checkpoint.Status, error) {
+	if s == "" {
+		return 0, nil
+	}
+	for st := checkpoint.Running; st <= checkpoint.Stopped; st++ {
+		if st.String() == string(s) {
+			return st, nil
+		}
+	}
+	return 0, fmt.Errorf("durable: %q is not a status of executions", s)
+}
+
+// find reads the summary of an execution.
+func (e *Engine) find(ctx context.Context, id string) (checkpoint.Summary, error) {
+	if err := e.closed(); err != nil {
+		return checkpoint.Summary{}, err
+	}
+	if err := checkID("execution ID", id); err != nil {
+		return checkpoint.Summary{}, err
+	}
+	s, err := e.store.Get(ctx, id)
+	if err != nil {
+		return s, e.lookup(id, err)
+	}
+	return s, nil
+}
+
+func (e *Engine) info(s *checkpoint.Summary) (ExecutionInfo, error) {
+	info := ExecutionInfo{ID: s.ID, Function: s.Function, Status: ExecutionStatus(s.Status.String()), StartedAt: timeOf(s.StartedAt), EndedAt: timeOf(s.EndedAt),
+		Deadline: timeOf(s.Deadline), WakeAt: timeOf(s.WakeAt)}
+	if s.Caller != nil {
+		info.Parent = s.Caller.ID
+	}
+	e.mu.Lock()
+	x := e.residents[s.ID]
+	e.mu.Unlock()
+	if x != nil && s.Status == checkpoint.Running {
+		info.Resident = true
+		x.mu.Lock()
+		for o := range x.bodies {
+			info.Bodies = append(info.Bodies, o.id)
+		}
+		for o := range x.strays {
+			info.Bodies = append(info.Bodies, o.id)
+		}
+		x.mu.Unlock()
+		slices.SortFunc(info.Bodies, compareIDs)
+	}
+	if len(s.HeldBuilds) > 0 && !s.Owned {
+		failure, err := e.decodeHold(s.Held, s.Incarnation)
+		if err != nil {
+			return info, err
+		}
+		info.Held = e.errs.rebuild(failure)
+	} else if s.Status == checkpoint.Running && !e.has(s.Function) {
+		info.Held = e.errs.rebuild(ownFailure("FunctionNotFound", fmt.Sprintf("function %q is not in Options.Functions of this engine: it waits for one that has it", s.Function)))
+	}
+	for _, rec := range []*checkpoint.Record{&s.Started, &s.Ended} {
+		if err := e.openRecord(rec, s.Incarnation); err != nil {
+			return info, fmt.Errorf("durable: execution %s: %w", s.ID, err)
+		}
+	}
+	info.Input = shown(s.Started.Payload)
+	if s.Status == checkpoint.Succeeded {
+		info.Result = shown(s.Ended.Payload)
+	}
+	failure, err := decodeFailure(s.Ended.Failure)
+	if err != nil {
+		return info, fmt.Errorf("durable: execution %s: %w", s.ID, err)
+	}
+	if failure != nil {
+		info.Failure = e.errs.rebuild(failure)
+	}
+	return info, nil
+}
+
+// encodeHold is why an execution is held, as it is stored.
+func (e *Engine) encodeHold(reason error, inc checkpoint.Incarnation) []byte {
+	rec := checkpoint.Record{Failure: encodeFailure(e.errs.record(reason))}
+	if err := e.sealRecord(&rec, inc); err != nil {
+		rec.Failure = encodeFailure(ownFailure("Codec", "the reason could not be sealed"))
+	}
+	return rec.Failure
+}
+
+func (e *Engine) decodeHold(data []byte, inc checkpoint.Incarnation) (*failureRecord, error) {
+	rec := checkpoint.Record{Failure: data}
+	if e.opts.Sealer != nil && (len(data) == 0 || data[0] != '{') {
+		rec.Flags = checkpoint.FlagSealed
+	}
+	if err := e.openRecord(&rec, inc); err != nil {
+		return nil, err
+	}
+	return decodeFailure(rec.Failure)
+}

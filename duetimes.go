@@ -1,0 +1,220 @@
+package durable
+
+import (
+	"container/heap"
+	"context"
+	"errors"
+	"time"
+
+	"github.com/durable-go/durable/checkpoint"
+)
+
+// dueTime is when something about an operation is due.
+type dueTime struct {
+	at   int64
+	kind dueKind
+	o    *operation
+}
+
+type dueKind uint8
+
+const (
+	dueWake      dueKind = iota // a wait, a retry or a poll
+	dueTimeout                  // the operation's timeout
+	dueHeartbeat                // a callback's heartbeat
+	dueDeadline                 // the execution's
+)
+
+// dueTimes is a heap, earliest first. Entries that do not matter any more stay
+// until they are popped; see valid.
+type dueTimes []dueTime
+
+func (d dueTimes) Len() int           { return len(d) }
+func (d dueTimes) Less(i, j int) bool { return d[i].at < d[j].at }
+func (d dueTimes) Swap(i, j int)      { d[i], d[j] = d[j], d[i] }
+func (d *dueTimes) Push(v any)        { *d = append(*d, v.(dueTime)) }
+func (d *dueTimes) Pop() any {
+	old := *d
+	v := old[len(old)-1]
+	*d = old[:len(old)-1]
+	return v
+}
+
+func (d *dueTimes) add(t dueTime) { heap.Push(d, t) }
+
+func (d dueTime) valid() bool {
+	o := d.o
+	switch {
+	case d.kind == dueDeadline:
+		return true
+	case o.settled() || o.dead():
+		return false
+	case d.kind == dueWake:
+		return o.wakeAt == d.at && (o.status == OperationPending || o.typ == typeWait)
+	case d.kind == dueTimeout:
+		return o.cancelSeq == 0
+	}
+	return true
+}
+
+// addDue enters the due times of o. x.mu is held.
+func (x *residency) addDue(o *operation) {
+	if o.wakeAt != 0 && (o.status == OperationPending || o.typ == typeWait) {
+		x.due.add(dueTime{o.wakeAt, dueWake, o})
+	}
+	if o.timeoutAt != 0 {
+		x.due.add(dueTime{o.timeoutAt, dueTimeout, o})
+	}
+	if o.heartbeat != 0 {
+		x.due.add(dueTime{o.started + o.heartbeat, dueHeartbeat, o})
+	}
+	x.armTimer()
+}
+
+// nextDue is the earliest due time, 0 if there is none. x.mu is held.
+func (x *residency) nextDue(heartbeats bool) int64 {
+	for len(x.due) > 0 && !x.due[0].valid() {
+		heap.Pop(&x.due)
+	}
+	if len(x.due) == 0 {
+		return 0
+	}
+	if heartbeats || x.due[0].kind != dueHeartbeat {
+		return x.due[0].at
+	}
+	var next int64
+	for _, d := range x.due {
+		if d.kind != dueHeartbeat && d.valid() && (next == 0 || d.at < next) {
+			next = d.at
+		}
+	}
+	return next
+}
+
+// clockCheck is how often a waiting timer looks at the clock again, because the
+// clock may jump and the process may be stopped.
+const clockCheck = 30 * time.Second
+
+// armTimer sets the timer for what is due next. x.mu is held.
+func (x *residency) armTimer() {
+	if x.phase != phaseRunning {
+		return
+	}
+	next := x.nextDue(true)
+	if next == 0 {
+		return
+	}
+	d := min(time.Duration(next-x.e.now()), clockCheck)
+	if x.timer == nil {
+		x.timer = time.AfterFunc(d, x.fire)
+	} else {
+		x.timer.Reset(d)
+	}
+}
+
+// fire handles what is due, in the order of the due times.
+func (x *residency) fire() {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.phase != phaseRunning {
+		return
+	}
+	now := x.e.now()
+	for {
+		d, ok := x.popDue(now)
+		if !ok {
+			break
+		}
+		if x.handleDue(d) {
+			continue
+		}
+		x.outsideWork(func() { x.handleOutside(d) })
+	}
+	x.armTimer()
+	x.checkIdle()
+}
+
+// popDue takes the next due time that has passed. x.mu is held.
+func (x *residency) popDue(now int64) (dueTime, bool) {
+	if next := x.nextDue(true); next == 0 || next > now {
+		return dueTime{}, false
+	}
+	return heap.Pop(&x.due).(dueTime), true
+}
+
+// handleDue handles what is due and needs nobody else; false if it needs the
+// store, by handleOutside. x.mu is held.
+func (x *residency) handleDue(d dueTime) bool {
+	o := d.o
+	switch {
+	case d.kind == dueWake && o.typ == typeWait:
+		x.settle(o, checkpoint.Record{Type: checkpoint.WaitSucceeded, OperationID: o.id}, nil)
+	case d.kind == dueWake:
+		o.status = OperationReady
+		x.wakeAll(o)
+	case d.kind == dueTimeout && o.typ == typeStep:
+		x.timeOut(o, checkpoint.StepFailed)
+	case d.kind == dueTimeout && o.typ == typeInvoke:
+		x.journal.deliver = append(x.journal.deliver, cancelDelivery(o.target, "the invoke timed out"))
+		x.timeOut(o, checkpoint.ChainedInvokeTimedOut)
+	default:
+		return false
+	}
+	return true
+}
+
+// handleOutside handles what is due and needs the store. x.mu is not held.
+func (x *residency) handleOutside(d dueTime) {
+	switch {
+	case d.kind == dueDeadline:
+		x.e.end(context.WithoutCancel(x.life), &x.sum, checkpoint.TimedOut, ownFailure("Timeout", "the execution's deadline has passed"))
+		x.stopNow(ErrTimeout)
+	case d.o.typ == typeContext:
+		x.cancelScope(d.o, "Timeout", "")
+	default:
+		x.expireCallback(d)
+		x.drain()
+	}
+}
+
+// timeOut records that a step or an invoke took too long, and ends the context
+// of its body. x.mu is held.
+func (x *residency) timeOut(o *operation, t checkpoint.EventType) {
+	failure := ownFailure("Timeout", "timed out after "+durationOf(o.timeout).String())
+	x.settle(o, checkpoint.Record{Type: t, OperationID: o.id, Timeout: o.timeout, TimeoutAt: o.timeoutAt}, failure)
+	if o.cancel != nil {
+		o.cancel(ErrTimeout)
+	}
+}
+
+// expireCallback lets the store decide between a callback's timeout and an
+// outcome from outside: the first one is the outcome. What was decided comes
+// back through the inbox. x.mu is not held.
+func (x *residency) expireCallback(d dueTime) {
+	failure := ownFailure("Timeout", "no outcome came for "+durationOf(d.o.timeout).String())
+	if d.kind == dueHeartbeat {
+		failure = ownFailure("HeartbeatTimeout", "no heartbeat came for "+durationOf(d.o.heartbeat).String())
+	}
+	err := x.deliverToSelf(d.o, checkpoint.CallbackTimedOut, failure, d.at)
+	if early, ok := errors.AsType[*checkpoint.NotDueError](err); ok {
+		x.mu.Lock()
+		x.due.add(dueTime{early.Due.UnixNano(), d.kind, d.o})
+		x.armTimer()
+		x.mu.Unlock()
+	}
+}
+
+// deliverToSelf offers an outcome of an own callback to the store. x.mu is not held.
+func (x *residency) deliverToSelf(o *operation, t checkpoint.EventType, failure *failureRecord, dueAt int64) error {
+	rec := checkpoint.Record{Type: t, SubType: checkpoint.Callback, OperationID: o.id, Failure: encodeFailure(failure), TimeoutAt: dueAt}
+	if err := x.e.sealRecord(&rec, x.sum.Incarnation); err != nil {
+		return err
+	}
+	return x.e.store.Deliver(x.life, checkpoint.Delivery{ID: x.id, Incarnation: x.sum.Incarnation, Record: rec})
+}
+
+func cancelDelivery(id, reason string) checkpoint.Delivery {
+	return checkpoint.Delivery{ID: id, Record: checkpoint.Record{Type: checkpoint.CancelRequested, Payload: []byte(reason)}}
+}
+
+func durationOf(ns int64) time.Duration { return time.Duration(ns) }

@@ -1,0 +1,453 @@
+package durable
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"runtime/debug"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/durable-go/durable/checkpoint"
+	"github.com/durable-go/durable/checkpoint/boltstore"
+)
+
+// Options of an engine. The zero value of each field is its default.
+type Options struct {
+	// Functions are what this engine can run. Open reports all that is wrong with them.
+	Functions []Definition
+	// Codec of inputs, results and states; default JSON.
+	Codec Codec
+	// Sealer encrypts user data at rest; default: none.
+	Sealer Sealer
+	// Logger; default slog.Default(). Payloads, callback IDs and the text of the
+	// user's errors are not logged by the engine.
+	Logger *slog.Logger
+	// Observer is told what happens; default: nobody.
+	Observer *Observer
+	// ParkFor is how long an idle execution stays in memory before it is
+	// suspended, so that a quick wake-up costs no replay; default 1 s. Negative:
+	// suspend at once. A wait known to be longer suspends at once.
+	ParkFor time.Duration
+	// MaxResident bounds the executions in memory; default 4096. Beyond it the
+	// longest idle is suspended first, and new work waits.
+	MaxResident int
+	// MaxPayload bounds one encoded input, result or state, and each item of a
+	// batch for itself, in bytes; default 2 MiB.
+	MaxPayload int
+	// InlineResult: a child's or batch's result above this many bytes is not
+	// stored but rebuilt on replay, as on AWS Lambda; default 256 KiB.
+	InlineResult int
+	// Build names the code for holds: an execution that this code could not go on
+	// with is left to other builds. Default: vcs.revision, else a hash of the
+	// executable.
+	Build string
+	// FailOnMismatch fails an execution whose code does not fit what is recorded,
+	// instead of holding it.
+	FailOnMismatch bool
+	// Retention is how long finished executions are kept; default 7 days.
+	// Negative: for ever.
+	Retention time.Duration
+	// Errors are sentinels and examples of typed errors that errors.Is and
+	// errors.AsType must find again after a replay. A typed example must survive
+	// JSON; two sentinels must not have the same text.
+	Errors []error
+}
+
+// Engine runs the executions of a store. Make one with Open or New, one for each
+// store and process, and share it: all methods may be called concurrently.
+type Engine struct {
+	opts   Options
+	store  checkpoint.Store
+	log    *slog.Logger
+	errs   *errorRegistry
+	defs   map[string]*definition
+	claims checkpoint.ClaimRequest
+
+	life    context.Context // ends when the engine closes
+	endLife context.CancelCauseFunc
+	kick    chan struct{}
+	loop    chan struct{} // closed when the claim loop has ended
+	bodies  atomic.Int64
+	hungry  atomic.Bool // work is due and there is no place for it
+
+	mu        sync.Mutex
+	residents map[string]*residency
+	lending   int // residents that gave their place up
+	reserved  int
+	extra     int // places beyond the bound
+	retiring  bool
+	failed    error
+	watchers  map[string][]chan struct{}
+	disowned  map[string]int // lost residencies in a row
+	counts    counts
+}
+
+// Open opens, or creates, the bbolt file at path, recovers and runs what it
+// holds. A file that another process has open is ErrLocked, one that is not ours
+// or damaged ErrCorrupt.
+func Open(path string, opts *Options) (*Engine, error) {
+	if err := opts.check(); err != nil {
+		return nil, err
+	}
+	store, err := boltstore.Open(path, nil)
+	if err != nil {
+		return nil, err
+	}
+	return newEngine(store, opts)
+}
+
+// New runs what a store holds. The engine closes the store, also when New fails.
+func New(store checkpoint.Store, opts *Options) (*Engine, error) {
+	if err := opts.check(); err != nil {
+		return nil, errors.Join(err, store.Close())
+	}
+	return newEngine(store, opts)
+}
+
+// check reports all that is wrong with the options.
+func (o *Options) check() error {
+	if o == nil {
+		return nil
+	}
+	var problems []error
+	names := make(map[string]bool)
+	for i, d := range o.Functions {
+		if d == nil || d.definition() == nil {
+			problems = append(problems, fmt.Errorf("durable: Options.Functions[%d] is nil: make it with Define or DefinePlain", i))
+			continue
+		}
+		def := d.definition()
+		if err := checkID("function name", def.name); err != nil {
+			problems = append(problems, err)
+		}
+		if names[def.name] {
+			problems = append(problems, fmt.Errorf("durable: two functions have the name %q", def.name))
+		}
+		names[def.name] = true
+		if def.settings.timeout < 0 {
+			problems = append(problems, fmt.Errorf("durable: function %q: WithExecutionTimeout(%s): must be positive", def.name, def.settings.timeout))
+		}
+	}
+	for _, n := range []struct {
+		name  string
+		value int
+	}{{"MaxResident", o.MaxResident}, {"MaxPayload", o.MaxPayload}, {"InlineResult", o.InlineResult}} {
+		if n.value < 0 {
+			problems = append(problems, fmt.Errorf("durable: Options.%s is negative: %d", n.name, n.value))
+		}
+	}
+	_, err := newErrorRegistry(o.Errors)
+	return errors.Join(errors.Join(problems...), err)
+}
+
+func newEngine(store checkpoint.Store, opts *Options) (*Engine, error) {
+	e := &Engine{
+		store: store, defs: make(map[string]*definition), residents: make(map[string]*residency),
+		watchers: make(map[string][]chan struct{}), disowned: make(map[string]int),
+		kick: make(chan struct{}, 1), loop: make(chan struct{}),
+	}
+	if opts != nil {
+		e.opts = *opts
+	}
+	e.opts.setDefaults()
+	e.log = e.opts.Logger
+	e.errs, _ = newErrorRegistry(e.opts.Errors)
+	e.life, e.endLife = context.WithCancelCause(context.Background())
+	for _, d := range e.opts.Functions {
+		def := d.definition()
+		e.defs[def.name] = def
+		e.claims.Functions = append(e.claims.Functions, def.name)
+	}
+	e.claims.Build = e.opts.Build
+	store.Watch(e.hint)
+	go e.run()
+	return e, nil
+}
+
+func (o *Options) setDefaults() {
+	o.Functions = slices.Clone(o.Functions)
+	setDefault(&o.Codec, JSON)
+	setDefault(&o.Logger, slog.Default())
+	setDefault(&o.ParkFor, time.Second)
+	setDefault(&o.MaxResident, 4096)
+	setDefault(&o.MaxPayload, 2<<20)
+	setDefault(&o.InlineResult, 256<<10)
+	setDefault(&o.Retention, 7*24*time.Hour)
+	if o.Build == "" {
+		o.Build = defaultBuild()
+	}
+}
+
+func setDefault[T comparable](field *T, value T) {
+	if *field == *new(T) {
+		*field = value
+	}
+}
+
+// defaultBuild is the revision that the executable was built from, or a hash of it.
+var defaultBuild = sync.OnceValue(func() string {
+	if info, ok := debug.ReadBuildInfo(); ok {
+		revision, modified := "", false
+		for _, s := range info.Settings {
+			switch s.Key {
+			case "vcs.revision":
+				revision = s.Value
+			case "vcs.modified":
+				modified = s.Value == "true"
+			}
+		}
+		if revision != "" && !modified {
+			return revision
+		}
+	}
+	path, err := os.Executable()
+	if err != nil {
+		return "unknown"
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return "unknown"
+	}
+	defer f.Close()
+	h := sha256.New()
+	if _, err := io.Copy(h, f); err != nil {
+		return "unknown"
+	}
+	return hex.EncodeToString(h.Sum(nil)[:16])
+})
+
+func (e *Engine) now() int64 { return e.store.Now().UnixNano() }
+
+func (e *Engine) has(function string) bool { return e.defs[function] != nil }
+
+// hint is called by the store.
+func (e *Engine) hint(h checkpoint.Hint) {
+	switch h.Kind {
+	case checkpoint.HintDue:
+		e.wake()
+	case checkpoint.HintInbox:
+		e.mu.Lock()
+		x := e.residents[h.ID]
+		e.mu.Unlock()
+		if x != nil {
+			x.news()
+		}
+	case checkpoint.HintEnded:
+		e.mu.Lock()
+		x := e.residents[h.ID]
+		e.mu.Unlock()
+		if x != nil {
+			x.stopNow(ErrStopped)
+		}
+	}
+	e.changed(h.ID)
+}
+
+// wake makes the claim loop look for work.
+func (e *Engine) wake() {
+	select {
+	case e.kick <- struct{}{}:
+	default:
+	}
+}
+
+// closed is why the engine takes no calls any more, nil while it does.
+func (e *Engine) closed() error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	switch {
+	case e.failed != nil:
+		return e.failed
+	case e.life.Err() != nil:
+		return ErrClosed
+	}
+	return nil
+}
+
+// retired reports whether the engine takes no new work any more.
+func (e *Engine) retired() bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.retiring || e.failed != nil || e.life.Err() != nil
+}
+
+// Shutdown stops claiming work, lets running bodies end and records them,
+// suspends the rest and closes the store. When it returns nil, no body has to
+// run again. When ctx ends first it closes as Close does, and the error counts
+// the bodies that were still running: those run again when the store is opened
+// (at-most-once ones count as interrupted).
+func (e *Engine) Shutdown(ctx context.Context) error {
+	e.mu.Lock()
+	if e.retiring || e.life.Err() != nil {
+		e.mu.Unlock()
+		return ErrClosed
+	}
+	e.retiring = true
+	resident := e.residentList()
+	e.mu.Unlock()
+	e.wake()
+	<-e.loop
+	for _, x := range append(resident, e.lockedResidents()...) {
+		x.retire()
+	}
+	for _, x := range resident {
+		select {
+		case <-x.gone:
+		case <-ctx.Done():
+			running := e.bodies.Load()
+			err := e.closeNow(ErrClosed)
+			return errors.Join(fmt.Errorf("durable: shut down with %d bodies still running, they run again when the store is opened: %w", running, context.Cause(ctx)), err)
+		}
+	}
+	return e.closeNow(ErrClosed)
+}
+
+// Close stops everything at once. It is safe like a crash is: what is durable
+// goes on when the store is opened again. No body begins after it has returned.
+func (e *Engine) Close() error {
+	e.mu.Lock()
+	if e.life.Err() != nil {
+		e.mu.Unlock()
+		return nil
+	}
+	e.retiring = true
+	e.mu.Unlock()
+	return e.closeNow(ErrClosed)
+}
+
+func (e *Engine) closeNow(cause error) error {
+	e.mu.Lock()
+	if e.life.Err() != nil {
+		e.mu.Unlock()
+		return nil
+	}
+	e.endLife(cause)
+	e.mu.Unlock()
+	<-e.loop
+	for _, x := range e.lockedResidents() {
+		x.stopNow(cause)
+	}
+	e.changed("")
+	return e.store.Close()
+}
+
+// storeFailed is called when the store can't write any more.
+func (e *Engine) storeFailed(err error) {
+	if errors.Is(err, checkpoint.ErrClosed) {
+		return
+	}
+	e.mu.Lock()
+	first := e.failed == nil
+	if first {
+		e.failed = fmt.Errorf("%w: %w", ErrStoreFailed, err)
+	}
+	e.mu.Unlock()
+	if !first {
+		return
+	}
+	e.log.Error("durable: the store failed: nothing more is written, close the engine and open it again", "error", err.Error())
+	go func() {
+		for _, x := range e.lockedResidents() {
+			x.stopNow(ErrStoreFailed)
+		}
+		e.changed("")
+	}()
+}
+
+func (e *Engine) residentList() []*residency {
+	list := make([]*residency, 0, len(e.residents))
+	for _, x := range e.residents {
+		list = append(list, x)
+	}
+	return list
+}
+
+func (e *Engine) lockedResidents() []*residency {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.residentList()
+}
+
+// outward is an error of the store as callers see it.
+func (e *Engine) outward(err error) error {
+	e.mu.Lock()
+	failed := e.failed
+	e.mu.Unlock()
+	if failed != nil {
+		return failed
+	}
+	if errors.Is(err, checkpoint.ErrFailed) {
+		e.storeFailed(err)
+	}
+	return err
+}
+
+// lookup is an error of the store about one execution.
+func (e *Engine) lookup(id string, err error) error {
+	if errors.Is(err, checkpoint.ErrNotFound) {
+		return fmt.Errorf("%w: %s", ErrExecutionNotFound, id)
+	}
+	return e.outward(err)
+}
+
+// changed wakes who waits for something about an execution; "" wakes all.
+func (e *Engine) changed(id string) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if id != "" {
+		signal(e.watchers[id])
+		return
+	}
+	for _, list := range e.watchers {
+		signal(list)
+	}
+}
+
+func signal(list []chan struct{}) {
+	for _, w := range list {
+		select {
+		case w <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// until calls check now and whenever something about the execution changes,
+// until it says that it is done.
+func (e *Engine) until(ctx context.Context, id string, check func() (done bool, err error)) error {
+	w := make(chan struct{}, 1)
+	e.mu.Lock()
+	e.watchers[id] = append(e.watchers[id], w)
+	e.mu.Unlock()
+	defer func() {
+		e.mu.Lock()
+		defer e.mu.Unlock()
+		list := slices.DeleteFunc(e.watchers[id], func(c chan struct{}) bool { return c == w })
+		if e.watchers[id] = list; len(list) == 0 {
+			delete(e.watchers, id)
+		}
+	}()
+	for {
+		done, err := check()
+		if err != nil || done {
+			return err
+		}
+		if err := e.closed(); err != nil {
+			return err
+		}
+		select {
+		case <-w:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-e.life.Done():
+		}
+	}
+}

@@ -1,0 +1,301 @@
+package durable
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"reflect"
+	"runtime/debug"
+	"slices"
+)
+
+// Failure is an error as it is recorded, and the one to give to
+// Engine.FailCallback. The engine rebuilds it from the record on the first run
+// as on replay, so both see the same.
+//
+// Type is the Go type name of the error that the user's code returned ("error"
+// for those of errors.New and fmt.Errorf), exactly what FailCallback was given,
+// or one of the engine's: Timeout, HeartbeatTimeout, Interrupted, Panic,
+// Canceled, Stopped, Codec, PayloadTooLarge, NonDeterministic,
+// FailureToleranceExceeded, MinSuccessfulNotReached, FunctionNotFound. When the
+// error came out of another operation, Type, Data and, if it was returned as it
+// is, Message are those of the innermost failure.
+type Failure struct {
+	Type    string          `json:"type"`
+	Message string          `json:"message"`
+	Data    json.RawMessage `json:"data,omitempty"`
+	Stack   string          `json:"stack,omitempty"`
+
+	matches []error // sentinels and rebuilt typed errors
+	record  *failureRecord
+}
+
+func (f *Failure) Error() string {
+	switch {
+	case f.Message == "":
+		return f.Type
+	default:
+		return f.Message
+	}
+}
+
+// Unwrap returns the sentinels and the registered errors (Options.Errors) that
+// the recorded error matched.
+func (f *Failure) Unwrap() []error { return f.matches }
+
+// failureRecord is the stored form of a Failure.
+type failureRecord struct {
+	Type     string          `json:"type"`
+	Message  string          `json:"message"`
+	Data     json.RawMessage `json:"data,omitempty"`
+	Stack    string          `json:"stack,omitempty"`
+	Is       []string        `json:"is,omitempty"`       // names of the engine's sentinels
+	Sentinel string          `json:"sentinel,omitempty"` // text of the first of Options.Errors
+	Typed    []typedRecord   `json:"typed,omitempty"`    // registered example types
+}
+
+type typedRecord struct {
+	Type string          `json:"type"`
+	JSON json.RawMessage `json:"json"`
+}
+
+// ownSentinels are the engine's own, by the name under which they are recorded.
+// A Failure of the engine has the name as its Type.
+var ownSentinels = []struct {
+	name string
+	err  error
+}{
+	{"Timeout", ErrTimeout},
+	{"HeartbeatTimeout", ErrHeartbeatTimeout},
+	{"Canceled", ErrCanceled},
+	{"Stopped", ErrStopped},
+	{"Interrupted", ErrInterrupted},
+	{"Panic", ErrPanic},
+	{"CallbackFailed", ErrCallbackFailed},
+	{"FailureToleranceExceeded", ErrFailureToleranceExceeded},
+	{"MinSuccessfulNotReached", ErrMinSuccessfulNotReached},
+	{"PayloadTooLarge", ErrPayloadTooLarge},
+	{"Codec", ErrCodec},
+	{"NonDeterministic", ErrNonDeterministic},
+	{"ConcurrentUse", ErrConcurrentUse},
+	{"FunctionNotFound", ErrFunctionNotFound},
+}
+
+// errorRegistry records errors and rebuilds them, with what Options.Errors says.
+type errorRegistry struct {
+	sentinels []error
+	types     map[string]reflect.Type
+}
+
+// newErrorRegistry sorts examples into sentinels (errors.New values) and typed
+// examples (structs and pointers to structs with fields that survive JSON).
+func newErrorRegistry(examples []error) (*errorRegistry, error) {
+	r := &errorRegistry{types: make(map[string]reflect.Type)}
+	texts := make(map[string]bool)
+	var problems []error
+	for i, err := range examples {
+		if err == nil {
+			problems = append(problems, fmt.Errorf("durable: Options.Errors[%d] is nil", i))
+			continue
+		}
+		if plainError(err) {
+			text := err.Error()
+			if texts[text] {
+				problems = append(problems, fmt.Errorf("durable: Options.Errors: two sentinels have the text %q: a record can't tell them apart, give one another text", text))
+			}
+			texts[text] = true
+			r.sentinels = append(r.sentinels, err)
+			continue
+		}
+		t := reflect.TypeOf(err)
+		if problem := survivesJSON(err, t); problem != nil {
+			problems = append(problems, fmt.Errorf("durable: Options.Errors: %s does not survive JSON: %w: export its fields or give it MarshalJSON and UnmarshalJSON", t, problem))
+			continue
+		}
+		r.types[t.String()] = t
+	}
+	return r, errors.Join(problems...)
+}
+
+func survivesJSON(err error, t reflect.Type) error {
+	data, problem := json.Marshal(err)
+	if problem != nil {
+		return problem
+	}
+	back := reflect.New(t)
+	if problem := json.Unmarshal(data, back.Interface()); problem != nil {
+		return problem
+	}
+	if !reflect.DeepEqual(back.Elem().Interface(), any(err)) {
+		return fmt.Errorf("%s comes back as something else", data)
+	}
+	return nil
+}
+
+// plainError reports whether err was made by errors.New, errors.Join or fmt.Errorf.
+func plainError(err error) bool {
+	t := reflect.TypeOf(err)
+	if t.Kind() == reflect.Pointer {
+		t = t.Elem()
+	}
+	return t.PkgPath() == "errors" || t.PkgPath() == "fmt"
+}
+
+// record makes the stored form of an error that the user's code, or the engine,
+// returned. It never panics, whatever the error's methods do.
+func (r *errorRegistry) record(err error) (f *failureRecord) {
+	defer func() {
+		if p := recover(); p != nil {
+			f = &failureRecord{Type: "Panic", Message: fmt.Sprintf("panic in a method of the error %T: %v", err, p), Stack: string(debug.Stack()), Is: []string{"Panic"}}
+		}
+	}()
+	err = unmarked(err)
+	if direct := directFailure(err); direct != nil && direct.record != nil {
+		return direct.record
+	}
+	f = &failureRecord{Type: typeName(err), Message: err.Error()}
+	if direct := directFailure(err); direct != nil {
+		f.Type, f.Message, f.Data, f.Stack = direct.Type, direct.Message, direct.Data, direct.Stack
+	}
+	for _, own := range ownSentinels {
+		if errors.Is(err, own.err) {
+			f.Is = append(f.Is, own.name)
+		}
+	}
+	if p, ok := errors.AsType[*panicError](err); ok {
+		f.Type, f.Stack = "Panic", string(p.stack)
+	} else if inner, ok := errors.AsType[*Failure](err); ok {
+		f.Data, f.Stack = inner.Data, inner.Stack
+		if plainError(err) {
+			f.Type = inner.Type
+		}
+	} else if plainError(err) && len(f.Is) > 0 {
+		f.Type = f.Is[0]
+	}
+	for _, sentinel := range r.sentinels {
+		if errors.Is(err, sentinel) {
+			f.Sentinel = sentinel.Error()
+			break
+		}
+	}
+	walkErrors(err, func(e error) {
+		t := reflect.TypeOf(e).String()
+		if r.types[t] == nil || slices.ContainsFunc(f.Typed, func(x typedRecord) bool { return x.Type == t }) {
+			return
+		}
+		if data, problem := json.Marshal(e); problem == nil {
+			f.Typed = append(f.Typed, typedRecord{t, data})
+		}
+	})
+	return f
+}
+
+// recordAny is record for an error that may be nil.
+func (r *errorRegistry) recordAny(err error) *failureRecord {
+	if err == nil {
+		return nil
+	}
+	return r.record(err)
+}
+
+// rebuild makes a Failure of its stored form.
+func (r *errorRegistry) rebuild(rec *failureRecord) *Failure {
+	f := &Failure{Type: rec.Type, Message: rec.Message, Data: rec.Data, Stack: rec.Stack, record: rec}
+	for _, own := range ownSentinels {
+		if slices.Contains(rec.Is, own.name) {
+			f.matches = append(f.matches, own.err)
+		}
+	}
+	for _, sentinel := range r.sentinels {
+		if rec.Sentinel != "" && sentinel.Error() == rec.Sentinel {
+			f.matches = append(f.matches, sentinel)
+		}
+	}
+	for _, typed := range rec.Typed {
+		t := r.types[typed.Type]
+		if t == nil {
+			continue
+		}
+		v := reflect.New(t)
+		if json.Unmarshal(typed.JSON, v.Interface()) == nil {
+			if err, ok := v.Elem().Interface().(error); ok {
+				f.matches = append(f.matches, err)
+			}
+		}
+	}
+	return f
+}
+
+// ownFailure is a failure of the engine's making.
+func ownFailure(name, message string) *failureRecord {
+	return &failureRecord{Type: name, Message: message, Is: []string{name}}
+}
+
+// directFailure returns the failure of an operation's error that was returned
+// as it is, nil if err is anything else.
+func directFailure(err error) *Failure {
+	for {
+		switch e := err.(type) {
+		case *OpError:
+			err = e.Err
+		case *Failure:
+			return e
+		default:
+			return nil
+		}
+	}
+}
+
+func typeName(err error) string {
+	if plainError(err) {
+		return "error"
+	}
+	t := reflect.TypeOf(err)
+	if t.Kind() == reflect.Pointer {
+		t = t.Elem()
+	}
+	if t.Name() == "" {
+		return "error"
+	}
+	return t.Name()
+}
+
+// walkErrors calls f for err and everything it wraps.
+func walkErrors(err error, f func(error)) {
+	if err == nil {
+		return
+	}
+	f(err)
+	switch e := err.(type) {
+	case interface{ Unwrap() error }:
+		walkErrors(e.Unwrap(), f)
+	case interface{ Unwrap() []error }:
+		for _, inner := range e.Unwrap() {
+			walkErrors(inner, f)
+		}
+	}
+}
+
+func encodeFailure(f *failureRecord) []byte {
+	if f == nil {
+		return nil
+	}
+	data, err := json.Marshal(f)
+	if err != nil { // Data that is not JSON
+		g := *f
+		g.Data, _ = json.Marshal(string(f.Data))
+		data, _ = json.Marshal(&g)
+	}
+	return data
+}
+
+func decodeFailure(data []byte) (*failureRecord, error) {
+	if len(data) == 0 {
+		return nil, nil
+	}
+	f := new(failureRecord)
+	if err := json.Unmarshal(data, f); err != nil {
+		return nil, fmt.Errorf("durable: recorded failure: %w", err)
+	}
+	return f, nil
+}

@@ -1,0 +1,327 @@
+package durable
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"fmt"
+	"runtime/debug"
+	"strings"
+	"time"
+
+	"github.com/durable-go/durable/checkpoint"
+)
+
+// Definition is a function that an engine can run: a *Function.
+type Definition interface {
+	definition() *definition
+}
+
+// definition is a function without its types.
+type definition struct {
+	name     string
+	settings startSettings
+	run      func(c *Context, input []byte) (any, error)
+}
+
+// Function is a handler with its name, made by Define or DefinePlain and
+// registered by Options.Functions. It holds no state and may be a global.
+type Function[I, O any] struct {
+	name string
+	def  *definition
+}
+
+func (f *Function[I, O]) definition() *definition {
+	if f == nil {
+		return nil
+	}
+	return f.def
+}
+
+// Name is the name of the function.
+func (f *Function[I, O]) Name() string { return f.name }
+
+// Define makes h a durable function under name (1 to 128 of A-Z a-z 0-9 . _ : -).
+//
+// h is run from the top whenever its execution comes back into memory: its
+// operations then return what they returned before, so h must ask for the same
+// operations in the same order, given the same results. Everything that may
+// differ (time, randomness, the outside world) belongs into operations. Deferred
+// calls of h run at every suspension, not only at its end.
+//
+// What h returns ends the execution: SUCCEEDED, or FAILED with the error.
+func Define[I, O any](name string, h func(*Context, I) (O, error), opts ...FunctionOption) *Function[I, O] {
+	return define[I, O](name, opts, func(c *Context, in I) (any, error) { return h(c, in) })
+}
+
+// DefinePlain makes an ordinary function one that can be started and invoked. It
+// runs at least once, as one attempt: a call that a crash cut off is made again,
+// an error ends the execution. StepInfoFrom tells about the execution.
+func DefinePlain[I, O any](name string, f func(context.Context, I) (O, error), opts ...FunctionOption) *Function[I, O] {
+	return define[I, O](name, opts, func(c *Context, in I) (v any, err error) {
+		c.plain(func(ctx context.Context) { v, err = f(ctx, in) })
+		return v, err
+	})
+}
+
+func define[I, O any](name string, opts []FunctionOption, h func(*Context, I) (any, error)) *Function[I, O] {
+	def := &definition{name: name}
+	for _, o := range opts {
+		o.applyFunction(&def.settings)
+	}
+	def.run = func(c *Context, input []byte) (any, error) {
+		var in I
+		if err := decodeWith(c.f.x.e.opts.Codec, input, &in); err != nil {
+			return nil, err
+		}
+		return h(c, in)
+	}
+	return &Function[I, O]{name: name, def: def}
+}
+
+// Start starts an execution, or attaches to the one that has the ID given by
+// WithExecutionID. It returns once the execution is durable; from then on it
+// runs to its end, whatever happens to this process. Costs one flush.
+func (f *Function[I, O]) Start(ctx context.Context, e *Engine, in I, opts ...StartOption) (*Execution[O], error) {
+	input, err := e.encodeWith(e.opts.Codec, in)
+	if err != nil {
+		return nil, fmt.Errorf("durable: start %q: %w", f.name, err)
+	}
+	id, err := e.start(ctx, f.name, input, opts)
+	if err != nil {
+		return nil, err
+	}
+	return f.Attach(e, id), nil
+}
+
+// Run is Start, then Result.
+func (f *Function[I, O]) Run(ctx context.Context, e *Engine, in I, opts ...StartOption) (O, error) {
+	x, err := f.Start(ctx, e, in, opts...)
+	if err != nil {
+		var zero O
+		return zero, err
+	}
+	return x.Result(ctx)
+}
+
+// Attach returns a handle on an execution of f. It asks nothing of the store.
+func (f *Function[I, O]) Attach(e *Engine, id string) *Execution[O] {
+	return &Execution[O]{e: e, id: id}
+}
+
+// Execution is a handle on an execution whose result is an O.
+type Execution[O any] struct {
+	e  *Engine
+	id string
+}
+
+// ID is the execution's ID.
+func (x *Execution[O]) ID() string { return x.id }
+
+// Result waits for the execution's end and returns its result, or an *OpError
+// with what it failed of: ErrStopped, ErrTimeout (its deadline), ErrCanceled, or
+// the error of its handler. It returns ctx's error when that ends first, which
+// changes nothing for the execution. It is woken, it does not poll.
+func (x *Execution[O]) Result(ctx context.Context) (O, error) {
+	var out O
+	payload, codec, err := x.e.result(ctx, x.id)
+	if err != nil {
+		return out, err
+	}
+	c, err := x.e.codecFor(nil, codec)
+	if err == nil {
+		err = decodeWith(c, payload, &out)
+	}
+	if err != nil {
+		return out, fmt.Errorf("durable: result of execution %s: %w", x.id, err)
+	}
+	return out, nil
+}
+
+// start starts an execution from outside.
+func (e *Engine) start(ctx context.Context, function string, input []byte, opts []StartOption) (string, error) {
+	def := e.defs[function]
+	if def == nil {
+		return "", fmt.Errorf("%w: %q is not in Options.Functions of this engine", ErrFunctionNotFound, function)
+	}
+	s := startSettings{timeout: def.settings.timeout}
+	for _, o := range opts {
+		o.applyStart(&s)
+	}
+	id := newExecutionID()
+	if s.id != nil {
+		id = *s.id
+		if err := checkID("execution ID", id); err != nil {
+			return "", err
+		}
+		if strings.HasPrefix(id, invokedPrefix) {
+			return "", fmt.Errorf("%w: execution ID %q: the prefix %q is for invoked executions", ErrInvalidID, id, invokedPrefix)
+		}
+	}
+	if s.timeout < 0 {
+		return "", fmt.Errorf("durable: start %q: WithExecutionTimeout(%s): must be positive", function, s.timeout)
+	}
+	_, _, err := e.create(ctx, id, function, input, s.timeout, nil)
+	return id, err
+}
+
+// create creates an execution, or returns the one that is the same.
+func (e *Engine) create(ctx context.Context, id, function string, input []byte, timeout time.Duration, caller *checkpoint.Caller) (checkpoint.Summary, bool, error) {
+	if e.retired() {
+		return checkpoint.Summary{}, false, cmp.Or(e.closed(), ErrClosed)
+	}
+	if caller != nil {
+		if def := e.defs[function]; def != nil {
+			timeout = def.settings.timeout
+		}
+	}
+	inc := newIncarnation()
+	now := e.now()
+	started := checkpoint.Record{Seq: 1, EventID: 1, Events: 1, Type: checkpoint.ExecutionStarted, Time: now, Function: function,
+		Payload: input, Flags: checkpoint.FlagPayload, Codec: e.opts.Codec.Name(), Timeout: int64(timeout)}
+	if timeout > 0 {
+		started.TimeoutAt = now + int64(timeout)
+	}
+	digest := e.inputDigest(input)
+	if err := e.sealRecord(&started, inc); err != nil {
+		return checkpoint.Summary{}, false, fmt.Errorf("durable: start %q: %w", function, err)
+	}
+	claim := e.has(function) && e.reserve()
+	s, created, err := e.store.Create(ctx, checkpoint.Creation{ID: id, Incarnation: inc, Digest: digest, Caller: caller, Started: started, Claim: claim})
+	if claim {
+		e.unreserve()
+	}
+	if err != nil {
+		return s, false, fmt.Errorf("start execution %s of %q: %w", id, function, e.outward(err))
+	}
+	if created && claim {
+		e.admit(checkpoint.Claim{Summary: s})
+	}
+	return s, created, nil
+}
+
+// runHandler runs the execution's function on its goroutine.
+func (x *residency) runHandler(f *frame, input []byte) {
+	returned := false
+	var v any
+	var err error
+	defer func() {
+		if returned {
+			return
+		}
+		if p := recover(); p != nil {
+			err = &panicError{p, debug.Stack()}
+		} else {
+			err = errGoexit
+		}
+		x.endHandler(f, nil, err)
+	}()
+	v, err = x.def.run(&Context{f: f}, input)
+	returned = true
+	x.endHandler(f, v, err)
+}
+
+func (x *residency) endHandler(f *frame, v any, err error) {
+	var payload []byte
+	if err == nil {
+		payload, err = x.e.encodeWith(x.e.opts.Codec, v)
+	}
+	recorded := x.e.errs.recordAny(err)
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	failure := x.contextFailure(x.root, err, recorded)
+	retiring := x.phase == phaseHolding && x.held == nil && err != errGoexit
+	if f.r.abandoned || x.phase != phaseRunning && !retiring {
+		return
+	}
+	if problem := x.leftover(f); problem != nil {
+		x.phase = phaseRunning
+		x.holdNow(problem)
+		return
+	}
+	status := checkpoint.Succeeded
+	if failure != nil {
+		status = checkpoint.Failed
+	}
+	f.end()
+	x.finish(status, payload, failure)
+}
+
+// plain calls an ordinary function as the only body of its execution.
+func (c *Context) plain(call func(context.Context)) {
+	f, x := c.f, c.f.x
+	info := &stepInfo{x: x, o: x.root, attempt: 1}
+	x.mu.Lock()
+	if !x.mayGoOn(f) {
+		x.exit(f)
+		return
+	}
+	var ctx context.Context = &bodyContext{f.context(false), info}
+	f.r.inBody, x.root.running = true, true
+	x.bodies[x.root] = struct{}{}
+	x.mu.Unlock()
+	x.e.bodies.Add(1)
+	ctx = x.e.attemptStarted(ctx, info)
+	defer func() {
+		x.e.bodies.Add(-1)
+		x.mu.Lock()
+		delete(x.bodies, x.root)
+		x.root.running = false
+		x.mu.Unlock()
+		// The routine counts as in its body until what it returned is recorded.
+	}()
+	call(ctx)
+	x.e.attemptEnded(ctx, info, nil)
+}
+
+// ResultJSON waits like Execution.Result and returns the result as it is
+// recorded; one that is not JSON is a string, base64 behind "base64:".
+func (e *Engine) ResultJSON(ctx context.Context, id string) (json.RawMessage, error) {
+	payload, _, err := e.result(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	return rawJSON(payload), nil
+}
+
+// StartByName is Function.Start by the name of the function, with the input as
+// JSON. It returns the ID of the execution.
+func (e *Engine) StartByName(ctx context.Context, function string, in json.RawMessage, opts ...StartOption) (id string, err error) {
+	if !json.Valid(in) {
+		return "", fmt.Errorf("durable: start %q: the input is not JSON", function)
+	}
+	if len(in) > e.opts.MaxPayload {
+		return "", fmt.Errorf("durable: start %q: %w: the input is %s, the limit is %s", function, ErrPayloadTooLarge, formatBytes(len(in)), formatBytes(e.opts.MaxPayload))
+	}
+	return e.start(ctx, function, compactJSON(in), opts)
+}
+
+// result waits for the end of an execution.
+func (e *Engine) result(ctx context.Context, id string) (payload []byte, codec string, err error) {
+	if err := checkID("execution ID", id); err != nil {
+		return nil, "", err
+	}
+	defer e.givePlaceUp(ctx)()
+	var s checkpoint.Summary
+	err = e.until(ctx, id, func() (done bool, err error) {
+		if s, err = e.store.Get(ctx, id); err != nil {
+			return false, e.lookup(id, err)
+		}
+		return s.Status != checkpoint.Running, nil
+	})
+	if err != nil {
+		return nil, "", err
+	}
+	final := s.Ended
+	if err := e.openRecord(&final, s.Incarnation); err != nil {
+		return nil, "", fmt.Errorf("durable: result of execution %s: %w", id, err)
+	}
+	if s.Status == checkpoint.Succeeded {
+		return final.Payload, final.Codec, nil
+	}
+	failure, err := decodeFailure(final.Failure)
+	if err != nil {
+		return nil, "", err
+	}
+	return nil, "", &OpError{Type: typeExecution.String(), ExecutionID: id, Name: s.Function, Err: e.errs.rebuild(failure)}
+}

@@ -1,0 +1,406 @@
+package durable
+
+import (
+	"cmp"
+	"encoding/json"
+	"errors"
+	"iter"
+	"slices"
+
+	"github.com/durable-go/durable/checkpoint"
+)
+
+// Future is the result of a function that Go started.
+type Future[O any] struct {
+	o  *operation
+	s  settings
+	fn contextFunc
+}
+
+// Go runs fn in a child context of its own, on its own goroutine, and returns at
+// once. It is RunInChildContext otherwise, and takes the same options. A future
+// that is not awaited before the function that started it returns is cancelled.
+func Go[O any](ctx *Context, name string, fn func(*Context) (O, error), opts ...ChildOption) *Future[O] {
+	s := childSettings(opts)
+	run := func(c *Context) (any, error) { return fn(c) }
+	return &Future[O]{o: ctx.spawn(name, &s, run), s: s, fn: run}
+}
+
+func (c *Context) spawn(name string, s *settings, fn contextFunc) *operation {
+	f, x := c.f, c.f.x
+	if err := s.check(); err != nil {
+		return failedOperation(c, typeContext, name, err)
+	}
+	o, err := c.enter(typeContext, checkpoint.RunInChildContext, name)
+	if err != nil {
+		return failedOperation(c, typeContext, name, err)
+	}
+	defer c.leave()
+	f.futures = append(f.futures, o)
+	if !o.settled() && !f.rebuild {
+		if err := c.startContext(o, s); err != nil {
+			return failedOperation(c, typeContext, name, err)
+		}
+		below := x.newFrame(o, f)
+		x.spawn(below, func() { x.runContext(below, s, fn) })
+	}
+	x.mu.Unlock()
+	return o
+}
+
+// failedOperation stands for one that could not be entered.
+func failedOperation(c *Context, typ opType, name string, err error) *operation {
+	return &operation{name: name, typ: typ, status: OperationFailed, endSeq: 1, failure: c.f.x.e.errs.record(err), noted: true}
+}
+
+// Name is the name given to Go.
+func (f *Future[O]) Name() string { return f.o.name }
+
+// Await returns the result. It may be called more than once, and from another
+// context than the one that started it.
+func (f *Future[O]) Await(ctx *Context) (O, error) {
+	var out O
+	err := ctx.awaitContext(f.o, &f.s, f.fn, &out)
+	return out, err
+}
+
+func (f *Future[O]) operation() *operation { return f.o }
+
+// awaitAndDecode waits for an operation that is not at a position of its own.
+func (c *Context) awaitAndDecode(o *operation, codec Codec, out any) error {
+	if err := c.awaitSettled(o); err != nil {
+		return err
+	}
+	defer c.leave()
+	return c.outcome(o, codec, out)
+}
+
+func (c *Context) awaitContext(o *operation, s *settings, fn contextFunc, out any) error {
+	if err := c.awaitSettled(o); err != nil {
+		return err
+	}
+	defer c.leave()
+	return c.contextOutcome(o, s, fn, out)
+}
+
+// awaitSettled waits until o is settled. If it returns no error, the
+// residency's mu is held, and c.leave must be deferred.
+func (c *Context) awaitSettled(o *operation) error {
+	f, x := c.f, c.f.x
+	if !f.inUse.CompareAndSwap(false, true) {
+		return x.misused(f, o.typ, o.name, ErrConcurrentUse, "another operation of this context is in progress: await with the context of the function that runs")
+	}
+	left := false
+	defer func() {
+		if !left {
+			f.inUse.Store(false)
+		}
+	}()
+	x.mu.Lock()
+	if !x.mayGoOn(f) {
+		return x.exit(f)
+	}
+	if err := c.awaitOne(o); err != nil {
+		return err
+	}
+	if o.endSeq > x.lastInvocation {
+		f.replaying = false
+	}
+	left = true
+	return nil
+}
+
+// Awaitable is a *Future, a *Callback or a *Timer.
+type Awaitable interface {
+	Name() string
+	operation() *operation
+}
+
+// Awaitables makes a slice of one type of awaitables one of Awaitable:
+// Settled(ctx, "x", Awaitables(futures)...).
+func Awaitables[A Awaitable](as []A) []Awaitable {
+	out := make([]Awaitable, len(as))
+	for i, a := range as {
+		out[i] = a
+	}
+	return out
+}
+
+// gather is a CONTEXT operation that chooses among others: All, Any, Race,
+// Select. choose is called first with nil, then with each operation as it
+// settles; it returns the index of its choice once it has one. The residency's
+// mu is held while it is called. The recorded choice is returned.
+func (c *Context) gather(sub checkpoint.SubType, name string, ops []*operation, choose func(settled *operation) (int, bool)) (int, error) {
+	f, x := c.f, c.f.x
+	o, err := c.enter(typeContext, sub, name)
+	if err != nil {
+		return 0, err
+	}
+	defer c.leave()
+	if !o.settled() {
+		if err := c.startContext(o, &settings{}); err != nil {
+			return 0, err
+		}
+		choice, chosen := choose(nil)
+		w := &waiter{r: f.r, ch: make(chan struct{})}
+		if !chosen {
+			for _, op := range ops {
+				if !op.settled() {
+					op.onSettled = append(op.onSettled, func() {
+						if choice2, ok := choose(op); ok && !chosen {
+							choice, chosen = choice2, true
+							x.wake(w)
+						}
+					})
+				}
+			}
+			if err := x.block(f, w); err != nil {
+				return 0, err
+			}
+		}
+		payload, _ := json.Marshal(choice)
+		x.settle(o, checkpoint.Record{Type: checkpoint.ContextSucceeded, Payload: payload, Flags: checkpoint.FlagPayload, Codec: JSON.Name()}, nil)
+	}
+	var choice int
+	return choice, c.outcome(o, JSON, &choice)
+}
+
+// firstSettled is the index of the settled operation that settled first and
+// that keep accepts, or -1.
+func firstSettled(ops []*operation, keep func(*operation) bool) int {
+	first := -1
+	for i, o := range ops {
+		if o.settled() && keep(o) && (first < 0 || o.endSeq < ops[first].endSeq) {
+			first = i
+		}
+	}
+	return first
+}
+
+func any1(*operation) bool         { return true }
+func failedOnly(o *operation) bool { return o.failure != nil }
+func succeeded(o *operation) bool  { return o.failure == nil }
+
+// Select waits for the first of the awaitables that settles and returns it; the
+// choice is recorded. Tell which with a switch:
+//
+//	switch first { case approval: … case timer: … }
+func Select(ctx *Context, name string, as ...Awaitable) (Awaitable, error) {
+	if len(as) == 0 {
+		return nil, ctx.f.x.misused(ctx.f, typeContext, name, errNothingToAwait, "")
+	}
+	ops := operationsOf(as)
+	i, err := ctx.gather(checkpoint.Select, name, ops, chooseFirst(ops))
+	if err != nil {
+		return nil, err
+	}
+	return as[i], nil
+}
+
+var errNothingToAwait = errors.New("there is nothing to wait for: give it at least one awaitable")
+
+func chooseFirst(ops []*operation) func(*operation) (int, bool) {
+	return func(*operation) (int, bool) {
+		i := firstSettled(ops, any1)
+		return i, i >= 0
+	}
+}
+
+func operationsOf(as []Awaitable) []*operation {
+	ops := make([]*operation, len(as))
+	for i, a := range as {
+		ops[i] = a.operation()
+	}
+	return ops
+}
+
+func operationsOfFutures[O any](fs []*Future[O]) []*operation {
+	ops := make([]*operation, len(fs))
+	for i, f := range fs {
+		ops[i] = f.o
+	}
+	return ops
+}
+
+// All waits until all futures have succeeded and returns their results in order,
+// or until the first one fails and returns its error.
+func All[O any](ctx *Context, name string, fs ...*Future[O]) ([]O, error) {
+	ops := operationsOfFutures(fs)
+	open := -1
+	i, err := ctx.gather(checkpoint.All, name, ops, func(settled *operation) (int, bool) {
+		if open < 0 || settled == nil {
+			open = 0
+			for _, o := range ops {
+				if !o.settled() {
+					open++
+				}
+			}
+			if failed := firstSettled(ops, failedOnly); failed >= 0 {
+				return failed, true
+			}
+			return -1, open == 0
+		}
+		open--
+		if settled.failure != nil {
+			return slices.Index(ops, settled), true
+		}
+		return -1, open == 0
+	})
+	if err != nil {
+		return nil, err
+	}
+	if i >= 0 {
+		_, err := fs[i].Await(ctx)
+		return nil, err
+	}
+	out := make([]O, len(fs))
+	for i, f := range fs {
+		if out[i], err = f.Await(ctx); err != nil {
+			return nil, err
+		}
+	}
+	return out, nil
+}
+
+// Any waits for the first future that succeeds and returns its result; when all
+// have failed, it returns their errors joined.
+func Any[O any](ctx *Context, name string, fs ...*Future[O]) (O, error) {
+	var zero O
+	if len(fs) == 0 {
+		return zero, ctx.f.x.misused(ctx.f, typeContext, name, errNothingToAwait, "")
+	}
+	ops := operationsOfFutures(fs)
+	open := len(ops)
+	i, err := ctx.gather(checkpoint.Any, name, ops, func(settled *operation) (int, bool) {
+		if settled == nil {
+			open = 0
+			for _, o := range ops {
+				if !o.settled() {
+					open++
+				}
+			}
+			i := firstSettled(ops, succeeded)
+			return i, i >= 0 || open == 0
+		}
+		open--
+		if settled.failure == nil {
+			return slices.Index(ops, settled), true
+		}
+		return -1, open == 0
+	})
+	if err != nil {
+		return zero, err
+	}
+	if i >= 0 {
+		return fs[i].Await(ctx)
+	}
+	var errs []error
+	for _, f := range fs {
+		_, err := f.Await(ctx)
+		errs = append(errs, err)
+	}
+	return zero, errors.Join(errs...)
+}
+
+// Race waits for the first future that settles and returns its result or error.
+// The others go on until the function that started them returns.
+func Race[O any](ctx *Context, name string, fs ...*Future[O]) (O, error) {
+	var zero O
+	if len(fs) == 0 {
+		return zero, ctx.f.x.misused(ctx.f, typeContext, name, errNothingToAwait, "")
+	}
+	ops := operationsOfFutures(fs)
+	i, err := ctx.gather(checkpoint.Race, name, ops, chooseFirst(ops))
+	if err != nil {
+		return zero, err
+	}
+	return fs[i].Await(ctx)
+}
+
+// Settled yields the awaitables in the order in which they settled; the order is
+// recorded. It claims its position when it is called, not when it is ranged
+// over; ranging again yields the recorded order and then goes on. In a cancelled
+// scope it yields nothing.
+func Settled(ctx *Context, name string, as ...Awaitable) iter.Seq[Awaitable] {
+	x := ctx.f.x
+	ops := operationsOf(as)
+	o, err := ctx.enter(typeContext, checkpoint.Settled, name)
+	if err != nil {
+		return func(func(Awaitable) bool) {}
+	}
+	defer ctx.leave()
+	if err := ctx.startContext(o, &settings{}); err != nil {
+		return func(func(Awaitable) bool) {}
+	}
+	q := &settledQueue{c: ctx, o: o, ops: ops}
+	q.watch()
+	if len(as) == 0 && !o.settled() {
+		x.settle(o, checkpoint.Record{Type: checkpoint.ContextSucceeded}, nil)
+	}
+	x.mu.Unlock()
+	return func(yield func(Awaitable) bool) {
+		for k := range as {
+			i, ok := q.choice(k)
+			if !ok || !yield(as[i]) {
+				return
+			}
+		}
+	}
+}
+
+// settledQueue hands out operations in the order in which they settle.
+type settledQueue struct {
+	c     *Context
+	o     *operation // the Settled operation
+	ops   []*operation
+	ready []int // settled, not handed out
+	w     *waiter
+}
+
+// watch enters what has settled and waits for the rest. x.mu is held.
+func (q *settledQueue) watch() {
+	for i, op := range q.ops {
+		switch {
+		case slices.Contains(q.o.choices, int64(i)):
+		case op.settled():
+			q.ready = append(q.ready, i)
+		default:
+			op.onSettled = append(op.onSettled, func() {
+				q.ready = append(q.ready, i)
+				if q.w != nil {
+					q.c.f.x.wake(q.w)
+				}
+			})
+		}
+	}
+	slices.SortStableFunc(q.ready, func(a, b int) int { return cmp.Compare(q.ops[a].endSeq, q.ops[b].endSeq) })
+}
+
+// choice is the k-th index that is handed out, recorded when it is new.
+func (q *settledQueue) choice(k int) (int, bool) {
+	f, x := q.c.f, q.c.f.x
+	if !f.inUse.CompareAndSwap(false, true) {
+		return 0, false
+	}
+	defer f.inUse.Store(false)
+	x.mu.Lock()
+	if !x.mayGoOn(f) {
+		return 0, x.exit(f) == nil
+	}
+	if k >= len(q.o.choices) {
+		if len(q.ready) == 0 {
+			q.w = &waiter{r: f.r, ch: make(chan struct{})}
+			if err := x.block(f, q.w); err != nil {
+				return 0, false
+			}
+			q.w = nil
+		}
+		x.record(checkpoint.Record{Type: checkpoint.AwaitableChosen, OperationID: q.o.id, Number: int64(q.ready[0])}, nil)
+		q.ready = q.ready[1:]
+		if len(q.o.choices) == len(q.ops) {
+			x.settle(q.o, checkpoint.Record{Type: checkpoint.ContextSucceeded}, nil)
+		}
+	}
+	defer x.mu.Unlock()
+	return int(q.o.choices[k]), true
+}

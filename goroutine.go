@@ -1,0 +1,64 @@
+package durable
+
+import (
+	"bytes"
+	"reflect"
+	"runtime"
+	"strconv"
+)
+
+// A blocked operation is unwound with runtime.Goexit when its execution is
+// suspended: deferred calls run, recover sees nothing, and no error can be
+// swallowed. That is right only on goroutines that the library started, and that
+// own the context: on another one the handler would go on with zero values.
+// Who runs is looked up just before a goroutine blocks or ends, where the cost
+// (some microseconds) does not matter.
+
+var routineMainEntry = reflect.ValueOf(routineMain).Pointer()
+
+// onOwnGoroutine reports whether the calling goroutine began in routineMain.
+func onOwnGoroutine() bool {
+	var pcs [64]uintptr
+	for skip := 1; ; skip += len(pcs) - 4 {
+		n := runtime.Callers(skip, pcs[:])
+		if n == 0 {
+			return false
+		}
+		if n < len(pcs) {
+			for i := n - 1; i >= 0 && i >= n-4; i-- {
+				if fn := runtime.FuncForPC(pcs[i] - 1); fn != nil && fn.Entry() == routineMainEntry {
+					return true
+				}
+			}
+			return false
+		}
+	}
+}
+
+// ownGoroutine reports whether the calling goroutine is r's. The first one of
+// ours that asks is taken for it.
+func ownGoroutine(r *routine) bool {
+	if !onOwnGoroutine() {
+		return false
+	}
+	id := goroutineID()
+	if r.goid == 0 {
+		r.goid = id
+	}
+	return r.goid == id
+}
+
+// goroutineID reads the number from the first line of the stack trace.
+func goroutineID() uint64 {
+	var buf [64]byte
+	line := buf[:runtime.Stack(buf[:], false)]
+	line = bytes.TrimPrefix(line, []byte("goroutine "))
+	if i := bytes.IndexByte(line, ' '); i > 0 {
+		id, _ := strconv.ParseUint(string(line[:i]), 10, 64)
+		return id
+	}
+	return 0
+}
+
+// goexit ends the calling goroutine.
+func goexit() { runtime.Goexit() }

@@ -1,0 +1,324 @@
+package durable
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"iter"
+	"slices"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/durable-go/durable/checkpoint"
+)
+
+// OperationStatus is the status of an operation.
+type OperationStatus string
+
+// The statuses of operations. Pending is a failed attempt, or a check that goes
+// on, whose delay is not over; Ready is one whose delay is.
+const (
+	OperationStarted   OperationStatus = "STARTED"
+	OperationPending   OperationStatus = "PENDING"
+	OperationReady     OperationStatus = "READY"
+	OperationSucceeded OperationStatus = "SUCCEEDED"
+	OperationFailed    OperationStatus = "FAILED"
+	OperationCancelled OperationStatus = "CANCELLED"
+	OperationTimedOut  OperationStatus = "TIMED_OUT"
+	OperationStopped   OperationStatus = "STOPPED"
+)
+
+// Operation is what an operation has become, as Engine.Operations tells it.
+type Operation struct {
+	ID        string          `json:"id"`
+	ParentID  string          `json:"parentId,omitempty"`
+	Type      string          `json:"type"`
+	SubType   string          `json:"subType,omitempty"`
+	Name      string          `json:"name,omitempty"`
+	Status    OperationStatus `json:"status"`
+	Attempt   int             `json:"attempt,omitempty"`
+	StartedAt time.Time       `json:"startedAt,omitzero"`
+	EndedAt   time.Time       `json:"endedAt,omitzero"`
+	WakeAt    time.Time       `json:"wakeAt,omitzero"`
+	// CallbackID is the ID of an open callback. Who has it may complete it.
+	CallbackID string          `json:"callbackId,omitempty"`
+	Result     json.RawMessage `json:"result,omitempty"`
+	Failure    *Failure        `json:"failure,omitempty"`
+}
+
+// Event is one entry of an execution's history. Types and sub-types are those of
+// AWS durable functions. A payload that is not JSON is shown as a JSON string,
+// or as base64 behind "base64:" if it is not text.
+type Event struct {
+	EventID     int64           `json:"eventId"` // 1, 2, 3 … in the order things became so
+	Type        string          `json:"type"`
+	SubType     string          `json:"subType,omitempty"`
+	Time        time.Time       `json:"time"`
+	OperationID string          `json:"operationId,omitempty"`
+	ParentID    string          `json:"parentId,omitempty"`
+	Name        string          `json:"name,omitempty"`
+	Attempt     int             `json:"attempt,omitempty"`
+	Input       json.RawMessage `json:"input,omitempty"` // executions and invokes
+	Result      json.RawMessage `json:"result,omitempty"`
+	Failure     *Failure        `json:"failure,omitempty"`
+	CallbackID  string          `json:"callbackId,omitempty"` // CallbackStarted
+	InvokedID   string          `json:"invokedId,omitempty"`  // ChainedInvokeStarted: the execution it started
+	Duration    time.Duration   `json:"duration,omitempty"`   // waits
+	Timeout     time.Duration   `json:"timeout,omitempty"`    // callbacks, executions
+
+	HeartbeatTimeout time.Duration `json:"heartbeatTimeout,omitempty"` // callbacks
+	NextAttemptDelay time.Duration `json:"nextAttemptDelay,omitempty"` // failed attempts that are retried, polls that go on
+	Function         string        `json:"function,omitempty"`         // invokes, ExecutionStarted
+}
+
+// History yields the events of an execution in order. What came from outside and
+// was not yet taken over by the execution stands at the end.
+func (e *Engine) History(ctx context.Context, id string) iter.Seq2[Event, error] {
+	return func(yield func(Event, error) bool) {
+		s, err := e.find(ctx, id)
+		if err != nil {
+			yield(Event{}, err)
+			return
+		}
+		ops := newOperations()
+		last := int64(0)
+		for rec, err := range e.records(ctx, &s) {
+			if err != nil {
+				yield(Event{}, err)
+				return
+			}
+			failure, err := decodeFailure(rec.Failure)
+			if err != nil {
+				yield(Event{}, err)
+				return
+			}
+			if rec.EventID == 0 { // of the inbox
+				rec.EventID, rec.Events = uint64(last+1), 1
+			}
+			o := ops.apply(rec, failure)
+			if rec.Type >= checkpoint.ScopeCancelled {
+				continue
+			}
+			for _, ev := range e.eventsOf(rec, o, &s) {
+				last = ev.EventID
+				if !yield(ev, nil) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// Operations returns the operations of an execution in the order of their IDs.
+func (e *Engine) Operations(ctx context.Context, id string) ([]Operation, error) {
+	ops, s, err := e.operations(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	now := e.now()
+	list := make([]Operation, 0, len(ops))
+	for _, o := range ops {
+		if o.id != "" && o.status != "" {
+			list = append(list, e.publicOperation(o, s, now))
+		}
+	}
+	slices.SortFunc(list, func(a, b Operation) int { return compareIDs(a.ID, b.ID) })
+	return list, nil
+}
+
+// operations folds what is recorded of an execution, the inbox included.
+func (e *Engine) operations(ctx context.Context, id string) (operations, *checkpoint.Summary, error) {
+	s, err := e.find(ctx, id)
+	if err != nil {
+		return nil, nil, err
+	}
+	ops := newOperations()
+	for rec, err := range e.records(ctx, &s) {
+		if err != nil {
+			return nil, nil, err
+		}
+		failure, err := decodeFailure(rec.Failure)
+		if err != nil {
+			return nil, nil, err
+		}
+		ops.apply(rec, failure)
+	}
+	return ops, &s, nil
+}
+
+// records yields the journal of an execution, and behind it what its inbox
+// holds, opened.
+func (e *Engine) records(ctx context.Context, s *checkpoint.Summary) iter.Seq2[*checkpoint.Record, error] {
+	return func(yield func(*checkpoint.Record, error) bool) {
+		fail := func(err error) {
+			yield(nil, fmt.Errorf("durable: history of execution %s: %w", s.ID, e.lookup(s.ID, err)))
+		}
+		settled := make(map[string]bool)
+		tail := uint64(0)
+		for rec, err := range e.store.Records(ctx, s.ID, 0) {
+			if err == nil {
+				err = e.openRecord(&rec, s.Incarnation)
+			}
+			if err != nil {
+				fail(err)
+				return
+			}
+			tail = rec.Seq
+			if isOutside(rec.Type) {
+				settled[rec.OperationID] = true
+			}
+			if !yield(&rec, nil) {
+				return
+			}
+		}
+		if s.Status != checkpoint.Running {
+			return
+		}
+		inbox, err := e.store.Inbox(ctx, s.ID, 0)
+		if err != nil {
+			fail(err)
+			return
+		}
+		for i := range inbox {
+			rec := &inbox[i]
+			if settled[rec.OperationID] || !isOutside(rec.Type) {
+				continue
+			}
+			settled[rec.OperationID] = true
+			if err := e.openRecord(rec, s.Incarnation); err != nil {
+				fail(err)
+				return
+			}
+			tail++
+			rec.Seq = tail
+			if !yield(rec, nil) {
+				return
+			}
+		}
+	}
+}
+
+// isOutside reports whether t is an outcome that comes from outside.
+func isOutside(t checkpoint.EventType) bool {
+	switch t {
+	case checkpoint.CallbackSucceeded, checkpoint.CallbackFailed, checkpoint.CallbackTimedOut,
+		checkpoint.ChainedInvokeSucceeded, checkpoint.ChainedInvokeFailed, checkpoint.ChainedInvokeTimedOut, checkpoint.ChainedInvokeStopped:
+		return true
+	}
+	return false
+}
+
+// eventsOf are the events that a record stands for; o is its operation, nil for
+// the execution itself.
+func (e *Engine) eventsOf(rec *checkpoint.Record, o *operation, s *checkpoint.Summary) []Event {
+	ev := Event{EventID: int64(rec.EventID), Type: rec.Type.String(), SubType: rec.SubType.String(), Time: timeOf(rec.Time), Attempt: int(rec.Attempt),
+		Timeout: time.Duration(rec.Timeout), NextAttemptDelay: time.Duration(rec.NextAttemptDelay), Function: rec.Function, InvokedID: rec.TargetID}
+	if o != nil && rec.OperationID != "" {
+		ev.OperationID, ev.ParentID, ev.Name = o.id, o.parent, o.name
+	}
+	if failure, err := decodeFailure(rec.Failure); err == nil && failure != nil {
+		ev.Failure = e.errs.rebuild(failure)
+	}
+	switch rec.Type {
+	case checkpoint.ExecutionStarted, checkpoint.ChainedInvokeStarted:
+		ev.Input = shown(rec.Payload)
+	case checkpoint.WaitStarted:
+		ev.Duration = time.Duration(rec.Duration)
+	case checkpoint.WaitSucceeded, checkpoint.WaitCancelled:
+		ev.Duration = time.Duration(o.duration)
+	case checkpoint.CallbackStarted:
+		ev.HeartbeatTimeout = time.Duration(rec.HeartbeatTimeout)
+		ev.CallbackID = e.callbackID(s.Number, s.Incarnation, rec.OperationID)
+	default:
+		ev.Result = result(rec)
+	}
+	if rec.Events < 2 {
+		return []Event{ev}
+	}
+	start := Event{EventID: ev.EventID, Type: startOf(rec.Type), SubType: ev.SubType, Time: timeOf(rec.StartedAt), OperationID: ev.OperationID,
+		ParentID: ev.ParentID, Name: ev.Name, Attempt: ev.Attempt, Timeout: ev.Timeout, Duration: ev.Duration}
+	ev.EventID++
+	return []Event{start, ev}
+}
+
+func startOf(t checkpoint.EventType) string {
+	switch typeOf(t) {
+	case typeStep:
+		return checkpoint.StepStarted.String()
+	case typeWait:
+		return checkpoint.WaitStarted.String()
+	default:
+		return checkpoint.ContextStarted.String()
+	}
+}
+
+// result is the value that a record shows; of a batch, its summary.
+func result(rec *checkpoint.Record) json.RawMessage {
+	if rec.Flags&checkpoint.FlagPayload != 0 || len(rec.Payload) > 0 {
+		return shown(rec.Payload)
+	}
+	var decision batchRecord
+	if len(rec.Batch) == 0 || json.Unmarshal(rec.Batch, &decision) != nil {
+		return nil
+	}
+	summary, _ := json.Marshal(struct {
+		Reason    BatchReason `json:"completionReason"`
+		Total     int         `json:"totalCount"`
+		Succeeded int         `json:"successCount"`
+		Failed    int         `json:"failureCount"`
+		Started   int         `json:"startedCount"`
+	}{decision.Reason, len(decision.Items) - bytes.Count([]byte(decision.Items), []byte("-")),
+		bytes.Count([]byte(decision.Items), []byte("S")), bytes.Count([]byte(decision.Items), []byte("F")), bytes.Count([]byte(decision.Items), []byte("T"))})
+	return summary
+}
+
+func (e *Engine) publicOperation(o *operation, s *checkpoint.Summary, now int64) Operation {
+	p := Operation{ID: o.id, ParentID: o.parent, Type: o.typ.String(), SubType: o.sub.String(), Name: o.name, Status: o.status, Attempt: int(o.attempt),
+		StartedAt: timeOf(o.started), EndedAt: timeOf(o.ended)}
+	switch {
+	case o.settled():
+		if o.batch != nil && o.payload == nil {
+			p.Result = result(&checkpoint.Record{Batch: o.batch})
+		} else if o.failure == nil && !o.rebuilds() && o.payload != nil {
+			p.Result = shown(o.payload)
+		}
+		if o.failure != nil {
+			p.Failure = e.errs.rebuild(o.failure)
+		}
+	default:
+		p.WakeAt = timeOf(o.wakeAt)
+		if p.WakeAt.IsZero() {
+			p.WakeAt = timeOf(o.timeoutAt)
+		}
+		if o.status == OperationPending && o.wakeAt <= now {
+			p.Status = OperationReady
+		}
+		if o.typ == typeCallback && !o.dead() && s.Status == checkpoint.Running {
+			p.CallbackID = e.callbackID(s.Number, s.Incarnation, o.id)
+		}
+	}
+	return p
+}
+
+// shown is a payload as people see it: itself if it is JSON, else a string.
+func shown(payload []byte) json.RawMessage {
+	if len(payload) == 0 {
+		return nil
+	}
+	if json.Valid(payload) {
+		return payload
+	}
+	text := string(payload)
+	if !isText(text) {
+		text = base64Prefix + encodeBase64(payload)
+	}
+	quoted, _ := json.Marshal(text)
+	return quoted
+}
+
+// isText reports whether s can be shown to people.
+func isText(s string) bool {
+	return utf8.ValidString(s) && !strings.ContainsFunc(s, func(r rune) bool { return r < ' ' && !strings.ContainsRune("\n\t\r", r) })
+}

@@ -1,0 +1,121 @@
+package durable
+
+import (
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/binary"
+	"encoding/hex"
+	"fmt"
+	"strings"
+
+	"github.com/google/uuid"
+
+	"github.com/durable-go/durable/checkpoint"
+)
+
+const (
+	maxIDBytes    = 128
+	invokedPrefix = "inv-" // of the IDs of invoked executions
+	macBytes      = 16
+)
+
+// checkID checks an execution ID or a function name.
+func checkID(what, id string) error {
+	if id == "" || len(id) > maxIDBytes {
+		return fmt.Errorf("%w: %s %q: it has %d bytes, it must have 1 to %d", ErrInvalidID, what, truncated(id), len(id), maxIDBytes)
+	}
+	for i := range len(id) {
+		c := id[i]
+		if c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || strings.IndexByte("._:-", c) >= 0 {
+			continue
+		}
+		return fmt.Errorf("%w: %s %q: only A-Z a-z 0-9 . _ : - are allowed", ErrInvalidID, what, truncated(id))
+	}
+	return nil
+}
+
+func truncated(s string) string {
+	if len(s) > maxIDBytes {
+		return s[:maxIDBytes] + "…"
+	}
+	return s
+}
+
+func newExecutionID() string { return uuid.Must(uuid.NewV7()).String() }
+
+func newIncarnation() (inc checkpoint.Incarnation) {
+	rand.Read(inc[:]) // never fails
+	return inc
+}
+
+// derivedID is an ID that belongs to one operation of one incarnation.
+func derivedID(prefix string, inc checkpoint.Incarnation, operationID string) string {
+	h := sha256.New()
+	h.Write([]byte(prefix))
+	h.Write(inc[:])
+	h.Write([]byte(operationID))
+	return prefix + hex.EncodeToString(h.Sum(nil)[:16])
+}
+
+// inputDigest tells whether two inputs are the same, without telling the input.
+func (e *Engine) inputDigest(input []byte) []byte {
+	mac := hmac.New(sha256.New, e.store.Secret())
+	mac.Write([]byte("input\x00"))
+	mac.Write(compactJSON(input))
+	return mac.Sum(nil)[:macBytes]
+}
+
+// callbackID is the address of a callback and a MAC of it under the store's
+// secret: not guessable, the same on every replay, and no index to keep.
+func (e *Engine) callbackID(number uint64, inc checkpoint.Incarnation, operationID string) string {
+	address := binary.AppendUvarint(nil, number)
+	address = append(address, inc[:]...)
+	address = append(address, operationID...)
+	return base64.RawURLEncoding.EncodeToString(append(e.callbackMAC(address), address...))
+}
+
+func (e *Engine) callbackMAC(address []byte) []byte {
+	mac := hmac.New(sha256.New, e.store.Secret())
+	mac.Write([]byte("callback\x00"))
+	mac.Write(address)
+	return mac.Sum(nil)[:macBytes]
+}
+
+// maxCallbackID bounds what is decoded: an operation ID of 1 KiB is deeper than any.
+const maxCallbackID = 1500
+
+func (e *Engine) parseCallbackID(id string) (number uint64, inc checkpoint.Incarnation, operationID string, err error) {
+	err = fmt.Errorf("%w: it is not a callback ID of this store", ErrCallbackNotFound)
+	if len(id) > maxCallbackID {
+		return
+	}
+	b, decodeErr := base64.RawURLEncoding.DecodeString(id)
+	if decodeErr != nil || len(b) < macBytes+1+len(inc)+1 {
+		return
+	}
+	address := b[macBytes:]
+	if !hmac.Equal(b[:macBytes], e.callbackMAC(address)) {
+		return
+	}
+	number, n := binary.Uvarint(address)
+	if n <= 0 || len(address) < n+len(inc) {
+		return
+	}
+	copy(inc[:], address[n:])
+	return number, inc, string(address[n+len(inc):]), nil
+}
+
+const base64Prefix = "base64:"
+
+func encodeBase64(b []byte) string { return base64.StdEncoding.EncodeToString(b) }
+
+func decodeBase64(s string) ([]byte, bool) {
+	rest, ok := strings.CutPrefix(s, base64Prefix)
+	if !ok {
+		return nil, false
+	}
+	b, err := base64.StdEncoding.DecodeString(rest)
+	return b, err == nil
+}

@@ -1,0 +1,109 @@
+package durable
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/durable-go/durable/checkpoint"
+)
+
+// Invoke starts an execution of f and waits for its result. The execution has
+// an ID that derives from this operation, so it is started once, however often
+// the caller is replayed; it is listed and addressed like any other. Its failure
+// is an error here: ErrStopped and ErrTimeout if it was stopped or timed out.
+// Cancelling, stopping or ending the caller cancels it.
+//
+// The caller leaves memory while it waits. Costs one flush before the execution
+// is started, and one to start it.
+//
+// Options: WithTimeout (the execution is then cancelled), WithCodec.
+func Invoke[I, O any](ctx *Context, name string, f *Function[I, O], in I, opts ...InvokeOption) (O, error) {
+	return InvokeByName[O](ctx, name, f.name, in, opts...)
+}
+
+// InvokeByName is Invoke by the name of the function.
+func InvokeByName[O any](ctx *Context, name, function string, in any, opts ...InvokeOption) (O, error) {
+	var out O
+	s := invokeSettings(opts)
+	err := ctx.invoke(name, function, in, &s, &out)
+	return out, err
+}
+
+func (c *Context) invoke(name, function string, in any, s *settings, out any) error {
+	f, x := c.f, c.f.x
+	if err := s.check(); err != nil {
+		return x.misused(f, typeInvoke, name, err, "")
+	}
+	if err := checkID("function name", function); err != nil {
+		return x.misused(f, typeInvoke, name, err, "")
+	}
+	o, err := c.enter(typeInvoke, checkpoint.ChainedInvoke, name)
+	if err != nil {
+		return err
+	}
+	defer c.leave()
+	if o.status != "" && o.function != function {
+		return x.mismatched(f, o, describeOp(typeInvoke, checkpoint.ChainedInvoke, name)+" of function "+function+" (recorded: of "+o.function+")")
+	}
+	if o.status == "" {
+		x.mu.Unlock()
+		input, err := x.e.encode(s.codec, in)
+		failure := x.e.errs.recordAny(err)
+		x.mu.Lock()
+		if !x.mayGoOn(f) {
+			return x.exit(f)
+		}
+		now := x.e.now()
+		rec := checkpoint.Record{Type: checkpoint.ChainedInvokeStarted, SubType: checkpoint.ChainedInvoke, OperationID: o.id, ParentID: o.recordedParent(), Name: name,
+			Flags: o.flags | checkpoint.FlagPayload, Time: now, Function: function, TargetID: derivedID(invokedPrefix, x.sum.Incarnation, o.id),
+			Payload: input, Codec: x.e.codecName(s.codec), Timeout: int64(s.timeout)}
+		if s.timeout > 0 {
+			rec.TimeoutAt = now + int64(s.timeout)
+		}
+		x.record(rec, nil)
+		x.outside[o] = struct{}{}
+		switch {
+		case failure != nil:
+			x.settle(o, checkpoint.Record{Type: checkpoint.ChainedInvokeFailed}, failure)
+		case !x.e.has(function):
+			x.settle(o, checkpoint.Record{Type: checkpoint.ChainedInvokeFailed}, ownFailure("FunctionNotFound", fmt.Sprintf("function %q is not in Options.Functions of this engine", function)))
+		default:
+			x.addDue(o)
+		}
+	}
+	if !o.settled() {
+		target, payload := o.target, o.payload
+		if err := x.await(f); err != nil {
+			return err
+		}
+		x.mu.Unlock()
+		err := x.e.createInvoked(x, o.id, target, function, payload)
+		x.mu.Lock()
+		if !x.mayGoOn(f) {
+			return x.exit(f)
+		}
+		if errors.Is(err, ErrExecutionExists) {
+			x.holdNow(err)
+			return x.exit(f)
+		}
+		if err != nil && !o.settled() {
+			x.lost(err)
+			return x.exit(f)
+		}
+	}
+	if err := c.awaitOne(o); err != nil {
+		return err
+	}
+	return c.outcome(o, s.codec, out)
+}
+
+// createInvoked creates the execution that an invoke asks for. It does nothing
+// if it exists, or if the caller has ended meanwhile.
+func (e *Engine) createInvoked(x *residency, operationID, id, function string, input []byte) error {
+	_, _, err := e.create(context.WithoutCancel(x.life), id, function, input, 0, &checkpoint.Caller{ID: x.id, Incarnation: x.sum.Incarnation, OperationID: operationID})
+	if errors.Is(err, checkpoint.ErrEnded) {
+		return nil
+	}
+	return err
+}

@@ -1,0 +1,219 @@
+package durable
+
+import (
+	"slices"
+	"time"
+
+	"github.com/durable-go/durable/checkpoint"
+)
+
+// The journal of a residency numbers what happens and hands it to the store.
+//
+// A record is numbered before any goroutine sees what it says, and is durable
+// before anything that depends on it leaves the process: the code between
+// operations runs ahead of the disk, only effects wait (await). A start carries
+// nothing that an effect depends on, so it may wait unnumbered ("lazy") until
+// something else is numbered: a step that ends first is one record of two events.
+//
+//	lazy --number--> pending --send--> sent --store--> durable
+//
+// All of it is under the residency's lock.
+type journal struct {
+	seq     uint64 // last number given
+	event   uint64 // last event number given
+	sent    uint64 // last number given to the store
+	durable uint64 // last number known to be durable
+
+	lazy    []*checkpoint.Record
+	pending []checkpoint.Record
+	close   []string              // callbacks to close with the pending records
+	deliver []checkpoint.Delivery // to deliver with the pending records
+
+	waiting []durableWaiter
+	flush   *time.Timer
+	armed   time.Duration // 0: not armed
+}
+
+type durableWaiter struct {
+	seq uint64
+	ch  chan struct{}
+}
+
+const (
+	// outcomeDelay is how long an outcome may wait for company before it is
+	// sent. Whatever comes first, the next effect or the end, takes it along.
+	outcomeDelay = time.Millisecond
+	// startDelay is how long a lazy start may stay out of the journal.
+	startDelay = 50 * time.Millisecond
+)
+
+// later makes sure that what waits is sent within d. x.mu is held.
+func (x *residency) later(d time.Duration) {
+	j := &x.journal
+	if j.armed != 0 && j.armed <= d {
+		return
+	}
+	j.armed = d
+	if j.flush == nil {
+		j.flush = time.AfterFunc(d, x.flushLate)
+	} else {
+		j.flush.Reset(d)
+	}
+}
+
+func (x *residency) flushLate() {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.journal.armed = 0
+	if x.phase == phaseRunning || x.phase == phaseHolding {
+		x.send()
+	}
+}
+
+// startLazily enters the start of o without a number. x.mu is held.
+func (x *residency) startLazily(o *operation, rec *checkpoint.Record) {
+	rec.Time = x.e.now()
+	rec.Events = 1
+	o.start = rec
+	o.status, o.started, o.attempt = OperationStarted, rec.Time, max(o.attempt, rec.Attempt)
+	x.journal.lazy = append(x.journal.lazy, rec)
+	x.later(startDelay)
+}
+
+// record numbers rec, folds it into its operation and leaves it for send. A
+// start of the same operation that is still lazy becomes one record with it.
+// x.mu is held.
+func (x *residency) record(rec checkpoint.Record, failure *failureRecord) *operation {
+	j := &x.journal
+	o := x.ops[rec.OperationID]
+	if o != nil && o.start != nil && rec.Type < checkpoint.ScopeCancelled {
+		merge(&rec, o.start)
+		if i := slices.Index(j.lazy, o.start); i >= 0 {
+			j.lazy = slices.Delete(j.lazy, i, i+1)
+		}
+		o.start = nil
+	}
+	x.numberStarts()
+	o = x.number(rec, failure)
+	x.later(outcomeDelay)
+	return o
+}
+
+// merge makes rec a record of two events, the start and what rec says.
+func merge(rec, start *checkpoint.Record) {
+	rec.Events, rec.StartedAt = 2, start.Time
+	rec.Name, rec.SubType, rec.Attempt = start.Name, start.SubType, start.Attempt
+	rec.Flags |= start.Flags
+	rec.ParentID = start.ParentID
+	if rec.Timeout == 0 {
+		rec.Timeout, rec.TimeoutAt = start.Timeout, start.TimeoutAt
+	}
+}
+
+// numberStarts gives the lazy starts their numbers. x.mu is held.
+func (x *residency) numberStarts() {
+	j := &x.journal
+	for i, start := range j.lazy {
+		if o := x.ops[start.OperationID]; o != nil {
+			o.start = nil
+		}
+		x.number(*start, nil)
+		j.lazy[i] = nil
+	}
+	j.lazy = j.lazy[:0]
+}
+
+func (x *residency) number(rec checkpoint.Record, failure *failureRecord) *operation {
+	j := &x.journal
+	j.seq++
+	rec.Seq = j.seq
+	if rec.Events == 0 && rec.Type < checkpoint.ScopeCancelled {
+		rec.Events = 1
+	}
+	if rec.Events > 0 {
+		rec.EventID = j.event + 1
+		j.event += uint64(rec.Events)
+	}
+	if rec.Time == 0 {
+		rec.Time = x.e.now()
+	}
+	rec.Failure = encodeFailure(failure)
+	o := x.ops.apply(&rec, failure)
+	x.observe(&rec, o)
+	if err := x.e.sealRecord(&rec, x.sum.Incarnation); err != nil {
+		x.holdNow(err)
+	}
+	j.pending = append(j.pending, rec)
+	return o
+}
+
+// send hands everything that is numbered or lazy to the store. x.mu is held.
+func (x *residency) send() {
+	j := &x.journal
+	x.numberStarts()
+	if len(j.pending) == 0 {
+		return
+	}
+	x.append(checkpoint.Append{}, x.appended)
+}
+
+// append hands the pending records to the store as a says. x.mu is held.
+func (x *residency) append(a checkpoint.Append, done func(seq uint64, err error)) {
+	j := &x.journal
+	a.ID, a.Epoch, a.Tail = x.id, x.sum.Epoch, j.sent
+	a.Records, a.InboxSeen = j.pending, x.inboxSeen
+	a.CloseCallbacks, a.Deliver = j.close, append(a.Deliver, j.deliver...)
+	j.pending, j.close, j.deliver = nil, nil, nil
+	j.sent = j.seq
+	seq := j.seq
+	x.e.store.Append(a, func(err error) { done(seq, err) })
+}
+
+func (x *residency) appended(seq uint64, err error) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if err != nil {
+		x.lost(err)
+		return
+	}
+	x.becameDurable(seq)
+	x.e.changed(x.id)
+}
+
+// becameDurable lets the effects go on that waited for seq. x.mu is held.
+func (x *residency) becameDurable(seq uint64) {
+	j := &x.journal
+	j.durable = max(j.durable, seq)
+	j.waiting = slices.DeleteFunc(j.waiting, func(w durableWaiter) bool {
+		if w.seq > j.durable {
+			return false
+		}
+		close(w.ch)
+		return true
+	})
+}
+
+// await returns when everything numbered so far is durable: an effect of f's
+// code may start. It ends the goroutine if the residency closes meanwhile.
+// x.mu is held, and is given up while waiting.
+func (x *residency) await(f *frame) error {
+	j := &x.journal
+	if j.durable >= j.seq {
+		return nil
+	}
+	x.send()
+	w := durableWaiter{j.seq, make(chan struct{})}
+	j.waiting = append(j.waiting, w)
+	quit := f.r.quit
+	x.mu.Unlock()
+	select {
+	case <-w.ch:
+		x.mu.Lock()
+		if x.mayGoOn(f) {
+			return nil
+		}
+	case <-quit:
+		x.mu.Lock()
+	}
+	return x.exit(f)
+}

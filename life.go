@@ -1,0 +1,261 @@
+package durable
+
+import (
+	"cmp"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/durable-go/durable/checkpoint"
+)
+
+// The life of an operation, the same for every primitive:
+//
+//	enter   claim the next position of the context, look up what is recorded
+//	        there, check that it is what the code asks for
+//	        -> settled: return the recorded outcome
+//	        -> open:    go on with it
+//	        -> none:    start it, unless the scope is cancelled
+//	settle  record the outcome, wake who waits for it
+//	outcome return the value as decoded from the record, or the error rebuilt
+//	        from it, on the first run as on replay
+//	leave   give the context back to its goroutine
+
+// enter claims the next position of c. If it returns no error, the residency's
+// mu is held, and c.leave must be deferred.
+func (c *Context) enter(typ opType, sub checkpoint.SubType, name string) (*operation, error) {
+	f := c.f
+	x := f.x
+	if err := checkName(name); err != nil {
+		return nil, x.misused(f, typ, name, err, "give it a name that can be read in a log")
+	}
+	if !f.inUse.CompareAndSwap(false, true) {
+		return nil, x.misused(f, typ, name, ErrConcurrentUse,
+			"another operation of this context is in progress: inside a step use the step's context.Context and plain code, inside a child or a branch its own *durable.Context, and durable.Go for concurrent operations")
+	}
+	x.mu.Lock()
+	if !x.mayGoOn(f) {
+		f.inUse.Store(false)
+		return nil, x.exit(f)
+	}
+	if f.ended {
+		f.inUse.Store(false)
+		x.mu.Unlock()
+		return nil, x.misused(f, typ, name, ErrConcurrentUse, "the function of this context has returned: use the context of the function that runs")
+	}
+	f.counter++
+	id := f.id(f.counter)
+	o := x.ops[id]
+	if o != nil && o.status != "" {
+		if problem := mismatch(o, typ, sub, name); problem != "" {
+			return nil, x.mismatched(f, o, describeOp(typ, sub, name))
+		}
+		if o.settled() && o.endSeq > x.lastInvocation {
+			f.replaying = false
+		}
+		f.refused = 0
+		return o, nil
+	}
+	var flags checkpoint.Flags
+	parent := ""
+	if c.shielded {
+		flags |= checkpoint.FlagShielded
+	}
+	if f.flat {
+		flags |= checkpoint.FlagParent
+		parent = f.op.id
+	}
+	if o == nil {
+		o = x.ops.add(id, name, typ, sub, flags, parent)
+	}
+	if by := o.cancelledBy(); by != nil {
+		f.refused++
+		if f.refused >= refusalLimit {
+			x.finish(checkpoint.Failed, nil, ownFailure("Canceled", fmt.Sprintf("canceled, and the handler went on calling operations: %d in a row were refused: return when an operation returns ErrCanceled", f.refused)))
+			f.inUse.Store(false)
+			return nil, x.exit(f)
+		}
+		failure := cancelFailure(by.cancelCause, "")
+		delete(x.ops, id)
+		f.inUse.Store(false)
+		x.mu.Unlock()
+		return nil, x.opError(o, failure)
+	}
+	if f.rebuild && typ != typeContext {
+		delete(x.ops, id)
+		return nil, x.mismatched(f, &operation{id: id}, describeOp(typ, sub, name))
+	}
+	f.replaying = false
+	f.refused = 0
+	x.progress = time.Now()
+	return o, nil
+}
+
+// leave ends what enter began. x.mu is not held.
+func (c *Context) leave() {
+	f := c.f
+	f.inUse.Store(false)
+	x := f.x
+	x.mu.Lock()
+	if x.cancels > 0 {
+		f.showCancel()
+	}
+	x.mu.Unlock()
+}
+
+// id is the ID of the operation at a position of f.
+func (f *frame) id(position int) string { return f.prefix + strconv.Itoa(position) }
+
+func mismatch(o *operation, typ opType, sub checkpoint.SubType, name string) string {
+	switch {
+	case o.typ != typ:
+		return "type"
+	case o.sub != sub:
+		return "sub-type"
+	case o.name != name:
+		return "name"
+	}
+	return ""
+}
+
+func describeOp(typ opType, sub checkpoint.SubType, name string) string {
+	s := typ.String()
+	if sub.String() != "" {
+		s += " (" + sub.String() + ")"
+	}
+	return s + " " + strconv.Quote(name)
+}
+
+// mismatched holds the execution and ends the goroutine. x.mu is held, and
+// given up.
+func (x *residency) mismatched(f *frame, o *operation, asked string) error {
+	recorded := "nothing"
+	if o.status != "" {
+		recorded = describeOp(o.typ, o.sub, o.name)
+	}
+	err := &NonDeterministicError{ExecutionID: x.id, OperationID: o.id, Recorded: recorded, Asked: asked}
+	x.holdNow(err)
+	f.inUse.Store(false)
+	x.mu.Unlock()
+	if !onOwnGoroutine() {
+		return err
+	}
+	goexit()
+	return err
+}
+
+// mismatchedVersion is mismatched for a Version. x.mu is held, and given up.
+func (x *residency) mismatchedVersion(f *frame, change string, recorded int64, latest int) {
+	x.mismatched(f, &operation{id: f.op.id, status: OperationStarted, typ: f.op.typ, sub: f.op.sub, name: f.op.name},
+		fmt.Sprintf("version %d of change %q, but version %d is recorded: run a binary that knows it", latest, change, recorded))
+}
+
+// misused is the error of an operation that was called where it may not be.
+func (x *residency) misused(f *frame, typ opType, name string, err error, hint string) error {
+	return &OpError{Type: typ.String(), ExecutionID: x.id, Name: name, Err: err, Hint: hint}
+}
+
+// recordedParent is the parent where it does not follow from the ID.
+func (o *operation) recordedParent() string {
+	if o.flags&checkpoint.FlagParent != 0 {
+		return o.parent
+	}
+	return ""
+}
+
+// outcome returns the recorded outcome of o: it decodes the value into v, or
+// rebuilds the error. x.mu is held, and given up.
+func (c *Context) outcome(o *operation, codec Codec, v any) error {
+	f, x := c.f, c.f.x
+	failure, payload, recordedCodec := o.failure, o.payload, o.codec
+	o.noted = true
+	x.mu.Unlock()
+	if failure != nil {
+		return x.opError(o, failure)
+	}
+	if v == nil {
+		return nil
+	}
+	chosen, err := x.e.codecFor(codec, recordedCodec)
+	if err == nil {
+		if err = decodeWith(chosen, payload, v); err == nil {
+			return nil
+		}
+	}
+	if o.endSeq > x.lastInvocation {
+		return &OpError{Type: o.typ.String(), ExecutionID: x.id, OperationID: o.id, Name: o.name, Err: x.e.errs.rebuild(x.e.errs.record(err))}
+	}
+	x.mu.Lock()
+	x.holdNow(fmt.Errorf("durable: execution %s, operation %s %q: %w", x.id, o.id, o.name, err))
+	return x.exit(f)
+}
+
+// codecFor is the codec to decode with: the operation's, or the engine's, or
+// json, whichever is recorded.
+func (e *Engine) codecFor(codec Codec, recorded string) (Codec, error) {
+	if codec == nil {
+		codec = e.opts.Codec
+	}
+	switch recorded {
+	case "", codec.Name():
+		return codec, nil
+	case e.opts.Codec.Name():
+		return e.opts.Codec, nil
+	case JSON.Name():
+		return JSON, nil
+	}
+	return nil, fmt.Errorf("%w: the payload was recorded with %q, which is neither the operation's codec (%q), nor the engine's (%q), nor json: give the operation that codec again",
+		ErrCodec, recorded, codec.Name(), e.opts.Codec.Name())
+}
+
+// opError rebuilds the error of a failed operation.
+func (x *residency) opError(o *operation, failure *failureRecord) error {
+	err := &OpError{Type: o.typ.String(), ExecutionID: x.id, OperationID: o.id, Name: o.name, Err: x.e.errs.rebuild(failure)}
+	if o.typ == typeStep {
+		err.Attempts = int(o.attempt)
+	}
+	return err
+}
+
+// codecName is the name that is recorded with what codec encodes.
+func (e *Engine) codecName(codec Codec) string {
+	if codec == nil {
+		codec = e.opts.Codec
+	}
+	return codec.Name()
+}
+
+func (e *Engine) encode(codec Codec, v any) ([]byte, error) {
+	if codec == nil {
+		codec = e.opts.Codec
+	}
+	return e.encodeWith(codec, v)
+}
+
+const maxNameBytes = 256
+
+func checkName(name string) error {
+	if len(name) > maxNameBytes {
+		return fmt.Errorf("%w: the name has %d bytes, the limit is %d", ErrInvalidID, len(name), maxNameBytes)
+	}
+	if !utf8.ValidString(name) || strings.ContainsFunc(name, func(r rune) bool { return !unicode.IsPrint(r) }) {
+		return fmt.Errorf("%w: the name %q is not printable", ErrInvalidID, name)
+	}
+	return nil
+}
+
+// compareIDs orders operation IDs as a reader would: 2 before 10, 2 before 2-1.
+func compareIDs(a, b string) int {
+	for a != "" && b != "" {
+		x, restA, _ := strings.Cut(a, "-")
+		y, restB, _ := strings.Cut(b, "-")
+		if c := cmp.Or(cmp.Compare(len(x), len(y)), cmp.Compare(x, y)); c != 0 {
+			return c
+		}
+		a, b = restA, restB
+	}
+	return cmp.Compare(len(a), len(b))
+}

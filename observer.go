@@ -1,0 +1,77 @@
+package durable
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/durable-go/durable/checkpoint"
+)
+
+// Observer is told what happens; fields that are nil are off. The functions are
+// called on the goroutines that do the work, some while an execution is locked:
+// they must be quick, must not block and must not call the engine. A panic in
+// one is logged.
+type Observer struct {
+	// Event is called for each event of a history as it is numbered, just before
+	// it becomes durable; a crash may lose the last ones. Payloads are included.
+	Event func(executionID string, ev Event)
+	// InvocationStarted is called when an execution comes into memory.
+	InvocationStarted func(executionID, function string, replay bool)
+	// InvocationEnded is called when it has left memory.
+	InvocationEnded func(executionID, function string)
+	// AttemptStarted is called before each call of a body (of a step, a check, a
+	// submitter or a plain function). The context it returns, if not nil, is the
+	// body's: a place for a span.
+	AttemptStarted func(ctx context.Context, info StepInfo) context.Context
+	// AttemptEnded is called when the body has returned.
+	AttemptEnded func(ctx context.Context, info StepInfo, err error)
+}
+
+func (e *Engine) observed() {
+	if p := recover(); p != nil {
+		e.log.Error("durable: an observer panicked", "panic", fmt.Sprint(p))
+	}
+}
+
+func (x *residency) observe(rec *checkpoint.Record, o *operation) {
+	if x.e.opts.Observer == nil || x.e.opts.Observer.Event == nil || rec.Events == 0 {
+		return
+	}
+	defer x.e.observed()
+	for _, ev := range x.e.eventsOf(rec, o, &x.sum) {
+		x.e.opts.Observer.Event(x.id, ev)
+	}
+}
+
+func (e *Engine) attemptStarted(ctx context.Context, info *stepInfo) context.Context {
+	if e.opts.Observer == nil || e.opts.Observer.AttemptStarted == nil {
+		return ctx
+	}
+	defer e.observed()
+	if c := e.opts.Observer.AttemptStarted(ctx, info.public()); c != nil {
+		return c
+	}
+	return ctx
+}
+
+func (e *Engine) attemptEnded(ctx context.Context, info *stepInfo, err error) {
+	if e.opts.Observer == nil || e.opts.Observer.AttemptEnded == nil {
+		return
+	}
+	defer e.observed()
+	e.opts.Observer.AttemptEnded(ctx, info.public(), err)
+}
+
+func (x *residency) observeInvocation(started bool) {
+	o := x.e.opts.Observer
+	if o == nil {
+		return
+	}
+	defer x.e.observed()
+	switch {
+	case started && o.InvocationStarted != nil:
+		o.InvocationStarted(x.id, x.sum.Function, x.lastInvocation > 0)
+	case !started && o.InvocationEnded != nil:
+		o.InvocationEnded(x.id, x.sum.Function)
+	}
+}

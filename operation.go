@@ -1,0 +1,275 @@
+package durable
+
+import (
+	"strconv"
+	"strings"
+
+	"github.com/durable-go/durable/checkpoint"
+)
+
+// opType is the type of an operation.
+type opType uint8
+
+const (
+	typeExecution opType = iota
+	typeStep
+	typeWait
+	typeCallback
+	typeInvoke
+	typeContext
+)
+
+var opTypeNames = [...]string{"EXECUTION", "STEP", "WAIT", "CALLBACK", "CHAINED_INVOKE", "CONTEXT"}
+
+func (t opType) String() string { return opTypeNames[t] }
+
+// operation is one durable thing that an execution does: the fold of its
+// records, and what is going on with it in this residency.
+//
+//	              +------------------ retry or poll delay over ------+
+//	              v                                                  |
+//	(none) --> STARTED --> SUCCEEDED | FAILED | TIMED_OUT ...     PENDING
+//	              |                                                  ^
+//	              +------------- attempt failed, or poll goes on ----+
+//
+// An outcome is final: no record changes it. READY is PENDING whose delay is over.
+type operation struct {
+	id, parent, name string
+	typ              opType
+	sub              checkpoint.SubType
+	flags            checkpoint.Flags
+	up               *operation // the context around it; nil: it is the root
+
+	status   OperationStatus // "": no record yet
+	attempt  uint32
+	firstSeq uint64 // journal sequence of its first record; 0: none is numbered
+	endSeq   uint64 // journal sequence of its outcome; 0: open
+	started  int64
+	ended    int64
+
+	duration, timeout, heartbeat int64
+	delay                        int64 // before the next attempt
+	wakeAt, timeoutAt            int64
+
+	codec    string
+	payload  []byte // state or result; of an open invoke: the input
+	failure  *failureRecord
+	batch    []byte
+	digest   []byte
+	function string // of an invoke
+	target   string // execution that an invoke started
+
+	choices  []int64          // of Settled
+	versions map[string]int64 // of a context: what Version answered
+	last     int              // of a context: highest recorded position in it
+
+	cancelSeq   uint64 // of a context: sequence of its ScopeCancelled
+	cancelCause string
+
+	// This residency's part.
+	start     *checkpoint.Record // its start, when it is not numbered yet
+	frame     *frame             // of a context that runs
+	waiters   []*waiter
+	onSettled []func()
+	running   bool              // a body of it runs
+	cancel    func(cause error) // ends the context of its body
+	noted     bool              // its failure was seen by the handler
+}
+
+// settled reports whether the operation has its outcome.
+func (o *operation) settled() bool { return o.endSeq != 0 }
+
+// rebuilds reports whether the result is not stored but rebuilt.
+func (o *operation) rebuilds() bool { return o.flags&checkpoint.FlagRebuild != 0 }
+
+// within reports whether o is, or is inside, context.
+func (o *operation) within(context *operation) bool {
+	for ; o != nil; o = o.up {
+		if o == context {
+			return true
+		}
+	}
+	return false
+}
+
+// dead reports whether a context around o has ended, so that o matters no more.
+func (o *operation) dead() bool {
+	for up := o.up; up != nil; up = up.up {
+		if up.settled() {
+			return true
+		}
+	}
+	return false
+}
+
+// reachedBy reports whether a cancel of context reaches o.
+func (o *operation) reachedBy(context *operation) bool {
+	for ; o != nil; o = o.up {
+		if o == context {
+			return true
+		}
+		if o.flags&checkpoint.FlagShielded != 0 {
+			return false
+		}
+	}
+	return false
+}
+
+// cancelledBy returns the innermost cancelled context whose cancel reaches o, or nil.
+func (o *operation) cancelledBy() *operation {
+	for ; o != nil; o = o.up {
+		if o.cancelSeq != 0 {
+			return o
+		}
+		if o.flags&checkpoint.FlagShielded != 0 {
+			return nil
+		}
+	}
+	return nil
+}
+
+// operations are the operations of an execution by ID, "" being the execution.
+type operations map[string]*operation
+
+func newOperations() operations {
+	return operations{"": {typ: typeContext, status: OperationStarted}}
+}
+
+// apply folds a record into the operations. The failure of the record, if it
+// has one, is given decoded.
+func (ops operations) apply(rec *checkpoint.Record, failure *failureRecord) *operation {
+	switch rec.Type {
+	case checkpoint.InvocationCompleted, checkpoint.CancelRequested,
+		checkpoint.ExecutionSucceeded, checkpoint.ExecutionFailed, checkpoint.ExecutionTimedOut, checkpoint.ExecutionStopped:
+		return nil
+	case checkpoint.ExecutionStarted:
+		root := ops[""]
+		root.started, root.timeoutAt, root.timeout = rec.Time, rec.TimeoutAt, rec.Timeout
+		root.firstSeq = rec.Seq
+		return root
+	}
+	o := ops[rec.OperationID]
+	if o == nil {
+		o = ops.add(rec.OperationID, rec.Name, typeOf(rec.Type), rec.SubType, rec.Flags, rec.ParentID)
+	}
+	o.apply(rec, failure)
+	return o
+}
+
+// add enters an operation without a record.
+func (ops operations) add(id, name string, typ opType, sub checkpoint.SubType, flags checkpoint.Flags, parent string) *operation {
+	position := 0
+	if i := strings.LastIndexByte(id, '-'); i >= 0 {
+		position, _ = strconv.Atoi(id[i+1:])
+		if flags&checkpoint.FlagParent == 0 {
+			parent = id[:i]
+		}
+	} else {
+		position, _ = strconv.Atoi(id)
+	}
+	o := &operation{id: id, parent: parent, name: name, typ: typ, sub: sub, flags: flags & (checkpoint.FlagShielded | checkpoint.FlagParent | checkpoint.FlagAtMostOnce)}
+	o.up = ops[parent]
+	if o.up != nil && flags&checkpoint.FlagParent == 0 {
+		o.up.last = max(o.up.last, position)
+	}
+	ops[id] = o
+	return o
+}
+
+func (o *operation) apply(rec *checkpoint.Record, failure *failureRecord) {
+	switch rec.Type {
+	case checkpoint.ScopeCancelled:
+		o.cancelSeq, o.cancelCause = rec.Seq, rec.Key
+		return
+	case checkpoint.VersionChosen:
+		if o.versions == nil {
+			o.versions = make(map[string]int64)
+		}
+		o.versions[rec.Key] = rec.Number
+		return
+	case checkpoint.AwaitableChosen:
+		o.choices = append(o.choices, rec.Number)
+		return
+	}
+	if o.firstSeq == 0 {
+		o.firstSeq = rec.Seq
+		o.flags |= rec.Flags & (checkpoint.FlagShielded | checkpoint.FlagAtMostOnce)
+		o.started = rec.Time
+		if rec.Events == 2 {
+			o.started = rec.StartedAt
+		}
+	}
+	if rec.Attempt > 0 {
+		o.attempt = rec.Attempt
+	}
+	if rec.TimeoutAt > 0 {
+		o.timeoutAt, o.timeout = rec.TimeoutAt, rec.Timeout
+	}
+	if rec.HeartbeatTimeout > 0 {
+		o.heartbeat = rec.HeartbeatTimeout
+	}
+	if rec.Duration > 0 {
+		o.duration = rec.Duration
+	}
+	o.wakeAt, o.delay = rec.WakeAt, rec.NextAttemptDelay
+	if rec.Codec != "" {
+		o.codec = rec.Codec
+	}
+	if rec.Function != "" {
+		o.function, o.target = rec.Function, rec.TargetID
+	}
+	switch rec.Type {
+	case checkpoint.ContextStarted, checkpoint.StepStarted, checkpoint.WaitStarted, checkpoint.CallbackStarted, checkpoint.ChainedInvokeStarted:
+		o.status = OperationStarted
+		if rec.Flags&checkpoint.FlagPayload != 0 {
+			o.payload = rec.Payload
+		}
+		return
+	case checkpoint.StepSucceeded, checkpoint.StepFailed:
+		if rec.NextAttemptDelay > 0 || rec.WakeAt > 0 {
+			o.status = OperationPending
+			if rec.Flags&checkpoint.FlagPayload != 0 {
+				o.payload = append([]byte{}, rec.Payload...)
+			}
+			return
+		}
+	}
+	o.endSeq, o.ended = rec.Seq, rec.Time
+	o.payload, o.failure, o.batch, o.digest = rec.Payload, failure, rec.Batch, rec.Digest
+	o.flags |= rec.Flags & checkpoint.FlagRebuild
+	o.status = outcomeStatus(rec.Type)
+	if o.typ == typeStep && failure != nil && failure.Type == "Timeout" && rec.TimeoutAt > 0 {
+		o.status = OperationTimedOut
+	}
+}
+
+func outcomeStatus(t checkpoint.EventType) OperationStatus {
+	switch t {
+	case checkpoint.WaitCancelled:
+		return OperationCancelled
+	case checkpoint.CallbackTimedOut, checkpoint.ChainedInvokeTimedOut:
+		return OperationTimedOut
+	case checkpoint.ChainedInvokeStopped:
+		return OperationStopped
+	case checkpoint.ContextFailed, checkpoint.StepFailed, checkpoint.CallbackFailed, checkpoint.ChainedInvokeFailed:
+		return OperationFailed
+	default:
+		return OperationSucceeded
+	}
+}
+
+func typeOf(t checkpoint.EventType) opType {
+	switch t {
+	case checkpoint.StepStarted, checkpoint.StepSucceeded, checkpoint.StepFailed:
+		return typeStep
+	case checkpoint.WaitStarted, checkpoint.WaitSucceeded, checkpoint.WaitCancelled:
+		return typeWait
+	case checkpoint.CallbackStarted, checkpoint.CallbackSucceeded, checkpoint.CallbackFailed, checkpoint.CallbackTimedOut:
+		return typeCallback
+	case checkpoint.ChainedInvokeStarted, checkpoint.ChainedInvokeSucceeded, checkpoint.ChainedInvokeFailed,
+		checkpoint.ChainedInvokeTimedOut, checkpoint.ChainedInvokeStopped:
+		return typeInvoke
+	default:
+		return typeContext
+	}
+}

@@ -1,0 +1,294 @@
+package durable
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/durable-go/durable/checkpoint"
+)
+
+// residency is an execution in memory: from its claim until it ends or is
+// released. It holds the fold of the journal, numbers what happens, runs the
+// handler and its branches, and knows when nothing of them can go on.
+//
+//	loading --> running <--> releasing --> closed     suspended, or refused: there is news
+//	              |  \-----> ending -----> closed     the final record is on its way
+//	              |  \-----> holding ----> closed     the code does not fit the journal
+//	              +---------------------> closed      fenced, stopped, append failed, engine closed
+//
+// Closed: no record is taken any more, and every goroutine of ours ends, the
+// blocked ones at once, the others at their next operation. What their code
+// still returns is discarded. When the last one has ended, the residency is gone
+// and the execution may be claimed again.
+//
+// Lock order: a residency's mu before the engine's mu; the store is called with
+// or without it and calls back without locks.
+type residency struct {
+	e   *Engine
+	def *definition
+	id  string
+	sum checkpoint.Summary // as it was claimed
+
+	mu    sync.Mutex
+	phase phase
+	ops   operations
+	root  *operation
+	journal
+	inboxSeen      uint64
+	lastInvocation uint64 // sequence of the last InvocationCompleted before this residency
+	cutOff         bool   // an earlier invocation was cut off
+	held           error  // why it is held; nil while holding: the engine shuts down
+	newsPending    bool   // the inbox got something while the residency was loading
+	retireWake     bool   // it was not idle when the engine shut down
+	lends          int    // waits in Result by its bodies; under the engine's mu
+
+	routines map[*routine]struct{}
+	running  int                     // routines that run code: not blocked, not abandoned
+	alive    int                     // routines that have not ended and are not abandoned
+	bodies   map[*operation]struct{} // operations whose body runs
+	strays   map[*operation]struct{} // bodies that run on although their operation has timed out
+	busy     int                     // outside events being taken over: it may not be suspended meanwhile
+	outside  map[*operation]struct{} // open callbacks and invokes
+	cancels  int                     // scopes cancelled so far
+
+	due       dueTimes
+	timer     *time.Timer
+	park      *time.Timer
+	idleSince time.Time
+	progress  time.Time // when an operation last began or ended
+
+	life    context.Context // ends when the residency closes
+	endLife context.CancelCauseFunc
+	gone    chan struct{} // closed when nothing of it runs any more
+}
+
+type phase uint8
+
+const (
+	phaseLoading phase = iota
+	phaseRunning
+	phaseReleasing
+	phaseHolding
+	phaseEnding
+	phaseClosed
+)
+
+// routine is a goroutine of ours: the handler's, or a branch's.
+type routine struct {
+	blocked   bool
+	abandoned bool
+	quit      chan struct{}
+	quitting  bool
+	inBody    bool
+	goid      uint64
+}
+
+// waiter is a routine that waits for an operation, or for the first of several.
+type waiter struct {
+	r     *routine
+	ch    chan struct{}
+	fired bool
+}
+
+var errSuspended = errors.New("durable: the execution was suspended")
+
+func newResidency(e *Engine, def *definition, claim checkpoint.Claim) *residency {
+	x := &residency{
+		e: e, def: def, id: claim.ID, sum: claim.Summary, cutOff: claim.Lost,
+		ops:      newOperations(),
+		routines: make(map[*routine]struct{}),
+		outside:  make(map[*operation]struct{}),
+		bodies:   make(map[*operation]struct{}),
+		strays:   make(map[*operation]struct{}),
+		gone:     make(chan struct{}),
+		progress: time.Now(),
+	}
+	x.root = x.ops[""]
+	x.life, x.endLife = context.WithCancelCause(&residencyContext{e.life, x})
+	x.seq, x.sent, x.durable = claim.Tail, claim.Tail, claim.Tail
+	x.event = claim.LastEvent
+	x.inboxSeen = claim.InboxSeen
+	return x
+}
+
+// residencyContext is what all contexts of a residency derive from.
+type residencyContext struct {
+	context.Context
+	x *residency
+}
+
+type residencyKey struct{}
+
+func (c *residencyContext) Value(key any) any {
+	if _, ok := key.(residencyKey); ok {
+		return c.x
+	}
+	return c.Context.Value(key)
+}
+
+// spawn starts a goroutine of ours that runs code of f. x.mu is held.
+func (x *residency) spawn(f *frame, run func()) {
+	r := &routine{quit: make(chan struct{})}
+	f.r = r
+	x.routines[r] = struct{}{}
+	x.alive++
+	x.running++
+	x.unpark()
+	go routineMain(x, r, run)
+}
+
+// routineMain is the outermost function of every goroutine of ours: only a
+// goroutine that began here is ever ended by runtime.Goexit.
+//
+//go:noinline
+func routineMain(x *residency, r *routine, run func()) {
+	defer x.routineEnded(r)
+	run()
+}
+
+func (x *residency) routineEnded(r *routine) {
+	x.mu.Lock()
+	delete(x.routines, r)
+	if !r.abandoned {
+		x.alive--
+		if !r.blocked {
+			x.running--
+			x.checkIdle()
+		}
+	}
+	x.checkHeld()
+	x.checkGone()
+	x.mu.Unlock()
+}
+
+// dismiss tells a routine to end. x.mu is held.
+func (x *residency) dismiss(r *routine) {
+	if !r.quitting {
+		r.quitting = true
+		close(r.quit)
+	}
+}
+
+// abandon dismisses a routine whose context has ended: it counts no more, and
+// the residency waits for it no more. x.mu is held.
+func (x *residency) abandon(r *routine) {
+	if r.abandoned {
+		return
+	}
+	r.abandoned = true
+	x.alive--
+	if !r.blocked {
+		x.running--
+	}
+	x.dismiss(r)
+}
+
+// mayGoOn reports whether code of f may begin an effect or see an outcome.
+// x.mu is held.
+func (x *residency) mayGoOn(f *frame) bool {
+	return x.phase == phaseRunning && !f.r.abandoned && !f.abandoned
+}
+
+// exit ends the goroutine that runs code of f, if it is one of ours; otherwise
+// it returns an error. x.mu is held, and given up in both cases.
+func (x *residency) exit(f *frame) error {
+	x.mu.Unlock()
+	if !onOwnGoroutine() {
+		return &OpError{Type: typeContext.String(), ExecutionID: x.id, OperationID: f.op.id, Name: f.op.name, Err: ErrConcurrentUse,
+			Hint: "the execution has ended or was suspended, and this goroutine is not one that the library started: use durable.Go for concurrent operations"}
+	}
+	goexit()
+	return nil
+}
+
+// block waits until w is woken. x.mu is held on entry and on return; while
+// waiting, the routine does not count as running. It ends the goroutine if the
+// residency closes or the context is abandoned.
+func (x *residency) block(f *frame, w *waiter) error {
+	if w.fired {
+		return nil
+	}
+	r := f.r
+	if !ownGoroutine(r) {
+		err := &OpError{Type: typeContext.String(), ExecutionID: x.id, OperationID: f.op.id, Name: f.op.name, Err: ErrConcurrentUse,
+			Hint: "an operation that has to wait was called from a goroutine that does not own its context: use durable.Go for concurrent operations"}
+		x.holdNow(err)
+		x.mu.Unlock()
+		return err
+	}
+	f.replaying = false
+	r.blocked = true
+	x.running--
+	x.send()
+	x.checkIdle()
+	x.mu.Unlock()
+	select {
+	case <-w.ch:
+	case <-r.quit:
+	}
+	x.mu.Lock()
+	if !x.mayGoOn(f) {
+		return x.exit(f)
+	}
+	return nil
+}
+
+// wake lets a waiter go on. x.mu is held.
+func (x *residency) wake(w *waiter) {
+	if w.fired {
+		return
+	}
+	w.fired = true
+	if w.r.blocked {
+		w.r.blocked = false
+		if !w.r.abandoned {
+			x.running++
+			x.unpark()
+		}
+	}
+	close(w.ch)
+}
+
+// wakeAll wakes who waits for o. x.mu is held.
+func (x *residency) wakeAll(o *operation) {
+	for _, w := range o.waiters {
+		x.wake(w)
+	}
+	o.waiters = nil
+	if o.settled() {
+		for _, f := range o.onSettled {
+			f()
+		}
+		o.onSettled = nil
+	}
+}
+
+// waitFor blocks until one of the operations is settled or, if it is pending,
+// ready. x.mu is held.
+func (x *residency) waitFor(f *frame, ops ...*operation) error {
+	w := &waiter{r: f.r, ch: make(chan struct{})}
+	for _, o := range ops {
+		o.waiters = append(o.waiters, w)
+	}
+	return x.block(f, w)
+}
+
+// settle records the outcome of o and wakes who waits for it. x.mu is held.
+func (x *residency) settle(o *operation, rec checkpoint.Record, failure *failureRecord) {
+	rec.OperationID = o.id
+	rec.SubType = o.sub
+	if rec.Attempt == 0 {
+		rec.Attempt = o.attempt
+	}
+	x.record(rec, failure)
+	x.progress = time.Now()
+	delete(x.outside, o)
+	x.wakeAll(o)
+}
+
+func (x *residency) logger() *slog.Logger {
+	return x.e.log.With("execution", x.id, "function", x.sum.Function)
+}

@@ -1,0 +1,287 @@
+package durable
+
+import (
+	"context"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"github.com/durable-go/durable/checkpoint"
+)
+
+// frame is a context while its function runs: it counts positions, and it is
+// the scope of cancellation of what happens in it.
+//
+// A scope is cancelled by a record, ordered against outcomes like any other:
+// what was open gets its outcome right behind it, what begins later takes its
+// position, records nothing, and returns the same. A scope ends when its
+// function returns, or a batch decides: what still runs below is abandoned, it
+// can record nothing more, and nothing waits for it.
+type frame struct {
+	x      *residency
+	op     *operation // the context operation; in a flat batch's item: the batch
+	up     *frame     // nil: the handler's
+	r      *routine
+	prefix string // of the IDs in it: "", "2-", "2-1-"
+	flat   bool
+
+	counter   int
+	refused   int // operations refused in a row
+	ended     bool
+	abandoned bool
+	replaying bool
+	rebuild   bool // its outcome is known, only its value is computed again
+	inUse     atomic.Bool
+
+	onEnd   func() // of a batch's item: called when it has ended, x.mu held
+	payload []byte // of a flat batch's item, which has no record of its own
+	failure *failureRecord
+	item    string // its name
+
+	below   []*frame     // frames that have not ended
+	futures []*operation // started by Go in it
+
+	ctx       context.Context // ends with the scope's cancel; nil: not asked for yet
+	endCtx    context.CancelCauseFunc
+	shielded  context.Context // of WithoutCancel
+	endShield context.CancelCauseFunc
+}
+
+// newFrame enters a frame for op below up. x.mu is held.
+func (x *residency) newFrame(op *operation, up *frame) *frame {
+	f := &frame{x: x, op: op, up: up, replaying: op.firstSeq != 0 && op.firstSeq <= x.lastInvocation}
+	if op.id != "" {
+		f.prefix = op.id + "-"
+	}
+	if up != nil {
+		f.r = up.r
+		f.rebuild = up.rebuild
+		up.below = append(up.below, f)
+	}
+	op.frame = f
+	return f
+}
+
+// name is the operation's name that f's function runs under.
+func (f *frame) name() string {
+	if f.flat {
+		return f.item
+	}
+	return f.op.name
+}
+
+// context is the standard context of f's code and bodies. x.mu is held.
+func (f *frame) context(shielded bool) context.Context {
+	if shielded {
+		if f.shielded == nil {
+			f.shielded, f.endShield = context.WithCancelCause(f.x.life)
+			if f.ended {
+				f.endShield(context.Canceled)
+			}
+		}
+		return f.shielded
+	}
+	if f.ctx == nil {
+		parent := f.x.life
+		if f.up != nil {
+			parent = f.up.context(f.op.flags&checkpoint.FlagShielded != 0)
+		}
+		f.ctx, f.endCtx = context.WithCancelCause(parent)
+		if f.ended {
+			f.endCtx(context.Canceled)
+		}
+		f.showCancel()
+	}
+	return f.ctx
+}
+
+// showCancel ends f's standard context if its scope is cancelled and f has
+// consumed every operation that was recorded before that. x.mu is held.
+func (f *frame) showCancel() {
+	if f.ctx == nil || f.x.cancels == 0 || f.ctx.Err() != nil {
+		return
+	}
+	by := f.op.cancelledBy()
+	if by == nil {
+		return
+	}
+	if next := f.x.ops[f.id(f.counter+1)]; next != nil && next.firstSeq != 0 && next.firstSeq < by.cancelSeq {
+		return
+	}
+	f.endCtx(causeOf(by.cancelCause))
+}
+
+// end ends the scope of f: what runs below is abandoned, its callbacks are
+// closed and its invoked executions cancelled with the records that are pending.
+// x.mu is held.
+func (f *frame) end() {
+	if f.ended {
+		return
+	}
+	f.ended = true
+	if f.endCtx != nil {
+		f.endCtx(context.Canceled)
+	}
+	if f.endShield != nil {
+		f.endShield(context.Canceled)
+	}
+	for _, below := range f.below {
+		below.abandon(f.r)
+	}
+	f.below = nil
+	if f.up != nil && !f.up.ended {
+		if i := slices.Index(f.up.below, f); i >= 0 {
+			last := len(f.up.below) - 1
+			f.up.below[i], f.up.below[last] = f.up.below[last], nil
+			f.up.below = f.up.below[:last]
+		}
+	}
+	if f.op.frame == f {
+		f.op.frame = nil
+	}
+	f.warnOfUnseen()
+}
+
+func (f *frame) abandon(by *routine) {
+	f.abandoned = f.r != by
+	if f.r != nil && f.r != by {
+		f.x.abandon(f.r)
+	}
+	f.up = nil
+	f.end()
+}
+
+// closeOutside closes the callbacks and cancels the invoked executions that are
+// open below context, with the record that ends it. x.mu is held.
+func (x *residency) closeOutside(context *operation) {
+	for o := range x.outside {
+		if o == context || !o.within(context) {
+			continue
+		}
+		delete(x.outside, o)
+		if o.typ == typeCallback {
+			x.journal.close = append(x.journal.close, o.id)
+		} else {
+			x.journal.deliver = append(x.journal.deliver, cancelDelivery(o.target, "the operation that invoked it was abandoned"))
+		}
+	}
+}
+
+// warnOfUnseen logs failures of futures that nobody awaited.
+func (f *frame) warnOfUnseen() {
+	for _, o := range f.futures {
+		if o.settled() && o.failure != nil && !o.noted && o.endSeq > f.x.lastInvocation {
+			f.x.logger().Warn("durable: the error of a concurrent operation was never awaited", "operation", o.id, "name", o.name, "type", o.failure.Type)
+		}
+	}
+}
+
+// cancelScope records that a scope is cancelled, and settles what is open in it.
+// Callbacks are closed in the store first, so that a success that was
+// acknowledged is not lost. x.mu is not held.
+func (x *residency) cancelScope(context *operation, cause, reason string) {
+	for {
+		x.mu.Lock()
+		if !x.takesRecords() || context.settled() || context.dead() || context.cancelSeq != 0 {
+			x.mu.Unlock()
+			return
+		}
+		var open []*operation
+		for o := range x.outside {
+			if o.typ == typeCallback && o.reachedBy(context) && !o.dead() && !o.closing() {
+				open = append(open, o)
+			}
+		}
+		if len(open) == 0 {
+			x.applyCancel(context, cause, reason)
+			x.mu.Unlock()
+			x.drain()
+			return
+		}
+		for _, o := range open {
+			o.cancelCause = cause
+		}
+		x.mu.Unlock()
+		for _, o := range open {
+			x.deliverToSelf(o, checkpoint.CallbackFailed, cancelFailure(cause, reason), 0)
+		}
+	}
+}
+
+// closing reports whether a callback was offered its cancel already.
+func (o *operation) closing() bool { return o.cancelCause != "" }
+
+func (x *residency) applyCancel(context *operation, cause, reason string) {
+	x.record(checkpoint.Record{Type: checkpoint.ScopeCancelled, OperationID: context.id, Key: cause, Payload: []byte(reason)}, nil)
+	x.cancels++
+	failure := cancelFailure(cause, reason)
+	for _, o := range x.openIn(context) {
+		switch {
+		case o.typ == typeWait:
+			x.settle(o, checkpoint.Record{Type: checkpoint.WaitCancelled}, failure)
+		case o.typ == typeStep && !o.running:
+			x.settle(o, checkpoint.Record{Type: checkpoint.StepFailed}, failure)
+		case o.typ == typeInvoke:
+			x.journal.deliver = append(x.journal.deliver, cancelDelivery(o.target, "the execution that invoked it was cancelled"))
+			x.settle(o, checkpoint.Record{Type: checkpoint.ChainedInvokeStopped}, failure)
+		case o.cancel != nil:
+			o.cancel(causeOf(cause))
+		}
+	}
+	x.eachFrame(func(f *frame) { f.showCancel() })
+	x.watchBodies()
+	x.later(outcomeDelay)
+}
+
+// openIn are the open operations that a cancel of context reaches, in the order
+// in which they were recorded.
+func (x *residency) openIn(context *operation) []*operation {
+	var open []*operation
+	for _, o := range x.ops {
+		if o != context && o.status != "" && !o.settled() && o.typ != typeContext && o.reachedBy(context) && !o.dead() {
+			open = append(open, o)
+		}
+	}
+	slices.SortFunc(open, func(a, b *operation) int { return compareIDs(a.id, b.id) })
+	return open
+}
+
+// eachFrame calls f for every frame that has not ended. x.mu is held.
+func (x *residency) eachFrame(f func(*frame)) {
+	var walk func(*frame)
+	walk = func(fr *frame) {
+		f(fr)
+		for _, below := range fr.below {
+			walk(below)
+		}
+	}
+	if x.root.frame != nil {
+		walk(x.root.frame)
+	}
+}
+
+func cancelFailure(cause, reason string) *failureRecord {
+	switch {
+	case cause == "Timeout":
+		return ownFailure("Timeout", "a timeout around it passed")
+	case reason != "":
+		return ownFailure("Canceled", "canceled: "+reason)
+	default:
+		return ownFailure("Canceled", "canceled")
+	}
+}
+
+func causeOf(cause string) error {
+	if cause == "Timeout" {
+		return ErrTimeout
+	}
+	return ErrCanceled
+}
+
+// refusalLimit is how many operations in a row a cancelled context may call
+// before its execution is ended.
+const refusalLimit = 1000
+
+// slowBody is how long a body may go on after its context has ended before it
+// is logged.
+const slowBody = 10 * time.Second

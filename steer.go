@@ -1,0 +1,101 @@
+package durable
+
+import (
+	"context"
+
+	"github.com/durable-go/durable/checkpoint"
+)
+
+// Cancel asks an execution to end. It is cooperative: its contexts end, waiting
+// operations return ErrCanceled, running bodies see their context end, and later
+// operations return ErrCanceled at once, except on WithoutCancel. The execution
+// ends as its handler ends. Executions that it invoked are cancelled too. It
+// does nothing to one that has ended, and a held one is cancelled when it runs.
+// It returns once the request is durable.
+func (e *Engine) Cancel(ctx context.Context, id, reason string) error {
+	s, err := e.find(ctx, id)
+	if err != nil {
+		return err
+	}
+	rec := checkpoint.Record{Type: checkpoint.CancelRequested, Payload: []byte(reason)}
+	if err := e.sealRecord(&rec, s.Incarnation); err != nil {
+		return err
+	}
+	err = e.store.Deliver(ctx, checkpoint.Delivery{ID: id, Incarnation: s.Incarnation, Record: rec})
+	return e.lookup(id, err)
+}
+
+// Stop ends an execution at once with the status STOPPED. Nothing of it begins
+// or is recorded any more; its contexts end; a body that ignores its context
+// runs on, unrecorded. Executions that it invoked are cancelled. It does nothing
+// to one that has ended.
+func (e *Engine) Stop(ctx context.Context, id, reason string) error {
+	s, err := e.find(ctx, id)
+	if err != nil {
+		return err
+	}
+	message := "stopped"
+	if reason != "" {
+		message += ": " + reason
+	}
+	if err := e.end(ctx, &s, checkpoint.Stopped, ownFailure("Stopped", message)); err != nil {
+		return e.lookup(id, err)
+	}
+	e.mu.Lock()
+	x := e.residents[id]
+	e.mu.Unlock()
+	if x != nil {
+		x.stopNow(ErrStopped)
+	}
+	return nil
+}
+
+// end gives an execution a final status in the store.
+func (e *Engine) end(ctx context.Context, s *checkpoint.Summary, status checkpoint.Status, failure *failureRecord) error {
+	rec := checkpoint.Record{Type: checkpoint.ExecutionStopped, Failure: encodeFailure(failure)}
+	if status == checkpoint.TimedOut {
+		rec.Type = checkpoint.ExecutionTimedOut
+	}
+	if err := e.sealRecord(&rec, s.Incarnation); err != nil {
+		return err
+	}
+	_, err := e.store.End(ctx, checkpoint.Ending{ID: s.ID, Status: status, Record: rec, Deliver: e.tellCaller(s, status, nil, failure)})
+	return err
+}
+
+// tellCaller is what the caller of an execution is told of its end.
+func (e *Engine) tellCaller(s *checkpoint.Summary, status checkpoint.Status, payload []byte, failure *failureRecord) []checkpoint.Delivery {
+	if s.Caller == nil {
+		return nil
+	}
+	types := map[checkpoint.Status]checkpoint.EventType{
+		checkpoint.Succeeded: checkpoint.ChainedInvokeSucceeded, checkpoint.Failed: checkpoint.ChainedInvokeFailed,
+		checkpoint.TimedOut: checkpoint.ChainedInvokeTimedOut, checkpoint.Stopped: checkpoint.ChainedInvokeStopped,
+	}
+	rec := checkpoint.Record{Type: types[status], SubType: checkpoint.ChainedInvoke, OperationID: s.Caller.OperationID, Payload: payload,
+		Codec: e.opts.Codec.Name(), Failure: encodeFailure(failure)}
+	if failure == nil {
+		rec.Flags |= checkpoint.FlagPayload
+	}
+	if err := e.sealRecord(&rec, s.Caller.Incarnation); err != nil {
+		e.log.Error("durable: seal", "execution", s.ID, "error", err.Error())
+		return nil
+	}
+	return []checkpoint.Delivery{{ID: s.Caller.ID, Incarnation: s.Caller.Incarnation, Record: rec}}
+}
+
+// Resume lifts a hold: the execution is tried again with this engine's code.
+func (e *Engine) Resume(ctx context.Context, id string) error {
+	if _, err := e.find(ctx, id); err != nil {
+		return err
+	}
+	return e.lookup(id, e.store.Resume(ctx, id))
+}
+
+// Delete removes an execution that has ended; ErrExecutionRunning otherwise.
+func (e *Engine) Delete(ctx context.Context, id string) error {
+	if _, err := e.find(ctx, id); err != nil {
+		return err
+	}
+	return e.lookup(id, e.store.Delete(ctx, id))
+}

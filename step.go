@@ -1,0 +1,141 @@
+package durable
+
+import (
+	"context"
+	"log/slog"
+
+	"github.com/durable-go/durable/checkpoint"
+)
+
+// None is the result of what has none.
+type None = struct{}
+
+// Step runs fn and records its result: once that is recorded, fn never runs
+// again, and replays return the recorded result or error.
+//
+// fn runs at least once: an attempt that a crash cut off is made again, with the
+// same attempt number; with AtMostOnce it counts as failed instead. An error is
+// retried by the default policy (6 attempts, 5 s to 60 s apart, full jitter) or
+// the one of WithRetry; between attempts the execution may leave memory. A panic
+// is a failed attempt. The value returned is the one decoded from the record,
+// also on the first run.
+//
+// fn gets a plain context.Context, which ends on cancel, timeout and stop;
+// StepInfoFrom tells more about the attempt. fn must not use the *Context of its
+// handler.
+//
+// A step that runs costs one flush of the disk, shared with whatever else is
+// ready; its result is awaited by the next effect, not by Step.
+//
+// Options: WithRetry, WithTimeout, WithAttemptTimeout, AtMostOnce, WithCodec.
+func Step[O any](ctx *Context, name string, fn func(context.Context) (O, error), opts ...StepOption) (O, error) {
+	var out O
+	s := stepSettings(opts)
+	err := ctx.step(checkpoint.Step, name, &s, func(c context.Context) (any, error) { return fn(c) }, &out)
+	return out, err
+}
+
+// Do is Step for a function without a result.
+func Do(ctx *Context, name string, fn func(context.Context) error, opts ...StepOption) error {
+	s := stepSettings(opts)
+	return ctx.step(checkpoint.Step, name, &s, func(c context.Context) (any, error) { return None{}, fn(c) }, nil)
+}
+
+// Call is Step for a function with an input.
+func Call[I, O any](ctx *Context, name string, fn func(context.Context, I) (O, error), in I, opts ...StepOption) (O, error) {
+	return Step(ctx, name, func(c context.Context) (O, error) { return fn(c, in) }, opts...)
+}
+
+// AsStep makes a function the body of a Map: each item is one step, named like
+// its item.
+func AsStep[I, O any](fn func(context.Context, I) (O, error), opts ...StepOption) func(*Context, I, int) (O, error) {
+	return func(ctx *Context, in I, _ int) (O, error) {
+		return Call(ctx, ctx.f.name(), fn, in, opts...)
+	}
+}
+
+// step is the life of a step with body; the result goes to the pointer out.
+func (c *Context) step(sub checkpoint.SubType, name string, s *settings, body func(context.Context) (any, error), out any) error {
+	x := c.f.x
+	if err := s.check(); err != nil {
+		return x.misused(c.f, typeStep, name, err, "")
+	}
+	o, err := c.enter(typeStep, sub, name)
+	if err != nil {
+		return err
+	}
+	defer c.leave()
+	retry, byDefault := defaultRetry, defaultMaxAttempts
+	if s.atMostOnce {
+		retry = NoRetry()
+	}
+	if s.retry != nil {
+		retry = *s.retry
+	}
+	err = c.runSteps(o, s, retry, byDefault, func(ctx context.Context, _ []byte, _ int) (a attempt) {
+		v, err := body(ctx)
+		if err != nil {
+			return attempt{err: err}
+		}
+		a.payload, a.err = x.e.encode(s.codec, v)
+		return a
+	})
+	if err != nil {
+		return err
+	}
+	return c.outcome(o, s.codec, out)
+}
+
+// StepInfo is what a body can learn about its attempt.
+type StepInfo struct {
+	ExecutionID string
+	OperationID string // "" in a plain function
+	Name        string
+	Attempt     int // from 1
+	Logger      *slog.Logger
+	Engine      *Engine
+	// IdempotencyKey is the same for all attempts and replays of this operation
+	// and no other, also when the execution is deleted and another one started
+	// under its ID. It is a valid execution ID.
+	IdempotencyKey string
+}
+
+// StepInfoFrom returns what is known about the attempt that ctx belongs to: in
+// a step's body, a condition's check, a callback's submitter or a plain function.
+func StepInfoFrom(ctx context.Context) (StepInfo, bool) {
+	info, ok := ctx.Value(stepInfoKey{}).(*stepInfo)
+	if !ok {
+		return StepInfo{}, false
+	}
+	return info.public(), true
+}
+
+// stepInfo is StepInfo before anybody asks for it.
+type stepInfo struct {
+	x       *residency
+	o       *operation
+	attempt int
+}
+
+func (i *stepInfo) public() StepInfo {
+	return StepInfo{
+		ExecutionID: i.x.id, OperationID: i.o.id, Name: i.o.name, Attempt: i.attempt, Engine: i.x.e,
+		Logger:         i.x.logger().With("operation", i.o.id, "attempt", i.attempt),
+		IdempotencyKey: derivedID("idem-", i.x.sum.Incarnation, i.o.id),
+	}
+}
+
+type stepInfoKey struct{}
+
+// bodyContext is the context of a body.
+type bodyContext struct {
+	context.Context
+	info *stepInfo
+}
+
+func (c *bodyContext) Value(key any) any {
+	if _, ok := key.(stepInfoKey); ok {
+		return c.info
+	}
+	return c.Context.Value(key)
+}

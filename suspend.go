@@ -1,0 +1,260 @@
+package durable
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/durable-go/durable/checkpoint"
+)
+
+// How a residency ends: suspended, held, finished, lost or closed.
+
+func (x *residency) unpark() {
+	if x.park != nil {
+		x.park.Stop()
+	}
+	if !x.idleSince.IsZero() {
+		x.idleSince = time.Time{}
+	}
+}
+
+// checkIdle suspends or parks the execution if nothing of it can go on. x.mu is held.
+func (x *residency) checkIdle() {
+	if x.phase != phaseRunning || x.running > 0 || x.busy > 0 || x.alive == 0 {
+		return
+	}
+	x.send()
+	x.idleSince = time.Now()
+	parkFor := x.e.opts.ParkFor
+	next := x.nextDue(true)
+	if parkFor < 0 || x.e.wanted() || len(x.outside) == 0 && (next == 0 || next > x.e.now()+int64(parkFor)) {
+		x.suspend()
+		return
+	}
+	if x.park == nil {
+		x.park = time.AfterFunc(parkFor, x.parked)
+	} else {
+		x.park.Reset(parkFor)
+	}
+}
+
+func (x *residency) parked() {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if !x.idleSince.IsZero() && time.Since(x.idleSince) >= x.e.opts.ParkFor {
+		x.suspend()
+	}
+}
+
+// suspend asks the store to release the execution. x.mu is held.
+func (x *residency) suspend() {
+	if x.phase != phaseRunning || x.running > 0 || x.busy > 0 {
+		return
+	}
+	x.send()
+	x.phase = phaseReleasing
+	x.number(checkpoint.Record{Type: checkpoint.InvocationCompleted}, nil)
+	sent := x.sent
+	x.append(checkpoint.Append{Release: &checkpoint.Release{WakeAt: x.nextDue(false)}}, func(_ uint64, err error) { x.released(sent, err) })
+}
+
+func (x *residency) released(sent uint64, err error) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	switch {
+	case x.phase != phaseReleasing:
+	case err == nil:
+		x.becameDurable(x.seq)
+		x.closeNow(errSuspended)
+	case errors.Is(err, checkpoint.ErrInboxNews):
+		x.seq, x.sent = sent, sent
+		x.event--
+		x.phase = phaseRunning
+		x.idleSince = time.Time{}
+		x.armTimer()
+		x.takeInbox()
+	default:
+		x.lost(err)
+	}
+}
+
+// holdNow stops the execution because its code does not fit what is recorded.
+// Nothing new begins; bodies that run end and are recorded. x.mu is held.
+func (x *residency) holdNow(err error) {
+	if x.phase != phaseRunning && x.phase != phaseLoading {
+		return
+	}
+	if x.e.opts.FailOnMismatch && x.phase == phaseRunning {
+		x.finish(checkpoint.Failed, nil, x.e.errs.record(err))
+		return
+	}
+	x.phase = phaseHolding
+	x.held = err
+	for r := range x.routines {
+		if !r.inBody {
+			x.dismiss(r)
+		}
+	}
+	x.checkHeld()
+}
+
+// inBodies counts the routines that run a body and are not abandoned. x.mu is held.
+func (x *residency) inBodies() (n int) {
+	for r := range x.routines {
+		if r.inBody && !r.abandoned {
+			n++
+		}
+	}
+	return n
+}
+
+// checkHeld releases a held execution, or one whose engine shuts down, when no
+// body runs any more. x.mu is held.
+func (x *residency) checkHeld() {
+	if x.phase != phaseHolding || x.inBodies() > 0 || x.busy > 0 {
+		return
+	}
+	x.send()
+	x.phase = phaseEnding
+	sent, event := x.sent, x.event
+	release := &checkpoint.Release{WakeAt: x.sum.Deadline}
+	if x.held != nil {
+		x.e.log.Error("durable: execution held: deploy code that fits what is recorded, or call Engine.Resume", "execution", x.id, "function", x.sum.Function, "reason", x.held.Error())
+		release.Hold = &checkpoint.Hold{Build: x.e.opts.Build, Failure: x.e.encodeHold(x.held, x.sum.Incarnation)}
+	} else {
+		x.number(checkpoint.Record{Type: checkpoint.InvocationCompleted}, nil)
+		if release.WakeAt = x.nextDue(false); x.retireWake {
+			release.WakeAt = x.e.now()
+		}
+	}
+	x.append(checkpoint.Append{Release: release}, func(_ uint64, err error) {
+		x.mu.Lock()
+		defer x.mu.Unlock()
+		switch {
+		case err == nil:
+			x.closeNow(x.held)
+		case errors.Is(err, checkpoint.ErrInboxNews):
+			x.seq, x.sent, x.event = sent, sent, event
+			x.phase = phaseHolding
+			x.retireWake = true
+			x.takeInbox()
+		default:
+			x.lost(err)
+		}
+	})
+}
+
+// finish ends the execution. x.mu is held.
+func (x *residency) finish(status checkpoint.Status, payload []byte, failure *failureRecord) {
+	if x.phase != phaseRunning && (x.phase != phaseHolding || x.held != nil) {
+		return
+	}
+	x.numberStarts()
+	x.phase = phaseEnding
+	x.stopTimers()
+	x.number(checkpoint.Record{Type: checkpoint.InvocationCompleted}, nil)
+	final := checkpoint.Record{Type: checkpoint.ExecutionSucceeded, Payload: payload, Flags: checkpoint.FlagPayload, Codec: x.e.opts.Codec.Name()}
+	if status == checkpoint.Failed {
+		final = checkpoint.Record{Type: checkpoint.ExecutionFailed}
+	}
+	x.number(final, failure)
+	for r := range x.routines {
+		x.abandon(r)
+	}
+	x.endLife(ErrConcurrentUse)
+	x.append(checkpoint.Append{Status: status, Deliver: x.e.tellCaller(&x.sum, status, payload, failure)}, func(seq uint64, err error) {
+		x.mu.Lock()
+		defer x.mu.Unlock()
+		if err != nil {
+			x.lost(err)
+			return
+		}
+		x.closeNow(nil)
+	})
+}
+
+// lost closes the residency after an append that failed or whose fate is
+// unknown. Nothing is tried again from memory: the execution is claimed anew and
+// replayed from what the store has. x.mu is held.
+func (x *residency) lost(err error) {
+	if x.phase == phaseClosed {
+		return
+	}
+	switch {
+	case errors.Is(err, checkpoint.ErrFenced):
+		// It was stopped, or timed out, or somebody else owns it.
+	case errors.Is(err, checkpoint.ErrFailed), errors.Is(err, checkpoint.ErrClosed):
+		x.e.storeFailed(err)
+	default:
+		x.e.log.Error("durable: checkpoint not written, the execution is replayed", "execution", x.id, "error", err.Error())
+		x.e.disown(x)
+	}
+	x.closeNow(err)
+}
+
+// closeNow takes no record any more and ends every goroutine of ours. x.mu is held.
+func (x *residency) closeNow(cause error) {
+	if x.phase == phaseClosed {
+		return
+	}
+	x.phase = phaseClosed
+	x.stopTimers()
+	if cause == nil {
+		cause = context.Canceled
+	}
+	x.endLife(cause)
+	for r := range x.routines {
+		x.dismiss(r)
+	}
+	x.watchBodies()
+	x.unpark()
+	x.checkGone()
+}
+
+func (x *residency) stopTimers() {
+	for _, t := range []*time.Timer{x.timer, x.park, x.flush} {
+		if t != nil {
+			t.Stop()
+		}
+	}
+}
+
+func (x *residency) checkGone() {
+	if x.phase != phaseClosed || x.alive > 0 {
+		return
+	}
+	select {
+	case <-x.gone:
+	default:
+		close(x.gone)
+		x.e.residencyGone(x)
+	}
+}
+
+// stopNow closes the residency of an execution that was ended from outside.
+func (x *residency) stopNow(cause error) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.closeNow(cause)
+}
+
+// retire lets running bodies end and then releases the execution. It is claimed
+// at once when the store is opened again, unless it was idle.
+func (x *residency) retire() {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	switch x.phase {
+	case phaseRunning:
+		x.retireWake = x.running > 0
+		x.phase = phaseHolding
+		for r := range x.routines {
+			if !r.inBody {
+				x.dismiss(r)
+			}
+		}
+		x.checkHeld()
+	case phaseLoading:
+		x.closeNow(ErrClosed)
+	}
+}

@@ -1,0 +1,81 @@
+package durable
+
+import (
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/durable-go/durable/checkpoint"
+)
+
+// Now returns the time, the same on every replay. It is recorded with the next
+// checkpoint and costs no flush of its own.
+func Now(ctx *Context) time.Time {
+	var ns int64
+	ctx.note(checkpoint.Now, &ns, func() any { return ctx.f.x.e.now() })
+	return timeOf(ns)
+}
+
+// NewUUID returns a random UUID, the same on every replay. It is recorded with
+// the next checkpoint and costs no flush of its own.
+func NewUUID(ctx *Context) uuid.UUID {
+	var id uuid.UUID
+	ctx.note(checkpoint.UUID, &id, func() any { return uuid.New() })
+	return id
+}
+
+// note records a value that is made at once, as a step that has run.
+func (c *Context) note(sub checkpoint.SubType, out any, value func() any) {
+	x := c.f.x
+	o, err := c.enter(typeStep, sub, "")
+	if err != nil {
+		return
+	}
+	defer c.leave()
+	if !o.settled() {
+		now := x.e.now()
+		payload, _ := JSON.Encode(value())
+		x.settle(o, checkpoint.Record{Type: checkpoint.StepSucceeded, Events: 2, StartedAt: now, Time: now, ParentID: o.recordedParent(), Attempt: 1,
+			Flags: o.flags | checkpoint.FlagPayload, Payload: payload, Codec: JSON.Name()}, nil)
+	}
+	_ = c.outcome(o, JSON, out)
+}
+
+// Version guards a change of code that runs under executions that began before
+// it. It returns latest in executions that come to this point first with the
+// changed code, and records it; executions that passed this point before get 0
+// for ever:
+//
+//	if durable.Version(ctx, "charge twice", 1) >= 1 { … the new way … } else { … the old … }
+//
+// It takes no position. The first call of a change in a context decides for that
+// context. A recorded version newer than latest, by a binary newer than this
+// one, holds the execution.
+func Version(ctx *Context, change string, latest int) int {
+	f, x := ctx.f, ctx.f.x
+	if !f.inUse.CompareAndSwap(false, true) {
+		return 0
+	}
+	defer f.inUse.Store(false)
+	x.mu.Lock()
+	if !x.mayGoOn(f) {
+		x.exit(f)
+		return 0
+	}
+	key := change
+	if f.flat {
+		key = f.prefix + change
+	}
+	recorded, ok := f.op.versions[key]
+	if ok && recorded > int64(latest) {
+		x.mismatchedVersion(f, change, recorded, latest)
+		return 0
+	}
+	next := x.ops[f.id(f.counter+1)]
+	if !ok && !f.rebuild && (next == nil || next.status == "") {
+		recorded = int64(latest)
+		x.record(checkpoint.Record{Type: checkpoint.VersionChosen, OperationID: f.op.id, Key: key, Number: recorded}, nil)
+	}
+	x.mu.Unlock()
+	return int(recorded)
+}

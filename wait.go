@@ -1,0 +1,91 @@
+package durable
+
+import (
+	"time"
+
+	"github.com/durable-go/durable/checkpoint"
+)
+
+// Wait returns d later. The execution leaves memory meanwhile, if d is longer
+// than Options.ParkFor, and goes on after a restart even if the time has passed
+// by then; it never returns early. With d ≤ 0 it is recorded and returns at once.
+// It returns ErrCanceled, or ErrTimeout, when its scope is cancelled.
+func Wait(ctx *Context, name string, d time.Duration) error {
+	return ctx.wait(name, func(int64) time.Duration { return d })
+}
+
+// WaitUntil is Wait until t.
+func WaitUntil(ctx *Context, name string, t time.Time) error {
+	return ctx.wait(name, func(now int64) time.Duration { return time.Duration(t.UnixNano() - now) })
+}
+
+func (c *Context) wait(name string, d func(now int64) time.Duration) error {
+	o, err := c.enter(typeWait, checkpoint.Wait, name)
+	if err != nil {
+		return err
+	}
+	defer c.leave()
+	c.startWait(o, d)
+	if err := c.awaitOne(o); err != nil {
+		return err
+	}
+	return c.outcome(o, nil, nil)
+}
+
+// startWait records a wait, if it is new. The residency's mu is held.
+func (c *Context) startWait(o *operation, duration func(now int64) time.Duration) {
+	x := c.f.x
+	if o.status != "" || c.f.rebuild {
+		return
+	}
+	now := x.e.now()
+	d := duration(now)
+	rec := checkpoint.Record{Type: checkpoint.WaitStarted, SubType: checkpoint.Wait, OperationID: o.id, ParentID: o.recordedParent(), Name: o.name, Flags: o.flags,
+		Time: now, Duration: max(int64(d), 0), WakeAt: now + int64(d)}
+	if d <= 0 {
+		rec.Type, rec.Events, rec.StartedAt, rec.WakeAt = checkpoint.WaitSucceeded, 2, now, 0
+		x.record(rec, nil)
+		return
+	}
+	x.record(rec, nil)
+	x.addDue(o)
+}
+
+// awaitOne blocks until o is settled. The residency's mu is held.
+func (c *Context) awaitOne(o *operation) error {
+	for !o.settled() {
+		if c.f.rebuild {
+			return c.f.x.mismatched(c.f, o, "its outcome")
+		}
+		if err := c.f.x.waitFor(c.f, o); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Timer is a wait that was started by After.
+type Timer struct {
+	o *operation
+}
+
+// After starts a wait of d and returns at once. Await it, or give it to Select
+// or Settled beside other awaitables.
+func After(ctx *Context, name string, d time.Duration) *Timer {
+	o, err := ctx.enter(typeWait, checkpoint.Wait, name)
+	if err != nil {
+		return &Timer{o: failedOperation(ctx, typeWait, name, err)}
+	}
+	defer ctx.leave()
+	ctx.startWait(o, func(int64) time.Duration { return d })
+	ctx.f.x.mu.Unlock()
+	return &Timer{o: o}
+}
+
+// Name is the name given to After.
+func (t *Timer) Name() string { return t.o.name }
+
+// Await returns when the time has come, or ErrCanceled or ErrTimeout.
+func (t *Timer) Await(ctx *Context) error { return ctx.awaitAndDecode(t.o, nil, nil) }
+
+func (t *Timer) operation() *operation { return t.o }
