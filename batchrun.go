@@ -130,7 +130,13 @@ func (b *batchRun) count() error {
 		x.holdNow(problem)
 		return x.exit(b.c.f)
 	}
-	if !b.s.flat {
+	if b.s.flat {
+		for i := range b.statuses {
+			if first := x.ops[b.f.id(i+1)+"-1"]; first != nil && first.status != "" {
+				b.statuses[i] = 'T'
+			}
+		}
+	} else {
 		for i := range b.statuses {
 			o := x.ops[b.f.id(i+1)]
 			if o == nil || o.status == "" {
@@ -165,13 +171,15 @@ func (b *batchRun) startMore() {
 	if b.s.maxConcurrency != nil {
 		limit = *b.s.maxConcurrency
 	}
-	for !b.decided && b.active < limit && b.next < len(b.statuses) && b.o.cancelledBy() == nil {
+	cancelled := b.o.cancelledBy() != nil
+	for !b.decided && b.active < limit && b.next < len(b.statuses) {
 		i := b.next
 		b.next++
-		if st := b.statuses[i]; st == 'S' || st == 'F' {
-			continue
+		// A cancel keeps new items from starting. One that had started before it
+		// goes on: it may be compensating.
+		if st := b.statuses[i]; st == 'T' || st == 0 && !cancelled {
+			b.start(i)
 		}
-		b.start(i)
 	}
 	b.decide()
 }
@@ -218,7 +226,7 @@ func (b *batchRun) decide() {
 		return
 	}
 	total, completed := len(b.statuses), b.succeeded+b.failed
-	stopped := b.active == 0 && b.o.cancelledBy() != nil
+	stopped := b.active == 0 && b.next == total && b.o.cancelledBy() != nil
 	switch {
 	case b.exceeded():
 		b.reason = FailureToleranceExceeded

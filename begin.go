@@ -148,7 +148,10 @@ func (x *residency) catchUp() {
 	}
 	for len(due) > 0 || len(entries) > 0 {
 		if len(entries) > 0 && (len(due) == 0 || cmp.Or(entries[0].TimeoutAt, entries[0].Time) <= due[0].at) {
-			x.takeOver(&entries[0])
+			if !x.takeOver(&entries[0]) { // a cancel: it has taken the rest over, too
+				entries = nil
+				continue
+			}
 			entries = entries[1:]
 			continue
 		}

@@ -170,7 +170,8 @@ func (x *residency) handleOutside(d dueTime) {
 		x.e.end(context.WithoutCancel(x.life), &x.sum, checkpoint.TimedOut, ownFailure("Timeout", "the execution's deadline has passed"))
 		x.stopNow(ErrTimeout)
 	case d.o.typ == typeContext:
-		x.cancelScope(d.o, "Timeout", "")
+		x.cancelScope(d.o, "Timeout", "", 0)
+		x.drain()
 	default:
 		x.expireCallback(d)
 		x.drain()
@@ -195,22 +196,33 @@ func (x *residency) expireCallback(d dueTime) {
 	if d.kind == dueHeartbeat {
 		failure = ownFailure("HeartbeatTimeout", "no heartbeat came for "+durationOf(d.o.heartbeat).String())
 	}
-	err := x.deliverToSelf(d.o, checkpoint.CallbackTimedOut, failure, d.at)
-	if early, ok := errors.AsType[*checkpoint.NotDueError](err); ok {
-		x.mu.Lock()
-		x.due.add(dueTime{early.Due.UnixNano(), d.kind, d.o})
-		x.armTimer()
-		x.mu.Unlock()
-	}
+	x.deliverToSelf(d.o, checkpoint.CallbackTimedOut, failure, d.at)
 }
 
-// deliverToSelf offers an outcome of an own callback to the store. x.mu is not held.
-func (x *residency) deliverToSelf(o *operation, t checkpoint.EventType, failure *failureRecord, dueAt int64) error {
+// deliverToSelf offers an outcome of an own callback to the store. It returns
+// false if the residency is lost over it. x.mu is not held.
+func (x *residency) deliverToSelf(o *operation, t checkpoint.EventType, failure *failureRecord, dueAt int64) bool {
 	rec := checkpoint.Record{Type: t, SubType: checkpoint.Callback, OperationID: o.id, Failure: encodeFailure(failure), TimeoutAt: dueAt}
-	if err := x.e.sealRecord(&rec, x.sum.Incarnation); err != nil {
-		return err
+	err := x.e.sealRecord(&rec, x.sum.Incarnation)
+	if err == nil {
+		err = x.e.store.Deliver(x.life, checkpoint.Delivery{ID: x.id, Incarnation: x.sum.Incarnation, Record: rec})
 	}
-	return x.e.store.Deliver(x.life, checkpoint.Delivery{ID: x.id, Incarnation: x.sum.Incarnation, Record: rec})
+	if err == nil || errors.Is(err, checkpoint.ErrCallbackClosed) {
+		return true
+	}
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if early, ok := errors.AsType[*checkpoint.NotDueError](err); ok { // there was a heartbeat
+		next := dueTime{early.Due.UnixNano(), dueHeartbeat, o}
+		if next.at == o.timeoutAt {
+			next.kind = dueTimeout
+		}
+		x.due.add(next)
+		x.armTimer()
+		return true
+	}
+	x.lost(err)
+	return false
 }
 
 func cancelDelivery(id, reason string) checkpoint.Delivery {

@@ -52,45 +52,58 @@ func (x *residency) drain() {
 		return
 	}
 	for i := range entries {
-		x.takeOver(&entries[i])
+		if !x.takeOver(&entries[i]) {
+			return
+		}
 	}
 }
 
-// takeOver moves one inbox entry into the journal. x.mu is not held.
-func (x *residency) takeOver(entry *checkpoint.Record) {
+// takeOver moves one inbox entry into the journal. It returns false if somebody
+// else is at an entry that must come before the next one. x.mu is not held.
+func (x *residency) takeOver(entry *checkpoint.Record) bool {
 	x.mu.Lock()
-	if !x.takesRecords() || entry.Seq <= x.inboxSeen {
+	if !x.takesRecords() || x.cancelling {
 		x.mu.Unlock()
-		return
+		return false
+	}
+	if entry.Seq <= x.inboxSeen {
+		x.mu.Unlock()
+		return true
 	}
 	if entry.Type == checkpoint.CancelRequested {
-		x.inboxSeen = entry.Seq
+		// It counts as seen with the record of the cancel, not before.
+		x.cancelling = true
 		x.mu.Unlock()
 		reason := *entry
 		if err := x.e.openRecord(&reason, x.sum.Incarnation); err != nil {
 			reason.Payload = nil
 		}
-		x.cancelScope(x.root, "Canceled", string(reason.Payload))
-		return
+		x.cancelScope(x.root, "Canceled", string(reason.Payload), entry.Seq)
+		x.mu.Lock()
+		x.cancelling = false
+		x.mu.Unlock()
+		x.drain()
+		return false
 	}
 	defer x.mu.Unlock()
 	o := x.ops[entry.OperationID]
 	x.inboxSeen = entry.Seq
 	if o == nil || o.settled() || o.dead() {
-		return
+		return true
 	}
 	rec := *entry
 	if err := x.e.openRecord(&rec, x.sum.Incarnation); err != nil {
 		x.holdNow(fmt.Errorf("durable: execution %s, operation %s: %w", x.id, o.id, err))
-		return
+		return false
 	}
 	failure, err := decodeFailure(rec.Failure)
 	if err != nil {
 		x.holdNow(err)
-		return
+		return false
 	}
 	rec.Events, rec.EventID, rec.Failure = 0, 0, nil
 	x.settle(o, rec, failure)
+	return true
 }
 
 // takesRecords reports whether outside events may be recorded. x.mu is held.

@@ -41,6 +41,7 @@ type residency struct {
 	lastInvocation uint64 // sequence of the last InvocationCompleted before this residency
 	cutOff         bool   // an earlier invocation was cut off
 	held           error  // why it is held; nil while holding: the engine shuts down
+	cancelling     bool   // a cancel of the execution is being taken over
 	newsPending    bool   // the inbox got something while the residency was loading
 	retireWake     bool   // it was not idle when the engine shut down
 	lends          int    // waits in Result by its bodies; under the engine's mu

@@ -178,11 +178,17 @@ func (f *frame) warnOfUnseen() {
 
 // cancelScope records that a scope is cancelled, and settles what is open in it.
 // Callbacks are closed in the store first, so that a success that was
-// acknowledged is not lost. x.mu is not held.
-func (x *residency) cancelScope(context *operation, cause, reason string) {
+// acknowledged is not lost. seq is the inbox entry that asks for it, or 0.
+// x.mu is not held.
+func (x *residency) cancelScope(context *operation, cause, reason string, seq uint64) {
 	for {
 		x.mu.Lock()
-		if !x.takesRecords() || context.settled() || context.dead() || context.cancelSeq != 0 {
+		if !x.takesRecords() {
+			x.mu.Unlock()
+			return
+		}
+		if context.settled() || context.dead() || context.cancelSeq != 0 {
+			x.inboxSeen = max(x.inboxSeen, seq)
 			x.mu.Unlock()
 			return
 		}
@@ -193,9 +199,9 @@ func (x *residency) cancelScope(context *operation, cause, reason string) {
 			}
 		}
 		if len(open) == 0 {
+			x.inboxSeen = max(x.inboxSeen, seq)
 			x.applyCancel(context, cause, reason)
 			x.mu.Unlock()
-			x.drain()
 			return
 		}
 		for _, o := range open {
@@ -203,7 +209,9 @@ func (x *residency) cancelScope(context *operation, cause, reason string) {
 		}
 		x.mu.Unlock()
 		for _, o := range open {
-			x.deliverToSelf(o, checkpoint.CallbackFailed, cancelFailure(cause, reason), 0)
+			if !x.deliverToSelf(o, checkpoint.CallbackFailed, cancelFailure(cause, reason), 0) {
+				return
+			}
 		}
 	}
 }
