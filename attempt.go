@@ -37,9 +37,9 @@ func (c *Context) runSteps(o *operation, s *settings, retry RetryPolicy, byDefau
 			}
 			continue
 		case interrupted && s.atMostOnce:
-			number := int(o.attempt)
+			failures := o.failures
 			x.mu.Unlock()
-			a := x.judge(attempt{err: ErrInterrupted}, retry, number, byDefault)
+			a := x.judge(attempt{err: ErrInterrupted}, retry, failures+1, byDefault)
 			x.mu.Lock()
 			if !x.mayGoOn(f) {
 				return x.exit(f)
@@ -71,7 +71,7 @@ func (c *Context) runSteps(o *operation, s *settings, retry RetryPolicy, byDefau
 				}
 			}
 		}
-		a, err := c.runBody(o, s, body, func(a attempt, number int) attempt { return x.judge(a, retry, number, byDefault) })
+		a, err := c.runBody(o, s, body, func(a attempt, failures int) attempt { return x.judge(a, retry, failures+1, byDefault) })
 		if err != nil {
 			return err
 		}
@@ -91,7 +91,7 @@ func (x *residency) startAttempt(o *operation, s *settings) {
 		rec.Flags |= checkpoint.FlagAtMostOnce
 	}
 	if s.timeout > 0 && o.timeoutAt == 0 {
-		rec.Timeout, rec.TimeoutAt = int64(s.timeout), x.e.now()+int64(s.timeout)
+		rec.Timeout, rec.TimeoutAt = int64(s.timeout), after(x.e.now(), int64(s.timeout))
 		o.timeout, o.timeoutAt = rec.Timeout, rec.TimeoutAt
 		x.addDue(o)
 	}
@@ -132,11 +132,12 @@ func (x *residency) failAttempt(o *operation, a attempt) {
 
 // judge decides what follows a failed attempt. It calls the user's code (the
 // policy's Retryable, the error's methods), so x.mu is not held.
-func (x *residency) judge(a attempt, retry RetryPolicy, number, byDefault int) attempt {
+func (x *residency) judge(a attempt, retry RetryPolicy, number, byDefault int) (judged attempt) {
 	if a.err == nil {
 		return a
 	}
 	a.failure = x.e.errs.record(a.err)
+	judged = a
 	defer func() {
 		if p := recover(); p != nil {
 			x.logger().Error("durable: RetryPolicy.Retryable panicked, the error is not retried", "panic", fmt.Sprint(p))
@@ -150,7 +151,7 @@ func (x *residency) judge(a attempt, retry RetryPolicy, number, byDefault int) a
 func (x *residency) pend(o *operation, rec checkpoint.Record, delay time.Duration, failure *failureRecord) {
 	rec.OperationID, rec.SubType, rec.Attempt = o.id, o.sub, o.attempt
 	rec.Time = x.e.now()
-	rec.NextAttemptDelay, rec.WakeAt = int64(delay), rec.Time+int64(delay)
+	rec.NextAttemptDelay, rec.WakeAt = int64(delay), after(rec.Time, int64(delay))
 	x.record(rec, failure)
 	x.addDue(o)
 }
@@ -171,7 +172,7 @@ func (c *Context) runBody(o *operation, s *settings, body bodyOf, judge func(att
 		ctx, cancel = context.WithTimeoutCause(ctx, s.attemptTimeout, ErrTimeout)
 		defer cancel()
 	}
-	state, number := o.payload, info.attempt
+	state, number, failures := o.payload, info.attempt, o.failures
 	f.r.inBody, o.running = true, true
 	x.bodies[o] = struct{}{}
 	x.mu.Unlock()
@@ -198,7 +199,7 @@ func (c *Context) runBody(o *operation, s *settings, body bodyOf, judge func(att
 	if a.err != nil && ctx.Err() != nil && context.Cause(ctx) == ErrTimeout && !errors.Is(a.err, ErrTimeout) {
 		a.err = fmt.Errorf("%w: %w", ErrTimeout, a.err)
 	}
-	a = judge(a, number)
+	a = judge(a, failures)
 	x.mu.Lock()
 	x.bodyEnded(f, o)
 	if x.phase != phaseRunning && x.phase != phaseHolding || f.r.abandoned || f.abandoned {
@@ -243,6 +244,7 @@ func (x *residency) runApart(f *frame, o *operation, call func() attempt) attemp
 			if _, ok := x.strays[o]; ok {
 				delete(x.strays, o)
 				x.e.bodies.Add(-1)
+				x.checkGone()
 			}
 		}()
 		a = call()
@@ -251,7 +253,6 @@ func (x *residency) runApart(f *frame, o *operation, call func() attempt) attemp
 	case a := <-result:
 		return a
 	case <-w.ch:
-	case <-f.r.quit:
 	}
 	x.mu.Lock()
 	defer x.mu.Unlock()

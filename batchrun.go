@@ -32,7 +32,7 @@ type batchRun struct {
 	s     *settings
 	sub   checkpoint.SubType // of the items
 	names []string
-	fn    func(c *Context, index int) (any, error)
+	fn    func(c *Context, index int) ([]byte, error)
 
 	next, active      int
 	succeeded, failed int
@@ -57,7 +57,7 @@ type batchResult struct {
 // batch runs a batch of n items from where it is to its outcome.
 func (c *Context) batch(sub, itemSub checkpoint.SubType, name string, n int, s *settings, itemName func(int) string,
 
-	fn func(*Context, int) (any, error), collect func(*batchResult) (any, error)) (*batchResult, error) {
+	fn func(*Context, int) ([]byte, error), collect func(*batchResult) ([]byte, error)) (*batchResult, error) {
 	f, x := c.f, c.f.x
 	if err := s.check(); err != nil {
 		return nil, x.misused(f, typeContext, name, err, "")
@@ -91,7 +91,7 @@ func (c *Context) batch(sub, itemSub checkpoint.SubType, name string, n int, s *
 
 // run starts the items, waits for the decision, and records it. x.mu is held,
 // also on return without error.
-func (b *batchRun) run(collect func(*batchResult) (any, error)) error {
+func (b *batchRun) run(collect func(*batchResult) ([]byte, error)) error {
 	f, x, o := b.c.f, b.c.f.x, b.o
 	if err := b.c.startContext(o, b.s); err != nil {
 		return err
@@ -217,7 +217,7 @@ func (b *batchRun) start(i int) {
 		b.startMore()
 	}
 	s := &settings{codec: b.s.codec}
-	x.spawn(f, func() { x.runContext(f, s, func(c *Context) (any, error) { return b.fn(c, i) }) })
+	x.spawn(f, func() { x.runContext(f, s, func(c *Context) ([]byte, error) { return b.fn(c, i) }) })
 }
 
 // decide ends the batch if its time has come. x.mu is held.
@@ -259,7 +259,7 @@ func (b *batchRun) exceeded() bool {
 
 // record writes the decision. x.mu is held, given up while values are encoded,
 // and held again on return without error.
-func (b *batchRun) record(collect func(*batchResult) (any, error)) error {
+func (b *batchRun) record(collect func(*batchResult) ([]byte, error)) error {
 	f, x, o := b.c.f, b.c.f.x, b.o
 	by := o.cancelledBy()
 	if by != nil && (o.cancelSeq != 0 || b.succeeded+b.failed < len(b.statuses)) {
@@ -292,10 +292,8 @@ func (b *batchRun) record(collect func(*batchResult) (any, error)) error {
 		res := b.collected(decision)
 		x.mu.Unlock()
 		res.rebuild(x)
-		values, err := collect(res)
-		if err == nil {
-			payload, err = x.e.encodeWith(b.s.batchCodec, values)
-		}
+		var err error
+		payload, err = collect(res)
 		x.mu.Lock()
 		if !x.mayGoOn(f) {
 			return x.exit(f)
@@ -443,7 +441,7 @@ func (b *batchRun) restore(decision batchRecord) error {
 			b.frames[i] = f
 		}
 		x.mu.Unlock()
-		x.runContext(f, &settings{codec: b.s.codec}, func(c *Context) (any, error) { return b.fn(c, i) })
+		x.runContext(f, &settings{codec: b.s.codec}, func(c *Context) ([]byte, error) { return b.fn(c, i) })
 		x.mu.Lock()
 		if !x.mayGoOn(c.f) {
 			return x.exit(c.f)

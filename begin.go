@@ -20,12 +20,7 @@ func (x *residency) begin() {
 	}
 	x.mu.Unlock()
 	if x.sum.Deadline != 0 && x.sum.Deadline <= x.e.now() {
-		if err := x.e.end(x.life, &x.sum, checkpoint.TimedOut, ownFailure("Timeout", "the execution's deadline has passed")); err != nil {
-			x.mu.Lock()
-			x.lost(err)
-			x.mu.Unlock()
-		}
-		x.stopNow(ErrTimeout)
+		x.timeOutExecution()
 		return
 	}
 	input, err := x.load()

@@ -46,7 +46,7 @@ func (c *Context) createCallback(name string, s *settings) (*operation, string, 
 		rec := checkpoint.Record{Type: checkpoint.CallbackStarted, SubType: checkpoint.Callback, OperationID: o.id, ParentID: o.recordedParent(), Name: name, Flags: o.flags, Time: now,
 			Timeout: int64(s.timeout), HeartbeatTimeout: int64(s.heartbeat)}
 		if s.timeout > 0 {
-			rec.TimeoutAt = now + int64(s.timeout)
+			rec.TimeoutAt = after(now, int64(s.timeout))
 		}
 		x.record(rec, nil)
 		x.outside[o] = struct{}{}
@@ -92,18 +92,20 @@ func WaitForCallback[O any](ctx *Context, name string,
 	}
 	outside := settings{timeout: s.timeout, heartbeat: s.heartbeat, codec: s.codec}
 	inside := settings{retry: s.retry, attemptTimeout: s.attemptTimeout}
-	err := ctx.child(checkpoint.WaitForCallback, name, &settings{}, func(c *Context) (any, error) {
+	err := ctx.child(checkpoint.WaitForCallback, name, &settings{}, func(c *Context) ([]byte, error) {
 		o, id, err := c.createCallback(name, &outside)
 		if err != nil {
 			return nil, err
 		}
-		err = c.step(checkpoint.Step, name, &inside, func(sc context.Context) (any, error) { return None{}, submit(sc, id) }, nil)
+		err = c.step(checkpoint.Step, name, &inside, func(sc context.Context) ([]byte, error) { return c.f.x.e.none(nil, submit(sc, id)) }, nil)
 		if err != nil {
 			return nil, err
 		}
 		var v O
-		err = c.awaitAndDecode(o, s.codec, &v)
-		return v, err
+		if err = c.awaitAndDecode(o, s.codec, &v); err != nil {
+			return nil, err
+		}
+		return encodeValue(c.f.x.e, nil, v)
 	}, &out)
 	return out, err
 }

@@ -25,12 +25,23 @@ import (
 func RunInChildContext[O any](ctx *Context, name string, fn func(*Context) (O, error), opts ...ChildOption) (O, error) {
 	var out O
 	s := childSettings(opts)
-	err := ctx.child(checkpoint.RunInChildContext, name, &s, func(c *Context) (any, error) { return fn(c) }, &out)
+	err := ctx.child(checkpoint.RunInChildContext, name, &s, encoding(s.codec, fn), &out)
 	return out, err
 }
 
-// contextFunc is the function of a context; it returns its value to be encoded.
-type contextFunc func(*Context) (any, error)
+// contextFunc is the function of a context; it returns its encoded value.
+type contextFunc func(*Context) ([]byte, error)
+
+// encoding makes a contextFunc of a user's function.
+func encoding[O any](codec Codec, fn func(*Context) (O, error)) contextFunc {
+	return func(c *Context) ([]byte, error) {
+		v, err := fn(c)
+		if err != nil {
+			return nil, err
+		}
+		return encodeValue(c.f.x.e, codec, v)
+	}
+}
 
 // child runs fn in a child context on the caller's goroutine.
 func (c *Context) child(sub checkpoint.SubType, name string, s *settings, fn contextFunc, out any) error {
@@ -74,7 +85,7 @@ func (c *Context) startContext(o *operation, s *settings) error {
 		return nil
 	}
 	rec.Time = x.e.now()
-	rec.Timeout, rec.TimeoutAt = int64(s.timeout), rec.Time+int64(s.timeout)
+	rec.Timeout, rec.TimeoutAt = int64(s.timeout), after(rec.Time, int64(s.timeout))
 	x.record(*rec, nil)
 	x.addDue(o)
 	return x.await(c.f)
@@ -83,7 +94,7 @@ func (c *Context) startContext(o *operation, s *settings) error {
 // runContext calls fn on its goroutine and records what it returned.
 func (x *residency) runContext(f *frame, s *settings, fn contextFunc) {
 	returned := false
-	var v any
+	var payload []byte
 	var err error
 	defer func() {
 		if returned {
@@ -96,17 +107,13 @@ func (x *residency) runContext(f *frame, s *settings, fn contextFunc) {
 		}
 		x.endContext(f, s, nil, err)
 	}()
-	v, err = fn(&Context{f: f})
+	payload, err = fn(&Context{f: f})
 	returned = true
-	x.endContext(f, s, v, err)
+	x.endContext(f, s, payload, err)
 }
 
 // endContext records the outcome of a context and ends its scope.
-func (x *residency) endContext(f *frame, s *settings, v any, err error) {
-	var payload []byte
-	if err == nil {
-		payload, err = x.e.encode(s.codec, v)
-	}
+func (x *residency) endContext(f *frame, s *settings, payload []byte, err error) {
 	recorded := x.e.errs.recordAny(err) // the error's methods are the user's code
 	x.mu.Lock()
 	defer x.mu.Unlock()

@@ -111,7 +111,7 @@ func (e *Engine) admit(c checkpoint.Claim) {
 	earlier := e.residents[c.ID]
 	e.residents[c.ID] = x
 	e.counts.invocations++
-	closing := e.life.Err() != nil
+	closing := e.shut
 	e.mu.Unlock()
 	if closing {
 		x.stopNow(ErrClosed)

@@ -48,6 +48,20 @@ func (e *Engine) encodeWith(c Codec, v any) (data []byte, err error) {
 	return data, nil
 }
 
+// encodeValue encodes a value that a replay will decode as an O, and makes sure
+// that it can: a value that does not come back must fail now, not then.
+func encodeValue[O any](e *Engine, c Codec, v O) ([]byte, error) {
+	if c == nil {
+		c = e.opts.Codec
+	}
+	data, err := e.encodeWith(c, v)
+	if err != nil {
+		return nil, err
+	}
+	var back O
+	return data, decodeWith(c, data, &back)
+}
+
 // decodeWith decodes data into the pointer v, recovering panics of the codec.
 func decodeWith(c Codec, data []byte, v any) (err error) {
 	defer func() {

@@ -97,8 +97,8 @@
 //   - Before an effect begins, everything that the execution recorded before is
 //     durable. Effects are bodies, starting an invoked execution, handing out a
 //     callback ID, and answering Result. The code between them runs ahead of the
-//     disk: what it prints may appear again after a crash, and so may the last
-//     step run again that had returned and that no effect had followed.
+//     disk: after a crash, what it printed may appear again, and a step that had
+//     returned may run again if no effect had followed it yet.
 //   - A body runs at least once: a crash in the middle of an attempt means the
 //     attempt is made again, with the same number. [StepInfo] has an
 //     IdempotencyKey to give to whom the body calls. With [AtMostOnce] each

@@ -2,8 +2,8 @@ package durable
 
 import (
 	"container/heap"
-	"context"
 	"errors"
+	"math"
 	"time"
 
 	"github.com/durable-go/durable/checkpoint"
@@ -66,7 +66,7 @@ func (x *residency) addDue(o *operation) {
 		x.due.add(dueTime{o.timeoutAt, dueTimeout, o})
 	}
 	if o.heartbeat != 0 {
-		x.due.add(dueTime{o.started + o.heartbeat, dueHeartbeat, o})
+		x.due.add(dueTime{after(o.started, o.heartbeat), dueHeartbeat, o})
 	}
 	x.armTimer()
 }
@@ -167,8 +167,7 @@ func (x *residency) handleDue(d dueTime) bool {
 func (x *residency) handleOutside(d dueTime) {
 	switch {
 	case d.kind == dueDeadline:
-		x.e.end(context.WithoutCancel(x.life), &x.sum, checkpoint.TimedOut, ownFailure("Timeout", "the execution's deadline has passed"))
-		x.stopNow(ErrTimeout)
+		x.timeOutExecution()
 	case d.o.typ == typeContext:
 		x.cancelScope(d.o, "Timeout", "", 0)
 		x.drain()
@@ -176,6 +175,18 @@ func (x *residency) handleOutside(d dueTime) {
 		x.expireCallback(d)
 		x.drain()
 	}
+}
+
+// timeOutExecution ends the execution at its deadline. x.mu is not held.
+func (x *residency) timeOutExecution() {
+	err := x.e.end(x.life, &x.sum, checkpoint.TimedOut, ownFailure("Timeout", "the execution's deadline has passed"))
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if err != nil {
+		x.lost(err)
+		return
+	}
+	x.closeNow(ErrTimeout)
 }
 
 // timeOut records that a step or an invoke took too long, and ends the context
@@ -192,17 +203,19 @@ func (x *residency) timeOut(o *operation, t checkpoint.EventType) {
 // outcome from outside: the first one is the outcome. What was decided comes
 // back through the inbox. x.mu is not held.
 func (x *residency) expireCallback(d dueTime) {
+	rec := checkpoint.Record{Type: checkpoint.CallbackTimedOut, TimeoutAt: d.at}
 	failure := ownFailure("Timeout", "no outcome came for "+durationOf(d.o.timeout).String())
 	if d.kind == dueHeartbeat {
+		rec.HeartbeatTimeout = d.o.heartbeat
 		failure = ownFailure("HeartbeatTimeout", "no heartbeat came for "+durationOf(d.o.heartbeat).String())
 	}
-	x.deliverToSelf(d.o, checkpoint.CallbackTimedOut, failure, d.at)
+	x.deliverToSelf(d.o, rec, failure)
 }
 
 // deliverToSelf offers an outcome of an own callback to the store. It returns
 // false if the residency is lost over it. x.mu is not held.
-func (x *residency) deliverToSelf(o *operation, t checkpoint.EventType, failure *failureRecord, dueAt int64) bool {
-	rec := checkpoint.Record{Type: t, SubType: checkpoint.Callback, OperationID: o.id, Failure: encodeFailure(failure), TimeoutAt: dueAt}
+func (x *residency) deliverToSelf(o *operation, rec checkpoint.Record, failure *failureRecord) bool {
+	rec.SubType, rec.OperationID, rec.Failure = checkpoint.Callback, o.id, encodeFailure(failure)
 	err := x.e.sealRecord(&rec, x.sum.Incarnation)
 	if err == nil {
 		err = x.e.store.Deliver(x.life, checkpoint.Delivery{ID: x.id, Incarnation: x.sum.Incarnation, Record: rec})
@@ -227,6 +240,15 @@ func (x *residency) deliverToSelf(o *operation, t checkpoint.EventType, failure 
 
 func cancelDelivery(id, reason string) checkpoint.Delivery {
 	return checkpoint.Delivery{ID: id, Record: checkpoint.Record{Type: checkpoint.CancelRequested, Payload: []byte(reason)}}
+}
+
+// after is the time d after now. It does not overflow: what is out of reach
+// never comes.
+func after(now, d int64) int64 {
+	if d > 0 && now > math.MaxInt64-d {
+		return math.MaxInt64
+	}
+	return now + d
 }
 
 func durationOf(ns int64) time.Duration { return time.Duration(ns) }

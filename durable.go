@@ -82,8 +82,9 @@ type Engine struct {
 	residents map[string]*residency
 	lending   int // residents that gave their place up
 	reserved  int
-	extra     int // places beyond the bound
-	retiring  bool
+	extra     int  // places beyond the bound
+	retiring  bool // takes no new work
+	shut      bool // takes no calls
 	failed    error
 	watchers  map[string][]chan struct{}
 	disowned  map[string]int // lost residencies in a row
@@ -244,11 +245,22 @@ func (e *Engine) hint(h checkpoint.Hint) {
 		e.mu.Lock()
 		x := e.residents[h.ID]
 		e.mu.Unlock()
-		if x != nil {
-			x.stopNow(ErrStopped)
+		if x != nil && !x.ending() {
+			go e.checkEnded(x)
 		}
 	}
 	e.changed(h.ID)
+}
+
+// checkEnded closes a residency whose execution was ended from outside. Hints
+// may be late: another execution may have the ID by now.
+func (e *Engine) checkEnded(x *residency) {
+	s, err := e.store.Get(e.life, x.id)
+	switch {
+	case err == nil && s.Incarnation == x.sum.Incarnation && s.Status == checkpoint.Running:
+	case err == nil, errors.Is(err, checkpoint.ErrNotFound):
+		x.stopNow(ErrStopped)
+	}
 }
 
 // wake makes the claim loop look for work.
@@ -266,7 +278,7 @@ func (e *Engine) closed() error {
 	switch {
 	case e.failed != nil:
 		return e.failed
-	case e.life.Err() != nil:
+	case e.shut:
 		return ErrClosed
 	}
 	return nil
@@ -276,7 +288,7 @@ func (e *Engine) closed() error {
 func (e *Engine) retired() bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	return e.retiring || e.failed != nil || e.life.Err() != nil
+	return e.retiring || e.failed != nil || e.shut
 }
 
 // Shutdown stops claiming work, lets running bodies end and records them,
@@ -286,7 +298,7 @@ func (e *Engine) retired() bool {
 // (at-most-once ones count as interrupted).
 func (e *Engine) Shutdown(ctx context.Context) error {
 	e.mu.Lock()
-	if e.retiring || e.life.Err() != nil {
+	if e.retiring || e.shut {
 		e.mu.Unlock()
 		return ErrClosed
 	}
@@ -313,28 +325,24 @@ func (e *Engine) Shutdown(ctx context.Context) error {
 // Close stops everything at once. It is safe like a crash is: what is durable
 // goes on when the store is opened again. No body begins after it has returned.
 func (e *Engine) Close() error {
-	e.mu.Lock()
-	if e.life.Err() != nil {
-		e.mu.Unlock()
-		return nil
-	}
-	e.retiring = true
-	e.mu.Unlock()
 	return e.closeNow(ErrClosed)
 }
 
 func (e *Engine) closeNow(cause error) error {
 	e.mu.Lock()
-	if e.life.Err() != nil {
+	if e.shut {
 		e.mu.Unlock()
 		return nil
 	}
-	e.endLife(cause)
+	e.shut, e.retiring = true, true
 	e.mu.Unlock()
-	<-e.loop
+	// Residencies close before any context ends: what a body returns because of
+	// that must not be recorded.
 	for _, x := range e.lockedResidents() {
 		x.stopNow(cause)
 	}
+	e.endLife(cause)
+	<-e.loop
 	e.changed("")
 	return e.store.Close()
 }

@@ -79,6 +79,7 @@ var ownSentinels = []struct {
 	{"NonDeterministic", ErrNonDeterministic},
 	{"ConcurrentUse", ErrConcurrentUse},
 	{"FunctionNotFound", ErrFunctionNotFound},
+	{"InvalidID", ErrInvalidID},
 }
 
 // errorRegistry records errors and rebuilds them, with what Options.Errors says.
@@ -153,7 +154,15 @@ func (r *errorRegistry) record(err error) (f *failureRecord) {
 	if direct := directFailure(err); direct != nil && direct.record != nil {
 		return direct.record
 	}
-	f = &failureRecord{Type: typeName(err), Message: err.Error()}
+	misuse := err // an *OpError that nothing is recorded of says what was misused
+	for {
+		op, ok := misuse.(*OpError)
+		if !ok {
+			break
+		}
+		misuse = op.Err
+	}
+	f = &failureRecord{Type: typeName(misuse), Message: err.Error()}
 	if direct := directFailure(err); direct != nil {
 		f.Type, f.Message, f.Data, f.Stack = direct.Type, direct.Message, direct.Data, direct.Stack
 	}
@@ -164,12 +173,14 @@ func (r *errorRegistry) record(err error) (f *failureRecord) {
 	}
 	if p, ok := errors.AsType[*panicError](err); ok {
 		f.Type, f.Stack = "Panic", string(p.stack)
+	} else if _, ok := misuse.(*NonDeterministicError); ok {
+		f.Type = "NonDeterministic"
 	} else if inner, ok := errors.AsType[*Failure](err); ok {
 		f.Data, f.Stack = inner.Data, inner.Stack
 		if plainError(err) {
 			f.Type = inner.Type
 		}
-	} else if plainError(err) && len(f.Is) > 0 {
+	} else if plainError(misuse) && len(f.Is) > 0 {
 		f.Type = f.Is[0]
 	}
 	for _, sentinel := range r.sentinels {

@@ -180,7 +180,7 @@ func (e *Engine) create(ctx context.Context, id, function string, input []byte, 
 	started := checkpoint.Record{Seq: 1, EventID: 1, Events: 1, Type: checkpoint.ExecutionStarted, Time: now, Function: function,
 		Payload: input, Flags: checkpoint.FlagPayload, Codec: e.opts.Codec.Name(), Timeout: int64(timeout)}
 	if timeout > 0 {
-		started.TimeoutAt = now + int64(timeout)
+		started.TimeoutAt = after(now, int64(timeout))
 	}
 	digest := e.inputDigest(input)
 	if err := e.sealRecord(&started, inc); err != nil {

@@ -22,14 +22,14 @@ type Future[O any] struct {
 // that is not awaited before the function that started it returns is cancelled.
 func Go[O any](ctx *Context, name string, fn func(*Context) (O, error), opts ...ChildOption) *Future[O] {
 	s := childSettings(opts)
-	run := func(c *Context) (any, error) { return fn(c) }
+	run := encoding(s.codec, fn)
 	return &Future[O]{o: ctx.spawn(name, &s, run), s: s, fn: run}
 }
 
 func (c *Context) spawn(name string, s *settings, fn contextFunc) *operation {
 	f, x := c.f, c.f.x
 	if err := s.check(); err != nil {
-		return failedOperation(c, typeContext, name, err)
+		return failedOperation(c, typeContext, name, x.misused(f, typeContext, name, err, ""))
 	}
 	o, err := c.enter(typeContext, checkpoint.RunInChildContext, name)
 	if err != nil {
@@ -50,7 +50,7 @@ func (c *Context) spawn(name string, s *settings, fn contextFunc) *operation {
 
 // failedOperation stands for one that could not be entered.
 func failedOperation(c *Context, typ opType, name string, err error) *operation {
-	return &operation{name: name, typ: typ, status: OperationFailed, endSeq: 1, failure: c.f.x.e.errs.record(err), noted: true}
+	return &operation{name: name, typ: typ, status: OperationFailed, endSeq: 1, refused: err, failure: c.f.x.e.errs.record(err), noted: true}
 }
 
 // Name is the name given to Go.

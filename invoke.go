@@ -59,7 +59,7 @@ func (c *Context) invoke(name, function string, in any, s *settings, out any) er
 			Flags: o.flags | checkpoint.FlagPayload, Time: now, Function: function, TargetID: derivedID(invokedPrefix, x.sum.Incarnation, o.id),
 			Payload: input, Codec: x.e.codecName(s.codec), Timeout: int64(s.timeout)}
 		if s.timeout > 0 {
-			rec.TimeoutAt = now + int64(s.timeout)
+			rec.TimeoutAt = after(now, int64(s.timeout))
 		}
 		x.record(rec, nil)
 		x.outside[o] = struct{}{}

@@ -173,20 +173,27 @@ func (c *Context) outcome(o *operation, codec Codec, v any) error {
 	failure, payload, recordedCodec := o.failure, o.payload, o.codec
 	o.noted = true
 	x.mu.Unlock()
+	if o.refused != nil {
+		return o.refused
+	}
 	if failure != nil {
 		return x.opError(o, failure)
 	}
 	if v == nil {
 		return nil
 	}
+	outside := o.typ == typeCallback || o.typ == typeInvoke
+	if outside {
+		recordedCodec = "" // the sender's affair
+	}
 	chosen, err := x.e.codecFor(codec, recordedCodec)
 	if err == nil {
 		if err = decodeWith(chosen, payload, v); err == nil {
 			return nil
 		}
-	}
-	if o.endSeq > x.lastInvocation {
-		return &OpError{Type: o.typ.String(), ExecutionID: x.id, OperationID: o.id, Name: o.name, Err: x.e.errs.rebuild(x.e.errs.record(err))}
+		if outside { // what was sent is not what is awaited: the same error on each replay
+			return &OpError{Type: o.typ.String(), ExecutionID: x.id, OperationID: o.id, Name: o.name, Err: x.e.errs.rebuild(x.e.errs.record(err))}
+		}
 	}
 	x.mu.Lock()
 	x.holdNow(fmt.Errorf("durable: execution %s, operation %s %q: %w", x.id, o.id, o.name, err))

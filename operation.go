@@ -42,6 +42,7 @@ type operation struct {
 
 	status   OperationStatus // "": no record yet
 	attempt  uint32
+	failures int    // attempts that failed since the last one that did not
 	firstSeq uint64 // journal sequence of its first record; 0: none is numbered
 	endSeq   uint64 // journal sequence of its outcome; 0: open
 	started  int64
@@ -73,6 +74,7 @@ type operation struct {
 	onSettled []func()
 	running   bool              // a body of it runs
 	cancel    func(cause error) // ends the context of its body
+	refused   error             // why it could not be entered; nothing is recorded of it
 	noted     bool              // its failure was seen by the handler
 }
 
@@ -228,6 +230,10 @@ func (o *operation) apply(rec *checkpoint.Record, failure *failureRecord) {
 	case checkpoint.StepSucceeded, checkpoint.StepFailed:
 		if rec.NextAttemptDelay > 0 || rec.WakeAt > 0 {
 			o.status = OperationPending
+			o.failures++
+			if rec.Type == checkpoint.StepSucceeded {
+				o.failures = 0
+			}
 			if rec.Flags&checkpoint.FlagPayload != 0 {
 				o.payload = append([]byte{}, rec.Payload...)
 			}

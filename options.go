@@ -81,7 +81,8 @@ func (o HeartbeatOption) applyCallback(s *settings) { s.heartbeat = o.d }
 type RetryOption struct{ p RetryPolicy }
 
 // WithRetry sets the retry policy of a step, of a submitter, or of a condition's
-// check (whose errors fail the operation at once without it).
+// check, whose errors fail the operation at once without it; there it counts the
+// failures since the last check that did not fail.
 func WithRetry(p RetryPolicy) RetryOption { return RetryOption{p} }
 
 func (o RetryOption) applyStep(s *settings)      { s.retry = &o.p }

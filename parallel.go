@@ -79,13 +79,19 @@ func runBatch[O any](ctx *Context, sub, itemSub checkpoint.SubType, name string,
 		return b, nil
 	}
 	res, err := ctx.batch(sub, itemSub, name, n, s, itemName,
-		func(c *Context, i int) (any, error) { return fn(c, i) },
-		func(res *batchResult) (any, error) {
+		func(c *Context, i int) ([]byte, error) {
+			v, err := fn(c, i)
+			if err != nil {
+				return nil, err
+			}
+			return encodeValue(e, s.codec, v)
+		},
+		func(res *batchResult) ([]byte, error) {
 			b, err := decode(res)
 			if err != nil {
 				return nil, err
 			}
-			return b.Values(), nil
+			return encodeValue(e, s.batchCodec, b.Values())
 		})
 	if err != nil {
 		return nil, err

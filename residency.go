@@ -43,6 +43,7 @@ type residency struct {
 	held           error  // why it is held; nil while holding: the engine shuts down
 	cancelling     bool   // a cancel of the execution is being taken over
 	newsPending    bool   // the inbox got something while the residency was loading
+	replayed       bool   // its last append failed: what it did may be done again
 	retireWake     bool   // it was not idle when the engine shut down
 	lends          int    // waits in Result by its bodies; under the engine's mu
 
@@ -288,6 +289,13 @@ func (x *residency) settle(o *operation, rec checkpoint.Record, failure *failure
 	x.progress = time.Now()
 	delete(x.outside, o)
 	x.wakeAll(o)
+}
+
+// ending reports whether the residency has ended its execution itself, or is closed.
+func (x *residency) ending() bool {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return x.phase == phaseEnding || x.phase == phaseClosed
 }
 
 func (x *residency) logger() *slog.Logger {

@@ -209,7 +209,7 @@ func (x *residency) cancelScope(context *operation, cause, reason string, seq ui
 		}
 		x.mu.Unlock()
 		for _, o := range open {
-			if !x.deliverToSelf(o, checkpoint.CallbackFailed, cancelFailure(cause, reason), 0) {
+			if !x.deliverToSelf(o, checkpoint.Record{Type: checkpoint.CallbackFailed}, cancelFailure(cause, reason)) {
 				return
 			}
 		}

@@ -31,14 +31,20 @@ type None = struct{}
 func Step[O any](ctx *Context, name string, fn func(context.Context) (O, error), opts ...StepOption) (O, error) {
 	var out O
 	s := stepSettings(opts)
-	err := ctx.step(checkpoint.Step, name, &s, func(c context.Context) (any, error) { return fn(c) }, &out)
+	err := ctx.step(checkpoint.Step, name, &s, func(c context.Context) ([]byte, error) {
+		v, err := fn(c)
+		if err != nil {
+			return nil, err
+		}
+		return encodeValue(ctx.f.x.e, s.codec, v)
+	}, &out)
 	return out, err
 }
 
 // Do is Step for a function without a result.
 func Do(ctx *Context, name string, fn func(context.Context) error, opts ...StepOption) error {
 	s := stepSettings(opts)
-	return ctx.step(checkpoint.Step, name, &s, func(c context.Context) (any, error) { return None{}, fn(c) }, nil)
+	return ctx.step(checkpoint.Step, name, &s, func(c context.Context) ([]byte, error) { return ctx.f.x.e.none(s.codec, fn(c)) }, nil)
 }
 
 // Call is Step for a function with an input.
@@ -54,8 +60,17 @@ func AsStep[I, O any](fn func(context.Context, I) (O, error), opts ...StepOption
 	}
 }
 
-// step is the life of a step with body; the result goes to the pointer out.
-func (c *Context) step(sub checkpoint.SubType, name string, s *settings, body func(context.Context) (any, error), out any) error {
+// none is the encoded result of a body that has none.
+func (e *Engine) none(codec Codec, err error) ([]byte, error) {
+	if err != nil {
+		return nil, err
+	}
+	return e.encode(codec, None{})
+}
+
+// step is the life of a step with body, which returns its encoded result; that
+// goes to the pointer out.
+func (c *Context) step(sub checkpoint.SubType, name string, s *settings, body func(context.Context) ([]byte, error), out any) error {
 	x := c.f.x
 	if err := s.check(); err != nil {
 		return x.misused(c.f, typeStep, name, err, "")
@@ -73,11 +88,7 @@ func (c *Context) step(sub checkpoint.SubType, name string, s *settings, body fu
 		retry = *s.retry
 	}
 	err = c.runSteps(o, s, retry, byDefault, func(ctx context.Context, _ []byte, _ int) (a attempt) {
-		v, err := body(ctx)
-		if err != nil {
-			return attempt{err: err}
-		}
-		a.payload, a.err = x.e.encode(s.codec, v)
+		a.payload, a.err = body(ctx)
 		return a
 	})
 	if err != nil {

@@ -28,7 +28,7 @@ func (x *residency) checkIdle() {
 	x.idleSince = time.Now()
 	parkFor := x.e.opts.ParkFor
 	next := x.nextDue(true)
-	if parkFor < 0 || x.e.wanted() || len(x.outside) == 0 && (next == 0 || next > x.e.now()+int64(parkFor)) {
+	if parkFor < 0 || x.e.wanted() || len(x.outside) == 0 && (next == 0 || next > after(x.e.now(), int64(parkFor))) {
 		x.suspend()
 		return
 	}
@@ -187,6 +187,7 @@ func (x *residency) lost(err error) {
 	case errors.Is(err, checkpoint.ErrFailed), errors.Is(err, checkpoint.ErrClosed):
 		x.e.storeFailed(err)
 	default:
+		x.replayed = true
 		x.e.log.Error("durable: checkpoint not written, the execution is replayed", "execution", x.id, "error", err.Error())
 		x.e.disown(x)
 	}
@@ -222,6 +223,11 @@ func (x *residency) stopTimers() {
 
 func (x *residency) checkGone() {
 	if x.phase != phaseClosed || x.alive > 0 {
+		return
+	}
+	// A body of an operation whose end was not written may be run again, so it
+	// must have returned before.
+	if x.replayed && len(x.bodies)+len(x.strays) > 0 {
 		return
 	}
 	select {

@@ -16,7 +16,7 @@ func Wait(ctx *Context, name string, d time.Duration) error {
 
 // WaitUntil is Wait until t.
 func WaitUntil(ctx *Context, name string, t time.Time) error {
-	return ctx.wait(name, func(now int64) time.Duration { return time.Duration(t.UnixNano() - now) })
+	return ctx.wait(name, func(now int64) time.Duration { return t.Sub(timeOf(now)) })
 }
 
 func (c *Context) wait(name string, d func(now int64) time.Duration) error {
@@ -41,7 +41,7 @@ func (c *Context) startWait(o *operation, duration func(now int64) time.Duration
 	now := x.e.now()
 	d := duration(now)
 	rec := checkpoint.Record{Type: checkpoint.WaitStarted, SubType: checkpoint.Wait, OperationID: o.id, ParentID: o.recordedParent(), Name: o.name, Flags: o.flags,
-		Time: now, Duration: max(int64(d), 0), WakeAt: now + int64(d)}
+		Time: now, Duration: max(int64(d), 0), WakeAt: after(now, int64(d))}
 	if d <= 0 {
 		rec.Type, rec.Events, rec.StartedAt, rec.WakeAt = checkpoint.WaitSucceeded, 2, now, 0
 		x.record(rec, nil)

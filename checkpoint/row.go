@@ -78,8 +78,8 @@ func AppendRow(dst []byte, r *Row) []byte {
 		dst = appendBytes(dst, keyRowCallerOp, c.OperationID)
 	}
 	dst = appendUint(dst, keyRowEpoch, r.Epoch)
-	flags |= flag(r.Owned, rowOwned) | flag(r.Cancelled, rowCancelled) | flag(r.Lost, rowLost) |
-		flag(r.Invoked, rowInvoked) | flag(r.Callbacks, rowCallbacks) | flag(r.Heartbeats, rowHeartbeats)
+	flags |= bitIf(r.Owned, rowOwned) | bitIf(r.Cancelled, rowCancelled) | bitIf(r.Lost, rowLost) |
+		bitIf(r.Invoked, rowInvoked) | bitIf(r.Callbacks, rowCallbacks) | bitIf(r.Heartbeats, rowHeartbeats)
 	dst = appendUint(dst, keyRowFlags, flags)
 	dst = appendUint(dst, keyRowTail, r.Tail)
 	dst = appendUint(dst, keyRowLastEvent, r.LastEvent)
@@ -187,7 +187,7 @@ func DecodeRow(b []byte) (*Row, error) {
 	return r, nil
 }
 
-func flag(set bool, bit uint64) uint64 {
+func bitIf(set bool, bit uint64) uint64 {
 	if set {
 		return bit
 	}

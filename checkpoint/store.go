@@ -75,7 +75,9 @@ type Store interface {
 	//   - ErrCallbackClosed: the callback has an outcome, or was closed, or
 	//     its execution has ended, or it is due (its timeout or heartbeat
 	//     timeout has passed, whether or not that was recorded)
-	//   - *NotDueError: a CallbackTimedOut that comes too early
+	//   - *NotDueError: a CallbackTimedOut that comes too early. One with a
+	//     HeartbeatTimeout is due by the heartbeat, any other by the timeout;
+	//     when both have passed, the earlier one is the outcome.
 	//
 	// A CancelRequested to an execution that has ended, or has been asked
 	// before, is nil and does nothing.

@@ -3,7 +3,6 @@ package boltstore
 import (
 	"errors"
 	"fmt"
-	"runtime"
 	"runtime/debug"
 
 	"github.com/durable-go/durable/checkpoint"
@@ -32,7 +31,7 @@ func (s *Store) write() {
 		s.makeRound(round)
 		n := len(round)
 		clear(round)
-		s.gather(n)
+		s.queue.gather(n)
 	}
 }
 
@@ -172,22 +171,4 @@ func (s *Store) panicked(p any) error {
 	}
 	s.log.Error("durable: panic while reading the store", "path", s.path, "panic", err.Error(), "stack", string(debug.Stack()))
 	return &checkpoint.CorruptError{Where: s.path, What: "a page of the file is damaged, or the file was truncated", Err: err}
-}
-
-func (s *Store) gather(last int) {
-	had, still := 0, 0
-	for still < 3 {
-		runtime.Gosched()
-		s.queue.mu.Lock()
-		n := len(s.queue.commands)
-		s.queue.mu.Unlock()
-		if n >= last {
-			return
-		}
-		if n == had {
-			still++
-		} else {
-			had, still = n, 0
-		}
-	}
 }

@@ -58,12 +58,18 @@ func (r *Round) completeCallback(row *checkpoint.Row, rec checkpoint.Record) err
 	}
 	due := c.due()
 	if rec.Type == checkpoint.CallbackTimedOut {
+		offered := c.TimeoutAt
+		if rec.HeartbeatTimeout > 0 {
+			offered = c.HeartbeatAt
+		}
+		// The earlier one of the two is the outcome when both have passed.
 		if due == 0 {
 			due = math.MaxInt64
 		}
-		if r.now < due {
+		if r.now < due || offered != due {
 			return &checkpoint.NotDueError{Due: time.Unix(0, due)}
 		}
+		rec.TimeoutAt = due
 	} else if due != 0 && r.now >= due {
 		return callbackClosed(row, rec.OperationID)
 	}

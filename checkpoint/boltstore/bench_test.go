@@ -1,0 +1,53 @@
+package boltstore
+
+import (
+	"fmt"
+	"path/filepath"
+	"sync"
+	"testing"
+
+	"github.com/durable-go/durable/checkpoint"
+	"github.com/stretchr/testify/require"
+)
+
+func BenchmarkAppend(b *testing.B) {
+	for _, executions := range []int{1, 64, 512} {
+		b.Run(fmt.Sprint(executions), func(b *testing.B) {
+			s, err := Open(filepath.Join(b.TempDir(), "store"), nil)
+			require.NoError(b, err)
+			defer s.Close()
+			for i := range executions {
+				_, _, err := s.Create(b.Context(), checkpoint.Creation{ID: fmt.Sprint(i), Claim: true, Started: checkpoint.Record{Function: "f"}})
+				require.NoError(b, err)
+			}
+			tails := make([]uint64, executions)
+			var wg sync.WaitGroup
+			work := make(chan struct{}, 1024)
+			before := s.commits.Load()
+			for i := range executions {
+				wg.Go(func() {
+					tail := uint64(1)
+					done := make(chan error, 1)
+					for range work {
+						s.Append(checkpoint.Append{ID: fmt.Sprint(i), Epoch: 1, Tail: tail, Records: []checkpoint.Record{{
+							Seq: tail + 1, EventID: tail + 1, Events: 1, Type: checkpoint.StepSucceeded, OperationID: "12", Name: "charge", Time: 1780000000000000000,
+							Codec: "json", Payload: make([]byte, 100), Attempt: 1,
+						}}}, func(err error) { done <- err })
+						if err := <-done; err != nil {
+							b.Error(err)
+						}
+						tail++
+					}
+					tails[i] = tail
+				})
+			}
+			for b.Loop() {
+				work <- struct{}{}
+			}
+			close(work)
+			wg.Wait()
+			b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "appends/s")
+			b.ReportMetric(float64(b.N)/float64(s.commits.Load()-before), "appends/commit")
+		})
+	}
+}

@@ -1,0 +1,279 @@
+package boltstore
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/durable-go/durable/checkpoint"
+	"github.com/stretchr/testify/require"
+	bolt "go.etcd.io/bbolt"
+)
+
+var quiet = &Options{Logger: slog.New(slog.NewTextHandler(io.Discard, nil)), UnsafeNoSync: true}
+
+// written is what was put into a store: every record by execution.
+type written map[string][]string
+
+// fill makes a store with executions in all states, and closes it.
+func fill(t *testing.T) (path string, w written) {
+	t.Helper()
+	path = filepath.Join(t.TempDir(), "store")
+	s, err := Open(path, quiet)
+	require.NoError(t, err)
+	ctx := t.Context()
+	for i := range 40 {
+		id := fmt.Sprintf("execution-%d", i)
+		s.own(t, id)
+		for n := range 10 {
+			a := step(id, uint64(n+1))
+			a.Records[0].Payload = bytes.Repeat([]byte{byte(i), byte(n)}, 50*n)
+			if n == 5 {
+				a.Records[0].Type = checkpoint.CallbackStarted
+				a.Records[0].HeartbeatTimeout = int64(time.Hour)
+				a.Records[0].Time = s.Now().UnixNano()
+			}
+			require.NoError(t, <-s.start(a))
+		}
+		require.NoError(t, s.Deliver(ctx, checkpoint.Delivery{ID: id, Record: checkpoint.Record{Type: checkpoint.CancelRequested}}))
+		switch a := step(id, 11); i % 4 {
+		case 0:
+			a.Status = checkpoint.Succeeded
+			require.NoError(t, <-s.start(a))
+		case 1:
+			a.InboxSeen = 1
+			a.Release = &checkpoint.Release{WakeAt: s.Now().Add(time.Hour).UnixNano()}
+			require.NoError(t, <-s.start(a))
+		case 2:
+			a.InboxSeen = 1
+			a.Release = &checkpoint.Release{Hold: &checkpoint.Hold{Build: "one"}}
+			require.NoError(t, <-s.start(a))
+		}
+	}
+	w = make(written)
+	for sum, err := range s.List(ctx, checkpoint.Query{}) {
+		require.NoError(t, err)
+		for _, r := range s.journal(t, sum.ID) {
+			w[sum.ID] = append(w[sum.ID], string(checkpoint.AppendRecord(nil, &r)))
+		}
+	}
+	require.NoError(t, s.Close())
+	return path, w
+}
+
+// use opens a store that may be damaged and does everything with it. Nothing may
+// panic or hang; records that are returned must be those that were written.
+func (w written) use(t *testing.T, path string) (damaged bool) {
+	s, err := Open(path, quiet)
+	if err != nil {
+		require.ErrorIs(t, err, checkpoint.ErrCorrupt)
+		require.ErrorContains(t, err, path)
+		return true
+	}
+	defer s.Close()
+	ctx := t.Context()
+	check := func(err error) bool {
+		if errors.Is(err, checkpoint.ErrCorrupt) || errors.Is(err, checkpoint.ErrFailed) {
+			damaged = true
+		} else if err != nil && !errors.Is(err, checkpoint.ErrNotFound) {
+			require.NoError(t, err)
+		}
+		return err == nil
+	}
+	for sum, err := range s.List(ctx, checkpoint.Query{}) {
+		if check(err) {
+			require.Contains(t, w, sum.ID)
+		}
+	}
+	for id, want := range w {
+		sum, err := s.Get(ctx, id)
+		if check(err) {
+			require.Equal(t, id, sum.ID)
+		}
+		n := 0
+		whole := true
+		for r, err := range s.Records(ctx, id, 0) {
+			if whole = check(err); !whole {
+				break
+			}
+			require.Equal(t, want[n], string(checkpoint.AppendRecord(nil, &r)), "record %d of %s", n+1, id)
+			n++
+		}
+		if whole {
+			require.Len(t, want, n, id)
+		}
+		_, err = s.Inbox(ctx, id, 0)
+		check(err)
+		err = s.Heartbeat(ctx, checkpoint.CallbackRef{ID: id, OperationID: "1"})
+		if !errors.Is(err, checkpoint.ErrCallbackClosed) {
+			check(err)
+		}
+	}
+	_, err = s.NextDue(ctx, checkpoint.ClaimRequest{Functions: []string{"f"}})
+	check(err)
+	claims, err := s.Claim(ctx, checkpoint.ClaimRequest{Functions: []string{"f"}, Build: "two", Max: 100})
+	check(err)
+	for _, c := range claims {
+		a := step(c.ID, c.Tail)
+		a.Epoch = c.Epoch
+		a.Status = checkpoint.Succeeded
+		check(<-s.start(a))
+	}
+	_, err = s.Expire(ctx, s.Now().Add(time.Hour), 1000)
+	check(err)
+	return damaged
+}
+
+func TestBitFlips(t *testing.T) {
+	path, w := fill(t)
+	require.False(t, w.use(t, copyOf(t, path)), "an undamaged file")
+	good, err := os.ReadFile(path)
+	require.NoError(t, err)
+	random := rand.New(rand.NewPCG(1, 2))
+	flips := 400
+	if testing.Short() {
+		flips = 60
+	}
+	found := 0
+	page := os.Getpagesize()
+	for i := range flips {
+		bad := bytes.Clone(good)
+		for { // where there is something, every other time in the structure of a page
+			at := random.IntN(len(bad))
+			if i%2 == 0 {
+				at = at/page*page + random.IntN(256)
+			}
+			if bad[at] != 0 {
+				bad[at] ^= 1 << random.IntN(8)
+				break
+			}
+		}
+		damaged := filepath.Join(t.TempDir(), "damaged")
+		require.NoError(t, os.WriteFile(damaged, bad, 0o600))
+		if w.use(t, damaged) {
+			found++
+		}
+		require.NoError(t, os.Remove(damaged))
+	}
+	t.Logf("%d of %d flips were noticed, the others hit what is not used", found, flips)
+	require.NotZero(t, found)
+}
+
+func TestTruncatedFiles(t *testing.T) {
+	path, w := fill(t)
+	info, err := os.Stat(path)
+	require.NoError(t, err)
+	for size := int64(0); size < info.Size(); size += max(info.Size()/40, 1) + 1 {
+		truncated := copyOf(t, path)
+		require.NoError(t, os.Truncate(truncated, size))
+		w.use(t, truncated)
+	}
+}
+
+func TestAFileThatIsTruncatedWhileItIsOpen(t *testing.T) {
+	path, w := fill(t)
+	s, err := Open(path, quiet)
+	require.NoError(t, err)
+	defer s.Close()
+	require.NoError(t, os.Truncate(path, 2*int64(os.Getpagesize())))
+	for id := range w {
+		_, err := s.Get(t.Context(), id)
+		require.ErrorIs(t, err, checkpoint.ErrCorrupt)
+		err = <-s.start(step(id, 11))
+		require.Error(t, err)
+	}
+}
+
+func TestWhatIsMissingIsNoticed(t *testing.T) {
+	key := func(seq uint64) []byte { return pairKey(1, seq) }
+	for name, f := range map[string]func(tx *bolt.Tx) error{
+		"first record":  func(tx *bolt.Tx) error { return tx.Bucket([]byte("journal")).Delete(key(1)) },
+		"middle record": func(tx *bolt.Tx) error { return tx.Bucket([]byte("journal")).Delete(key(5)) },
+		"last record":   func(tx *bolt.Tx) error { return tx.Bucket([]byte("journal")).Delete(key(12)) },
+		"all records": func(tx *bolt.Tx) error {
+			for seq := range uint64(12) {
+				if err := tx.Bucket([]byte("journal")).Delete(key(seq + 1)); err != nil {
+					return err
+				}
+			}
+			return nil
+		},
+		"row": func(tx *bolt.Tx) error { return tx.Bucket([]byte("executions")).Delete(numberKey(1)) },
+		"another row": func(tx *bolt.Tx) error {
+			b := tx.Bucket([]byte("executions"))
+			return b.Put(numberKey(1), bytes.Clone(b.Get(numberKey(2))))
+		},
+		"another record": func(tx *bolt.Tx) error {
+			b := tx.Bucket([]byte("journal"))
+			return b.Put(key(5), bytes.Clone(b.Get(key(6))))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			path, _ := fill(t)
+			edit(t, path, f)
+			s, err := Open(path, quiet)
+			require.NoError(t, err)
+			defer s.Close()
+			var failure error
+			for _, err := range s.Records(t.Context(), "execution-0", 0) {
+				failure = err
+			}
+			require.ErrorIs(t, failure, checkpoint.ErrCorrupt)
+			require.ErrorContains(t, failure, path)
+			_, err = s.Get(t.Context(), "execution-1")
+			if name != "row" { // the others are well
+				require.NoError(t, err)
+			}
+		})
+	}
+}
+
+func TestADamagedExecutionDoesNotKeepOthersFromTheirWork(t *testing.T) {
+	s := openTemp(t)
+	for _, id := range []string{"a", "b", "c"} {
+		_, _, err := s.Create(t.Context(), checkpoint.Creation{ID: id, Started: checkpoint.Record{Function: "f"}})
+		require.NoError(t, err)
+	}
+	s.own(t, "owned")
+	require.NoError(t, s.Close())
+	edit(t, s.path, func(tx *bolt.Tx) error {
+		for _, number := range []uint64{1, 4} {
+			if err := tx.Bucket([]byte("executions")).Put(numberKey(number), []byte("damage")); err != nil {
+				return err
+			}
+		}
+		return tx.Bucket([]byte("journal")).Put(pairKey(2, 1), []byte("damage"))
+	})
+	s, err := Open(s.path, quiet)
+	require.NoError(t, err)
+	defer s.Close()
+	r := checkpoint.ClaimRequest{Functions: []string{"f"}, Max: 10}
+	claims, err := s.Claim(t.Context(), r)
+	require.NoError(t, err)
+	require.Len(t, claims, 1)
+	require.Equal(t, "c", claims[0].ID)
+	next, err := s.NextDue(t.Context(), r)
+	require.NoError(t, err)
+	require.True(t, next.IsZero(), "what can't be run is not due again and again")
+	for _, id := range []string{"a", "b", "owned"} {
+		_, err = s.Get(t.Context(), id)
+		require.ErrorIs(t, err, checkpoint.ErrCorrupt)
+		require.ErrorContains(t, err, s.path)
+	}
+}
+
+func copyOf(t *testing.T, path string) string {
+	t.Helper()
+	b, err := os.ReadFile(path)
+	require.NoError(t, err)
+	to := filepath.Join(t.TempDir(), "copy")
+	require.NoError(t, os.WriteFile(to, b, 0o600))
+	return to
+}

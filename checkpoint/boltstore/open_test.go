@@ -1,0 +1,219 @@
+package boltstore
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/durable-go/durable/checkpoint"
+	"github.com/stretchr/testify/require"
+	bolt "go.etcd.io/bbolt"
+)
+
+func TestASecondOpenerIsTurnedAwayAtOnce(t *testing.T) {
+	s := openTemp(t)
+	begun := time.Now()
+	_, err := Open(s.path, nil)
+	require.ErrorIs(t, err, checkpoint.ErrLocked)
+	require.ErrorContains(t, err, s.path)
+	require.Less(t, time.Since(begun), 5*time.Second)
+	s.own(t, "a") // the first one is unharmed
+
+	require.NoError(t, s.Close())
+	again, err := Open(s.path, nil)
+	require.NoError(t, err)
+	require.NoError(t, again.Close())
+}
+
+func TestAFailedOpenLeavesNoLock(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "store")
+	require.NoError(t, os.WriteFile(path, bytes.Repeat([]byte("not a store\n"), 10_000), 0o600))
+	for range 2 {
+		_, err := Open(path, nil)
+		require.ErrorIs(t, err, checkpoint.ErrCorrupt)
+	}
+}
+
+func TestForeignFilesAreRefusedAndLeftAlone(t *testing.T) {
+	foreign := filepath.Join(t.TempDir(), "foreign")
+	edit(t, foreign, func(tx *bolt.Tx) error {
+		_, err := tx.CreateBucket([]byte("somebody else's"))
+		return err
+	})
+	bbolt, err := os.ReadFile(foreign)
+	require.NoError(t, err)
+
+	s := openTemp(t)
+	require.NoError(t, s.Close())
+	edit(t, s.path, func(tx *bolt.Tx) error {
+		return tx.Bucket([]byte("meta")).Put(metaFormat, binary.BigEndian.AppendUint32(nil, format+1))
+	})
+	newer, err := os.ReadFile(s.path)
+	require.NoError(t, err)
+
+	for name, c := range map[string]struct {
+		content []byte
+		says    string
+	}{
+		"empty":     {nil, "empty"},
+		"short":     {[]byte("hello"), "not a bbolt file"},
+		"text":      {bytes.Repeat([]byte("hello\n"), 5000), "not a bbolt file"},
+		"zeros":     {make([]byte, 1<<16), "not a bbolt file"},
+		"a bbolt":   {bbolt, "no store of durable executions"},
+		"newer one": {newer, fmt.Sprintf("its format is %d", format+1)},
+	} {
+		t.Run(name, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "file")
+			require.NoError(t, os.WriteFile(path, c.content, 0o600))
+			_, err := Open(path, nil)
+			require.ErrorIs(t, err, checkpoint.ErrCorrupt)
+			require.ErrorContains(t, err, path)
+			require.ErrorContains(t, err, c.says)
+			now, err := os.ReadFile(path)
+			require.NoError(t, err)
+			require.True(t, bytes.Equal(c.content, now), "the file was changed")
+		})
+	}
+	_, err = Open(t.TempDir(), nil)
+	require.Error(t, err, "a folder")
+}
+
+func TestModes(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "new", "folder")
+	s, err := Open(filepath.Join(dir, "store"), nil)
+	require.NoError(t, err)
+	defer s.Close()
+	info, err := os.Stat(s.path)
+	require.NoError(t, err)
+	require.Equal(t, os.FileMode(0o600), info.Mode().Perm())
+	for _, d := range []string{dir, filepath.Dir(dir)} {
+		info, err = os.Stat(d)
+		require.NoError(t, err)
+		require.Equal(t, os.FileMode(0o700), info.Mode().Perm())
+	}
+	entries, err := os.ReadDir(dir)
+	require.NoError(t, err)
+	require.Len(t, entries, 1, "nothing lies beside the store")
+}
+
+func TestACreationThatWasCutOffLeavesNothingBehind(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "st[or]e*")
+	left := path + ".123" + asideSuffix
+	require.NoError(t, os.WriteFile(left, []byte("half of it"), 0o600))
+	other := filepath.Join(dir, "other.123"+asideSuffix)
+	require.NoError(t, os.WriteFile(other, nil, 0o600))
+	s, err := Open(path, nil)
+	require.NoError(t, err)
+	require.NoError(t, s.Close())
+	require.NoFileExists(t, left)
+	require.FileExists(t, other)
+}
+
+// Whatever part of the making of a file a crash leaves, it has another name.
+func TestAFileHasItsNameOnlyWhenItIsWhole(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "store")
+	stop := make(chan struct{})
+	var watching sync.WaitGroup
+	watching.Go(func() {
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+			}
+			b, err := os.ReadFile(path)
+			if err != nil {
+				continue
+			}
+			if len(b) < 4*os.Getpagesize() || !bytes.Contains(b, metaSecret) {
+				t.Errorf("the file has its name, but only %d bytes", len(b))
+			}
+			return
+		}
+	})
+	s, err := Open(path, nil)
+	close(stop)
+	watching.Wait()
+	require.NoError(t, err)
+	require.NoError(t, s.Close())
+}
+
+func TestManyCreateTheSameFile(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "store")
+	var mu sync.Mutex
+	var opened []*Store
+	var all sync.WaitGroup
+	for range 8 {
+		all.Go(func() {
+			s, err := Open(path, nil)
+			mu.Lock()
+			defer mu.Unlock()
+			if err == nil {
+				opened = append(opened, s)
+			} else if !errors.Is(err, checkpoint.ErrLocked) {
+				t.Error(err)
+			}
+		})
+	}
+	all.Wait()
+	require.Len(t, opened, 1)
+	secret := opened[0].Secret()
+	require.NoError(t, opened[0].Close())
+	s, err := Open(path, nil)
+	require.NoError(t, err)
+	defer s.Close()
+	require.Equal(t, secret, s.Secret())
+}
+
+func TestUnsafeNoSync(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "store")
+	s, err := Open(path, &Options{UnsafeNoSync: true})
+	require.NoError(t, err)
+	s.own(t, "a")
+	require.NoError(t, s.Close())
+	s, err = Open(path, nil)
+	require.NoError(t, err)
+	defer s.Close()
+	require.Len(t, s.journal(t, "a"), 1)
+}
+
+// BenchmarkOpen opens a file with a hundred thousand suspended executions: none
+// of them may be read.
+func BenchmarkOpen(b *testing.B) {
+	path := filepath.Join(b.TempDir(), "store")
+	s, err := Open(path, &Options{UnsafeNoSync: true})
+	require.NoError(b, err)
+	const executions = 100_000
+	var all sync.WaitGroup
+	for worker := range 64 {
+		all.Go(func() {
+			for i := worker; i < executions; i += 64 {
+				id := fmt.Sprintf("execution-%d", i)
+				_, _, err := s.Create(b.Context(), checkpoint.Creation{ID: id, Claim: true, Started: checkpoint.Record{Function: "f", Payload: make([]byte, 200)}})
+				if err != nil {
+					b.Error(err)
+				}
+				a := step(id, 1)
+				a.Release = &checkpoint.Release{WakeAt: s.Now().Add(time.Hour).UnixNano()}
+				if err := <-s.start(a); err != nil {
+					b.Error(err)
+				}
+			}
+		})
+	}
+	all.Wait()
+	require.NoError(b, s.Close())
+	for b.Loop() {
+		s, err := Open(path, nil)
+		require.NoError(b, err)
+		require.NoError(b, s.Close())
+	}
+}

@@ -1,0 +1,149 @@
+package storetest
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/durable-go/durable/checkpoint"
+)
+
+var claimTests = []test{
+	{"TakesWhatWasCreated", func(p *probe) {
+		p.create("a")
+		c := p.claims(request("f"), "a")["a"]
+		same(p, "Owned", c.Owned, true)
+		same(p, "Epoch", c.Epoch, uint64(1))
+		same(p, "Lost", c.Lost, false)
+		same(p, "Started", string(c.Started.Payload), `"a"`)
+		same(p, "Tail", c.Tail, uint64(1))
+		p.claims(request("f"))
+	}},
+	{"OnlyItsFunctions", func(p *probe) {
+		p.make(creation("a", "f"))
+		p.make(creation("b", "g"))
+		p.make(creation("c", "ff"))
+		p.claims(checkpoint.ClaimRequest{Max: 10})
+		p.claims(request("g", "g", "nothing"), "b")
+		p.claims(request("f"), "a")
+		p.claims(request("ff", "f"), "c")
+	}},
+	{"NoMoreThanMax", func(p *probe) {
+		for _, id := range numbered("x", 10) {
+			p.create(id)
+		}
+		seen := make(map[string]bool)
+		for _, max := range []int{0, 3, 3, 3, 3} {
+			r := request("f")
+			r.Max = max
+			got := p.claim(r)
+			if len(got) > max {
+				p.Fatalf("%d claims, Max is %d", len(got), max)
+			}
+			for id := range got {
+				if seen[id] {
+					p.Fatalf("%s was claimed twice", id)
+				}
+				seen[id] = true
+			}
+		}
+		same(p, "claimed", len(seen), 10)
+	}},
+	{"RaisesTheEpoch", func(p *probe) {
+		o := p.own("a")
+		for range 5 {
+			o.release(p.now())
+			again := p.ownAgain("a")
+			if again.epoch <= o.epoch {
+				p.Fatalf("epoch %d after %d", again.epoch, o.epoch)
+			}
+			o = again
+		}
+	}},
+	{"NotBeforeItIsDue", func(p *probe) {
+		due := p.in(time.Hour)
+		p.own("a").release(due)
+		p.claims(request("f"))
+		same(p, "WakeAt", p.get("a").WakeAt, due)
+		same(p, "NextDue", p.nextDue(request("f")).UnixNano(), due)
+	}},
+	{"WhatIsOverdue", func(p *probe) {
+		p.own("a").release(p.now() - int64(time.Hour))
+		p.claims(request("f"), "a")
+	}},
+	{"NeverWithoutADueTime", func(p *probe) {
+		p.own("a").release(0)
+		p.claims(request("f"))
+		same(p, "NextDue", p.nextDue(request("f")).IsZero(), true)
+	}},
+	{"NoFunctionStarvesAnother", func(p *probe) {
+		for _, id := range numbered("many", 50) {
+			p.make(creation(id, "many"))
+		}
+		p.make(creation("one", "few"))
+		for range 3 {
+			r := request("many", "few")
+			r.Max = 1
+			if _, ok := p.claim(r)["one"]; ok {
+				return
+			}
+		}
+		p.Fatal("three claims in turn went to the same function")
+	}},
+	{"FirstDueFirst", func(p *probe) {
+		var owners []*owner
+		for _, id := range numbered("x", 8) {
+			owners = append(owners, p.own(id))
+		}
+		now := p.now()
+		for i, o := range owners {
+			o.release(now - int64(time.Duration((i*5)%8)*time.Minute))
+		}
+		var last int64
+		for range owners {
+			r := request("f")
+			r.Max = 1
+			for id := range p.claim(r) {
+				var i int
+				fmt.Sscanf(id, "x%d", &i)
+				at := now - int64(time.Duration((i*5)%8)*time.Minute)
+				if at < last {
+					p.Fatalf("%s was due %s before the one that was claimed first", id, time.Duration(last-at))
+				}
+				last = at
+			}
+		}
+	}},
+	{"NextDueIsTheEarliest", func(p *probe) {
+		same(p, "NextDue of nothing", p.nextDue(request("f")).IsZero(), true)
+		hour, minute := p.in(time.Hour), p.in(time.Minute)
+		p.own("a").release(hour)
+		p.own("b").release(minute)
+		c := creation("c", "g")
+		c.Claim = true
+		g := p.ownerOf(p.make(c))
+		g.release(p.in(time.Second))
+		same(p, "NextDue", p.nextDue(request("f")).UnixNano(), minute)
+		same(p, "NextDue of another function", p.nextDue(request("h")).IsZero(), true)
+		p.create("d")
+		if next := p.nextDue(request("f")); next.IsZero() || next.After(p.s.Now()) {
+			p.Fatalf("something is due, but NextDue is %s", next)
+		}
+		p.claims(request("f"), "d")
+		same(p, "NextDue", p.nextDue(request("f")).UnixNano(), minute)
+	}},
+	{"DisownedAreLost", func(p *probe) {
+		o := p.own("a")
+		p.ok(p.s.Disown(p.ctx, "a", o.epoch+1))
+		p.claims(request("f"))
+		p.ok(p.s.Disown(p.ctx, "a", o.epoch))
+		p.is(p.append(o.next(checkpoint.Record{Type: checkpoint.StepStarted, OperationID: "1"})), checkpoint.ErrFenced)
+		c := p.claims(request("f"), "a")["a"]
+		same(p, "Lost", c.Lost, true)
+		same(p, "Epoch raised", c.Epoch > o.epoch, true)
+		p.ok(p.s.Disown(p.ctx, "a", o.epoch)) // the old epoch
+		p.ok(p.s.Disown(p.ctx, "nobody", 1))
+		again := p.ownerOf(c.Summary)
+		again.release(p.now())
+		same(p, "Lost after a release", p.claims(request("f"), "a")["a"].Lost, false)
+	}},
+}
