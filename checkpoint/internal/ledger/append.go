@@ -126,7 +126,7 @@ func (r *Round) callbackChanges(row *checkpoint.Row, a *checkpoint.Append) (chan
 		case checkpoint.CallbackStarted:
 			c := Callback{TimeoutAt: rec.TimeoutAt, HeartbeatTimeout: rec.HeartbeatTimeout}
 			if c.HeartbeatTimeout > 0 {
-				c.HeartbeatAt = rec.Time + c.HeartbeatTimeout
+				c.HeartbeatAt = after(rec.Time, c.HeartbeatTimeout)
 			}
 			changes = append(changes, callbackChange{rec.OperationID, Callback{}, c, true})
 		case checkpoint.CallbackSucceeded, checkpoint.CallbackFailed, checkpoint.CallbackTimedOut:

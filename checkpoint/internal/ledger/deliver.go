@@ -141,7 +141,7 @@ func (r *Round) Heartbeat(ref *checkpoint.CallbackRef) error {
 		return err
 	}
 	moved := c
-	moved.HeartbeatAt = r.now + c.HeartbeatTimeout
+	moved.HeartbeatAt = after(r.now, c.HeartbeatTimeout)
 	r.view.SetCallback(row.Number, ref.OperationID, c, moved)
 	to, err := r.place(row)
 	if err != nil {

@@ -5,6 +5,7 @@
 package ledger
 
 import (
+	"math"
 	"slices"
 	"strings"
 
@@ -112,4 +113,12 @@ func earlier(a, b int64) int64 {
 		return max(a, b)
 	}
 	return min(a, b)
+}
+
+// after is the time d after t. It does not overflow.
+func after(t, d int64) int64 {
+	if d > math.MaxInt64-t {
+		return math.MaxInt64
+	}
+	return t + d
 }
