@@ -173,7 +173,7 @@ func (c *Context) runBody(o *operation, s *settings, body bodyOf, judge func(att
 		defer cancel()
 	}
 	state, number, failures := o.payload, info.attempt, o.failures
-	f.r.inBody, o.running = true, true
+	f.r.inBody, o.running, f.replaying = true, true, false
 	x.bodies[o] = struct{}{}
 	x.mu.Unlock()
 	x.e.bodies.Add(1)

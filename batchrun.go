@@ -388,6 +388,7 @@ func (b *batchRun) result() (*batchResult, error) {
 		}
 	}
 	res := b.collected(decision)
+	c.f.passed(o)
 	if b.s.batchCodec != nil {
 		res.values = o.payload
 	}

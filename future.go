@@ -103,9 +103,6 @@ func (c *Context) awaitSettled(o *operation) error {
 	if err := c.awaitOne(o); err != nil {
 		return err
 	}
-	if o.endSeq > x.lastInvocation {
-		f.replaying = false
-	}
 	left = true
 	return nil
 }

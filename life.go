@@ -53,9 +53,6 @@ func (c *Context) enter(typ opType, sub checkpoint.SubType, name string) (*opera
 		if problem := mismatch(o, typ, sub, name); problem != "" {
 			return nil, x.mismatched(f, o, describeOp(typ, sub, name))
 		}
-		if o.settled() && o.endSeq > x.lastInvocation {
-			f.replaying = false
-		}
 		f.refused = 0
 		return o, nil
 	}
@@ -172,6 +169,7 @@ func (c *Context) outcome(o *operation, codec Codec, v any) error {
 	f, x := c.f, c.f.x
 	failure, payload, recordedCodec := o.failure, o.payload, o.codec
 	o.noted = true
+	f.passed(o)
 	x.mu.Unlock()
 	if o.refused != nil {
 		return o.refused

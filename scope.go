@@ -62,6 +62,14 @@ func (x *residency) newFrame(op *operation, up *frame) *frame {
 	return f
 }
 
+// passed takes note that f's code gets the outcome of o: if that is new in this
+// invocation, what follows has not run before. x.mu is held.
+func (f *frame) passed(o *operation) {
+	if o.endSeq > f.x.lastInvocation {
+		f.replaying = false
+	}
+}
+
 // name is the operation's name that f's function runs under.
 func (f *frame) name() string {
 	if f.flat {
