@@ -1,0 +1,9 @@
+// Package durablehttp serves an engine over HTTP. Its handlers listen nowhere by
+// themselves: mount them in the server you have, behind the TLS, limits and
+// middleware you use for the rest.
+//
+// Callbacks takes the outcomes that executions wait for. A request needs no more
+// than the callback's ID, which is a capability: it can't be guessed, it
+// completes one callback, once. The ID is part of the path, so keep the paths of
+// these requests out of access logs, or log the route instead.
+package durablehttp

@@ -1,0 +1,57 @@
+package durablehttp
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+
+	"github.com/durable-go/durable"
+)
+
+// problem is an answer that is not a success.
+type problem struct {
+	status int
+	code   string
+	text   string
+}
+
+func (p problem) Error() string { return p.text }
+
+// problemOf is the answer to an error. The text of an error that is not known
+// here is not told to the outside.
+func problemOf(err error) problem {
+	if p, ok := errors.AsType[problem](err); ok {
+		return p
+	}
+	if tooLarge, ok := errors.AsType[*http.MaxBytesError](err); ok {
+		return problem{http.StatusRequestEntityTooLarge, "payload_too_large", fmt.Sprintf("the body is larger than %d bytes", tooLarge.Limit)}
+	}
+	switch {
+	case errors.Is(err, durable.ErrCallbackNotFound):
+		return problem{http.StatusNotFound, "not_found", "no such callback"}
+	case errors.Is(err, durable.ErrCallbackCompleted):
+		return problem{http.StatusConflict, "already_completed", "the callback has an outcome already, timed out, or nobody waits for it any more"}
+	case errors.Is(err, durable.ErrPayloadTooLarge):
+		return problem{http.StatusRequestEntityTooLarge, "payload_too_large", "the payload is larger than the engine takes"}
+	case errors.Is(err, durable.ErrClosed):
+		return problem{http.StatusServiceUnavailable, "closed", "the engine is closed: try again later"}
+	case errors.Is(err, durable.ErrStoreFailed):
+		return problem{http.StatusServiceUnavailable, "store_failed", "the store takes no writes until it is opened again: try again later"}
+	}
+	return problem{http.StatusInternalServerError, "internal", "internal error"}
+}
+
+// writeProblem writes p as JSON.
+func writeProblem(w http.ResponseWriter, p problem) {
+	body, _ := json.Marshal(struct {
+		Error string `json:"error"`
+		Code  string `json:"code"`
+	}{p.text, p.code})
+	h := w.Header()
+	h.Set("Cache-Control", "no-store")
+	h.Set("Content-Type", "application/json")
+	h.Set("X-Content-Type-Options", "nosniff")
+	w.WriteHeader(p.status)
+	w.Write(append(body, '\n'))
+}

@@ -1,0 +1,78 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/durable-go/durable"
+)
+
+// The external system that stage 2 waits for. In earnest it is another service,
+// which gets the callback's ID in a request and answers over HTTP when it is
+// done, in minutes or days. Here the program plays it, or you do.
+
+// Who answers the callback.
+const (
+	callbackAuto   = "auto"   // this program
+	callbackManual = "manual" // whoever runs resume
+)
+
+const callbackName = "wait-for-external-callback"
+
+// askExternalSystem is where the request is sent. There is nobody to send it to:
+// the open callback is looked up by its name (Engine.CallbackID), which works in
+// a process that was started after the request was sent, too.
+func askExternalSystem(ctx context.Context, _ string) error {
+	info, _ := durable.StepInfoFrom(ctx)
+	info.Logger.Info("asked the external system for an answer") // never log the ID: who has it may answer
+	return nil
+}
+
+// answerDelay is how long the external system takes to answer in auto mode.
+const answerDelay = time.Second
+
+// Approval is what the external system answers in auto mode.
+type Approval struct {
+	Approved   bool      `json:"approved"`
+	ApprovedBy string    `json:"approvedBy"`
+	ApprovedAt time.Time `json:"approvedAt"`
+}
+
+// playExternalSystem answers the callback of an execution.
+func playExternalSystem(ctx context.Context, e *durable.Engine, executionID string) error {
+	id, err := openCallback(ctx, e, executionID)
+	if id == "" || err != nil {
+		return err
+	}
+	if err := work(ctx, answerDelay); err != nil {
+		return err
+	}
+	err = e.SucceedCallback(ctx, id, Approval{Approved: true, ApprovedBy: "external-system", ApprovedAt: milliseconds(time.Now())})
+	if errors.Is(err, durable.ErrCallbackCompleted) {
+		return nil // somebody was quicker, by resume
+	}
+	return err
+}
+
+// openCallback waits until the callback of an execution is open and returns its
+// ID. It returns "" if nobody needs to answer any more.
+func openCallback(ctx context.Context, e *durable.Engine, executionID string) (string, error) {
+	ops, err := e.Operations(ctx, executionID)
+	if err != nil {
+		return "", fmt.Errorf("look for the callback: %w", err)
+	}
+	answered := slices.ContainsFunc(ops, func(o durable.Operation) bool {
+		return o.Name == callbackName && o.Type == "CALLBACK" && !o.EndedAt.IsZero()
+	})
+	if answered {
+		return "", nil
+	}
+	id, err := e.CallbackID(ctx, executionID, callbackName)
+	if errors.Is(err, durable.ErrCallbackNotFound) {
+		return "", nil // the execution has ended
+	}
+	return id, err
+}
