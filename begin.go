@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/durable-go/durable/checkpoint"
 )
@@ -141,12 +142,17 @@ func (x *residency) catchUp() {
 		x.mu.Unlock()
 		return
 	}
+	// Nothing is sent before the handler is entered, so the order of the inbox
+	// need not be kept here; that of the times is.
+	seen := uint64(0)
+	for i := range entries {
+		seen = max(seen, entries[i].Seq)
+	}
+	at := func(entry *checkpoint.Record) int64 { return cmp.Or(entry.TimeoutAt, entry.Time) }
+	slices.SortStableFunc(entries, func(a, b checkpoint.Record) int { return cmp.Compare(at(&a), at(&b)) })
 	for len(due) > 0 || len(entries) > 0 {
-		if len(entries) > 0 && (len(due) == 0 || cmp.Or(entries[0].TimeoutAt, entries[0].Time) <= due[0].at) {
-			if !x.takeOver(&entries[0]) { // a cancel: it has taken the rest over, too
-				entries = nil
-				continue
-			}
+		if len(entries) > 0 && (len(due) == 0 || at(&entries[0]) <= due[0].at) {
+			x.catchUpOn(&entries[0])
 			entries = entries[1:]
 			continue
 		}
@@ -155,8 +161,29 @@ func (x *residency) catchUp() {
 		x.mu.Lock()
 		handled := d.o.typ == typeCallback || !d.valid() || x.handleDue(d)
 		x.mu.Unlock()
-		if !handled {
+		switch {
+		case handled:
+		case d.o.typ == typeContext && d.kind == dueTimeout:
+			x.cancelScope(d.o, "Timeout", "", 0)
+		default:
 			x.handleOutside(d)
 		}
+	}
+	x.mu.Lock()
+	x.inboxSeen = max(x.inboxSeen, seen)
+	x.mu.Unlock()
+	x.drain() // what came meanwhile, and the callbacks that a cancel closed
+}
+
+// catchUpOn takes one inbox entry over before the handler is entered.
+func (x *residency) catchUpOn(entry *checkpoint.Record) {
+	if entry.Type == checkpoint.CancelRequested {
+		x.cancelScope(x.root, "Canceled", x.cancelReason(entry), 0)
+		return
+	}
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.takesRecords() {
+		x.apply(entry)
 	}
 }

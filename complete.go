@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/durable-go/durable/checkpoint"
 )
@@ -31,6 +32,7 @@ func (e *Engine) CallbackID(ctx context.Context, executionID, name string) (stri
 				open = append(open, o.id)
 			}
 		}
+		slices.SortFunc(open, compareIDs)
 		switch len(open) {
 		case 0:
 			return false, nil

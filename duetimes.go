@@ -97,7 +97,7 @@ const clockCheck = 30 * time.Second
 
 // armTimer sets the timer for what is due next. x.mu is held.
 func (x *residency) armTimer() {
-	if x.phase != phaseRunning {
+	if x.phase != phaseRunning || x.firing {
 		return
 	}
 	next := x.nextDue(true)
@@ -116,7 +116,7 @@ func (x *residency) armTimer() {
 func (x *residency) fire() {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	if x.phase != phaseRunning {
+	if x.phase != phaseRunning || x.firing {
 		return
 	}
 	now := x.e.now()
@@ -128,7 +128,16 @@ func (x *residency) fire() {
 		if x.handleDue(d) {
 			continue
 		}
-		x.outsideWork(func() { x.handleOutside(d) })
+		// What is due later waits until this has its place in the journal.
+		x.firing = true
+		x.outsideWork(func() {
+			x.handleOutside(d)
+			x.mu.Lock()
+			x.firing = false
+			x.mu.Unlock()
+			x.fire()
+		})
+		return
 	}
 	x.armTimer()
 	x.checkIdle()

@@ -161,6 +161,7 @@ func newEngine(store checkpoint.Store, opts *Options) (*Engine, error) {
 	e.opts.setDefaults()
 	e.log = e.opts.Logger
 	e.errs, _ = newErrorRegistry(e.opts.Errors)
+	e.errs.limit = e.opts.MaxPayload
 	e.life, e.endLife = context.WithCancelCause(context.Background())
 	for _, d := range e.opts.Functions {
 		def := d.definition()

@@ -7,6 +7,7 @@ import (
 	"reflect"
 	"runtime/debug"
 	"slices"
+	"strings"
 )
 
 // Failure is an error as it is recorded, and the one to give to
@@ -84,6 +85,7 @@ var ownSentinels = []struct {
 
 // errorRegistry records errors and rebuilds them, with what Options.Errors says.
 type errorRegistry struct {
+	limit     int // bytes of a failure's texts and data together
 	sentinels []error
 	types     map[string]reflect.Type
 }
@@ -145,6 +147,7 @@ func plainError(err error) bool {
 // record makes the stored form of an error that the user's code, or the engine,
 // returned. It never panics, whatever the error's methods do.
 func (r *errorRegistry) record(err error) (f *failureRecord) {
+	defer func() { f.shorten(r.limit) }()
 	defer func() {
 		if p := recover(); p != nil {
 			f = &failureRecord{Type: "Panic", Message: fmt.Sprintf("panic in a method of the error %T: %v", err, p), Stack: string(debug.Stack()), Is: []string{"Panic"}}
@@ -199,6 +202,31 @@ func (r *errorRegistry) record(err error) (f *failureRecord) {
 		}
 	})
 	return f
+}
+
+// shorten keeps the failure within limit bytes: an error that wraps a whole
+// response must not become a record of that size.
+func (f *failureRecord) shorten(limit int) {
+	size := len(f.Message) + len(f.Data) + len(f.Stack)
+	for _, t := range f.Typed {
+		size += len(t.JSON)
+	}
+	if size <= limit {
+		return
+	}
+	f.Message, f.Stack = cut(f.Message, limit/2), cut(f.Stack, limit/8)
+	if len(f.Data) > limit/8 {
+		f.Data = nil
+	}
+	f.Typed = slices.DeleteFunc(f.Typed, func(t typedRecord) bool { return len(t.JSON) > limit/8 })
+}
+
+// cut shortens s to about n bytes.
+func cut(s string, n int) string {
+	if len(s) <= n {
+		return s
+	}
+	return strings.ToValidUTF8(s[:max(n-3, 0)], "") + "…"
 }
 
 // recordAny is record for an error that may be nil.

@@ -100,10 +100,26 @@ func (c *Context) awaitSettled(o *operation) error {
 	if !x.mayGoOn(f) {
 		return x.exit(f)
 	}
+	if err := x.foreign(f, o); err != nil {
+		x.mu.Unlock()
+		return err
+	}
 	if err := c.awaitOne(o); err != nil {
 		return err
 	}
 	left = true
+	return nil
+}
+
+// foreign returns an error if one of the operations is not of this residency.
+// x.mu is held.
+func (x *residency) foreign(f *frame, ops ...*operation) error {
+	for _, o := range ops {
+		if x.ops[o.id] != o && o.refused == nil {
+			return &OpError{Type: typeContext.String(), ExecutionID: x.id, OperationID: f.op.id, Name: f.op.name, Err: ErrConcurrentUse,
+				Hint: "what is awaited belongs to another execution, or to an earlier invocation of this one: keep futures, callbacks and timers in variables of the handler"}
+		}
+	}
 	return nil
 }
 
@@ -135,6 +151,10 @@ func (c *Context) gather(sub checkpoint.SubType, name string, ops []*operation, 
 	}
 	defer c.leave()
 	if !o.settled() {
+		if err := x.foreign(f, ops...); err != nil {
+			x.mu.Unlock()
+			return 0, err
+		}
 		if err := c.startContext(o, &settings{}); err != nil {
 			return 0, err
 		}
@@ -326,6 +346,11 @@ func Settled(ctx *Context, name string, as ...Awaitable) iter.Seq[Awaitable] {
 		return func(func(Awaitable) bool) {}
 	}
 	defer ctx.leave()
+	if err := x.foreign(ctx.f, ops...); err != nil {
+		x.holdNow(err)
+		x.exit(ctx.f)
+		return func(func(Awaitable) bool) {}
+	}
 	if err := ctx.startContext(o, &settings{}); err != nil {
 		return func(func(Awaitable) bool) {}
 	}

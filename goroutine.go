@@ -35,18 +35,8 @@ func onOwnGoroutine() bool {
 	}
 }
 
-// ownGoroutine reports whether the calling goroutine is r's. The first one of
-// ours that asks is taken for it.
-func ownGoroutine(r *routine) bool {
-	if !onOwnGoroutine() {
-		return false
-	}
-	id := goroutineID()
-	if r.goid == 0 {
-		r.goid = id
-	}
-	return r.goid == id
-}
+// ownGoroutine reports whether the calling goroutine is r's.
+func ownGoroutine(r *routine) bool { return r.goid.Load() == goroutineID() }
 
 // goroutineID reads the number from the first line of the stack trace.
 func goroutineID() uint64 {

@@ -74,11 +74,7 @@ func (x *residency) takeOver(entry *checkpoint.Record) bool {
 		// It counts as seen with the record of the cancel, not before.
 		x.cancelling = true
 		x.mu.Unlock()
-		reason := *entry
-		if err := x.e.openRecord(&reason, x.sum.Incarnation); err != nil {
-			reason.Payload = nil
-		}
-		x.cancelScope(x.root, "Canceled", string(reason.Payload), entry.Seq)
+		x.cancelScope(x.root, "Canceled", x.cancelReason(entry), entry.Seq)
 		x.mu.Lock()
 		x.cancelling = false
 		x.mu.Unlock()
@@ -86,8 +82,14 @@ func (x *residency) takeOver(entry *checkpoint.Record) bool {
 		return false
 	}
 	defer x.mu.Unlock()
-	o := x.ops[entry.OperationID]
 	x.inboxSeen = entry.Seq
+	return x.apply(entry)
+}
+
+// apply records what an inbox entry says, unless its operation has an outcome.
+// x.mu is held.
+func (x *residency) apply(entry *checkpoint.Record) bool {
+	o := x.ops[entry.OperationID]
 	if o == nil || o.settled() || o.dead() {
 		return true
 	}
@@ -104,6 +106,15 @@ func (x *residency) takeOver(entry *checkpoint.Record) bool {
 	rec.Events, rec.EventID, rec.Failure = 0, 0, nil
 	x.settle(o, rec, failure)
 	return true
+}
+
+// cancelReason is the text that came with a CancelRequested.
+func (x *residency) cancelReason(entry *checkpoint.Record) string {
+	rec := *entry
+	if err := x.e.openRecord(&rec, x.sum.Incarnation); err != nil {
+		return ""
+	}
+	return string(rec.Payload)
 }
 
 // takesRecords reports whether outside events may be recorded. x.mu is held.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/durable-go/durable/checkpoint"
@@ -57,6 +58,7 @@ type residency struct {
 	cancels  int                     // scopes cancelled so far
 
 	due       dueTimes
+	firing    bool // something that is due is with the store; what is due later waits
 	timer     *time.Timer
 	park      *time.Timer
 	idleSince time.Time
@@ -85,7 +87,7 @@ type routine struct {
 	quit      chan struct{}
 	quitting  bool
 	inBody    bool
-	goid      uint64
+	goid      atomic.Uint64
 }
 
 // waiter is a routine that waits for an operation, or for the first of several.
@@ -148,6 +150,7 @@ func (x *residency) spawn(f *frame, run func()) {
 //go:noinline
 func routineMain(x *residency, r *routine, run func()) {
 	defer x.routineEnded(r)
+	r.goid.Store(goroutineID())
 	run()
 }
 
