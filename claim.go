@@ -21,7 +21,9 @@ func (e *Engine) run() {
 	defer close(e.loop)
 	timer := time.NewTimer(0)
 	defer timer.Stop()
+	var store trouble
 	var sweepAt time.Time
+	lookedAt := time.Now()
 	for {
 		select {
 		case <-e.life.Done():
@@ -32,8 +34,26 @@ func (e *Engine) run() {
 		if e.retired() {
 			return
 		}
-		claimed := e.claimDue()
-		next := e.untilNext(claimed)
+		err := e.claimDue()
+		var next time.Duration
+		if err == nil {
+			next, err = e.untilNext()
+		}
+		switch {
+		case err != nil:
+			next = store.troubled(e, err)
+		case next <= 0:
+			// It came due since the claim. A store that says so again and again,
+			// and gives nothing, is asked less often.
+			next = store.pause
+			store.pause = min(max(2*store.pause, time.Microsecond), clockCheck)
+		default:
+			store = trouble{}
+		}
+		if time.Since(lookedAt) >= clockCheck {
+			lookedAt = time.Now()
+			e.warnOfStalled()
+		}
 		if e.opts.Retention > 0 {
 			if now := time.Now(); !now.Before(sweepAt) {
 				more := e.expire()
@@ -48,29 +68,30 @@ func (e *Engine) run() {
 	}
 }
 
-// claimDue claims what is due and starts it. It returns how many.
-func (e *Engine) claimDue() (claimed int) {
+// claimDue claims what is due and starts it, as long as there are places.
+func (e *Engine) claimDue() error {
 	for {
 		free := e.freePlaces()
 		if free <= 0 {
-			e.hungry.Store(true)
-			e.makePlaces()
-			return claimed
+			at, err := e.store.NextDue(e.life, e.claims)
+			starved := err == nil && !at.IsZero() && !at.After(e.store.Now())
+			e.starved.Store(starved)
+			if starved {
+				e.makePlace()
+			}
+			return err
 		}
+		e.hungry.Store(false)
 		r := e.claims
 		r.Max = min(free, claimBite)
 		claims, err := e.store.Claim(e.life, r)
 		if err != nil {
-			if e.life.Err() == nil {
-				e.log.Error("durable: claim", "error", e.outward(err).Error())
-			}
-			return claimed
+			return err
 		}
 		if len(claims) == 0 {
-			e.hungry.Store(false)
-			return claimed
+			e.starved.Store(false)
+			return nil
 		}
-		claimed += len(claims)
 		for _, c := range claims {
 			e.admit(c)
 		}
@@ -78,19 +99,35 @@ func (e *Engine) claimDue() (claimed int) {
 }
 
 // untilNext is how long the loop may sleep.
-func (e *Engine) untilNext(claimed int) time.Duration {
-	if e.hungry.Load() {
-		return time.Second // a kick comes when a place is free
+func (e *Engine) untilNext() (time.Duration, error) {
+	if e.starved.Load() {
+		return time.Second, nil // a kick comes when a place is free
 	}
 	at, err := e.store.NextDue(e.life, e.claims)
 	if err != nil || at.IsZero() {
+		return clockCheck, err
+	}
+	return min(at.Sub(e.store.Now()), clockCheck), nil
+}
+
+// troubled notes an error of the store and returns how long to leave it alone.
+func (t *trouble) troubled(e *Engine, err error) time.Duration {
+	if e.life.Err() != nil {
 		return clockCheck
 	}
-	d := at.Sub(e.store.Now())
-	if d <= 0 && claimed == 0 {
-		d = 10 * time.Millisecond // due, and yet not claimable: look again soon
+	t.pause = min(max(2*t.pause, 10*time.Millisecond), clockCheck)
+	if text := e.outward(err).Error(); text != t.text || time.Since(t.logged) > time.Minute {
+		t.text, t.logged = text, time.Now()
+		e.log.Error("durable: the store can't be asked for work", "error", text)
 	}
-	return min(d, clockCheck)
+	return t.pause
+}
+
+// trouble is what the claim loop remembers of a store that fails.
+type trouble struct {
+	pause  time.Duration
+	text   string
+	logged time.Time
 }
 
 // expire deletes a bite of what is past its retention.
@@ -134,12 +171,13 @@ func (e *Engine) residencyGone(x *residency) {
 	if e.residents[x.id] == x {
 		delete(e.residents, x.id)
 	}
-	if x.lends > 0 {
+	if x.lends > 0 && !x.left {
 		e.lending--
 	}
+	x.left = true
 	e.mu.Unlock()
 	x.observeInvocation(false)
-	if e.hungry.Load() {
+	if e.starved.Load() {
 		e.wake()
 	}
 }

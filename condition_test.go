@@ -269,7 +269,6 @@ func TestWaitForCondition(t *testing.T) {
 	})
 
 	t.Run("RetryCountsFailuresNotChecks", func(t *testing.T) {
-		t.Skip("BUG: the retry policy of a condition counts checks, not failures")
 		t.Parallel()
 		trial[int]{
 			op: func(ctx *durable.Context) (int, error) {

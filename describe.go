@@ -41,6 +41,9 @@ type ExecutionInfo struct {
 	// Bodies are the IDs of the operations whose body runs in this process now,
 	// those included that ignore their timeout.
 	Bodies []string `json:"bodies,omitempty"`
+	// StalledSince is since when its code has been busy or blocked in this process
+	// outside of operations and bodies, if that is over a minute; zero: it isn't.
+	StalledSince time.Time `json:"stalledSince,omitzero"`
 }
 
 // Query selects executions. Zero fields do not restrict.
@@ -141,6 +144,7 @@ func (e *Engine) info(s *checkpoint.Summary) (ExecutionInfo, error) {
 		for o := range x.strays {
 			info.Bodies = append(info.Bodies, o.id)
 		}
+		info.StalledSince, _ = x.stalled()
 		x.mu.Unlock()
 		slices.SortFunc(info.Bodies, compareIDs)
 	}

@@ -76,7 +76,8 @@ type Engine struct {
 	kick    chan struct{}
 	loop    chan struct{} // closed when the claim loop has ended
 	bodies  atomic.Int64
-	hungry  atomic.Bool // work is due and there is no place for it
+	starved atomic.Bool // work is due and there is no place for it
+	hungry  atomic.Bool // the next one that becomes idle is to give its place up
 
 	mu        sync.Mutex
 	residents map[string]*residency
@@ -91,8 +92,8 @@ type Engine struct {
 	counts    counts
 }
 
-// Open opens, or creates, the bbolt file at path, recovers and runs what it
-// holds. A file that another process has open is ErrLocked, one that is not ours
+// Open opens, or creates, the bbolt file at path and the folders above it,
+// recovers and runs what it holds. A file that another process has open is ErrLocked, one that is not ours
 // or damaged ErrCorrupt.
 func Open(path string, opts *Options) (*Engine, error) {
 	if err := opts.check(); err != nil {

@@ -580,7 +580,7 @@ func TestHold(t *testing.T) {
 		m.kill(b)
 		time.Sleep(2 * time.Hour) // what still ran of it has ended
 		d.release.Store(2)
-		n.lines = nil
+		n.clear()
 
 		b = m.open(durable.Options{ParkFor: -1}, f)
 		time.Sleep(time.Minute)

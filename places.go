@@ -2,7 +2,6 @@ package durable
 
 import (
 	"context"
-	"slices"
 	"time"
 )
 
@@ -19,7 +18,7 @@ func (e *Engine) freePlaces() int {
 func (e *Engine) reserve() bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if e.retiring || e.hungry.Load() || e.opts.MaxResident+e.extra-len(e.residents)-e.reserved+e.lending <= 0 {
+	if e.retiring || e.starved.Load() || e.opts.MaxResident+e.extra-len(e.residents)-e.reserved+e.lending <= 0 {
 		return false
 	}
 	e.reserved++
@@ -32,42 +31,41 @@ func (e *Engine) unreserve() {
 	e.mu.Unlock()
 }
 
-// wanted reports whether work waits for a place.
-func (e *Engine) wanted() bool { return e.hungry.Load() }
+// wanted reports whether work waits for a place, to one who could give one up:
+// one at a time is asked.
+func (e *Engine) wanted() bool { return e.hungry.CompareAndSwap(true, false) }
 
 // stuckAfter is how long all places must be held by code that makes no progress
 // before the bound is exceeded.
 const stuckAfter = 10 * time.Second
 
-// makePlaces suspends the executions that have been idle longest. If none is
-// idle and all have been stuck in the user's code for a while, the bound is
-// exceeded by a tenth.
-func (e *Engine) makePlaces() {
-	type idle struct {
-		x     *residency
-		since time.Time
-	}
-	var idles []idle
+// makePlace suspends the execution that has been idle longest; if none is, the
+// next one that becomes idle is. If all have been stuck in the user's code for a
+// while, the bound is exceeded by a tenth.
+func (e *Engine) makePlace() {
+	var longest *residency
+	var since time.Time
 	stuck := true
 	for _, x := range e.lockedResidents() {
 		x.mu.Lock()
-		if !x.idleSince.IsZero() {
-			idles = append(idles, idle{x, x.idleSince})
+		if idle := x.idleSince; !idle.IsZero() && (longest == nil || idle.Before(since)) {
+			longest, since = x, idle
 		}
 		if time.Since(x.progress) < stuckAfter {
 			stuck = false
 		}
 		x.mu.Unlock()
 	}
-	slices.SortFunc(idles, func(a, b idle) int { return a.since.Compare(b.since) })
-	for _, i := range idles[:min(len(idles), claimBite)] {
-		i.x.mu.Lock()
-		if !i.x.idleSince.IsZero() {
-			i.x.suspend()
+	if longest != nil {
+		longest.mu.Lock()
+		if !longest.idleSince.IsZero() {
+			longest.suspend()
 		}
-		i.x.mu.Unlock()
+		longest.mu.Unlock()
+		return
 	}
-	if len(idles) > 0 || !stuck {
+	e.hungry.Store(true)
+	if !stuck {
 		return
 	}
 	e.mu.Lock()
@@ -92,11 +90,37 @@ func (e *Engine) givePlaceUp(ctx context.Context) (takeBack func()) {
 		defer e.mu.Unlock()
 		before := x.lends
 		x.lends += n
-		if before == 0 || x.lends == 0 {
+		if !x.left && (before == 0 || x.lends == 0) {
 			e.lending += n
 		}
 	}
 	change(1)
 	e.wake()
 	return func() { change(-1) }
+}
+
+// stalledAfter is how long an execution may be busy outside of operations and
+// bodies before it is reported.
+const stalledAfter = time.Minute
+
+// stalled is since when code of the execution has been blocked, or busy, outside
+// of operations and bodies, if that is long. x.mu is held.
+func (x *residency) stalled() (since time.Time, ok bool) {
+	if x.phase != phaseRunning || x.running == 0 || len(x.bodies) > 0 || len(x.waiting) > 0 || time.Since(x.progress) < stalledAfter {
+		return time.Time{}, false
+	}
+	return x.progress, true
+}
+
+// warnOfStalled logs executions that are stalled, each once.
+func (e *Engine) warnOfStalled() {
+	for _, x := range e.lockedResidents() {
+		x.mu.Lock()
+		since, ok := x.stalled()
+		if ok && !x.warned {
+			x.logger().Warn("durable: the handler makes no progress: move what blocks or computes for long into steps", "since", since)
+		}
+		x.warned = ok
+		x.mu.Unlock()
+	}
 }

@@ -46,7 +46,9 @@ type residency struct {
 	newsPending    bool   // the inbox got something while the residency was loading
 	replayed       bool   // its last append failed: what it did may be done again
 	retireWake     bool   // it was not idle when the engine shut down
-	lends          int    // waits in Result by its bodies; under the engine's mu
+	lends          int    // waits in Result by its code; under the engine's mu
+	left           bool   // it has no place any more; under the engine's mu
+	warned         bool   // that it is stalled
 
 	routines map[*routine]struct{}
 	running  int                     // routines that run code: not blocked, not abandoned

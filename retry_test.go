@@ -291,7 +291,6 @@ func TestRetry(t *testing.T) {
 	})
 
 	t.Run("PanicInRetryableIsNotRetried", func(t *testing.T) {
-		t.Skip("BUG: a panic in Retryable makes the step succeed")
 		t.Parallel()
 		policy := sure
 		policy.Retryable = func(error) bool { panic("policy") }

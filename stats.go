@@ -1,9 +1,5 @@
 package durable
 
-import (
-	"time"
-)
-
 // Stats is a snapshot of an engine's life in this process.
 type Stats struct {
 	Resident    int   // executions in memory
@@ -23,10 +19,10 @@ func (e *Engine) Stats() Stats {
 	s.Resident = len(list)
 	for _, x := range list {
 		x.mu.Lock()
-		switch {
-		case !x.idleSince.IsZero():
+		if !x.idleSince.IsZero() {
 			s.Idle++
-		case len(x.bodies) == 0 && time.Since(x.progress) > time.Minute:
+		}
+		if _, ok := x.stalled(); ok {
 			s.Stalled++
 		}
 		x.mu.Unlock()

@@ -364,7 +364,6 @@ func TestStep(t *testing.T) {
 	})
 
 	t.Run("ValueThatCannotBeDecodedFailsTheSameWayEachTime", func(t *testing.T) {
-		t.Skip("BUG: a result that can't be decoded fails on the first run and holds on replay")
 		t.Parallel()
 		type result struct{ Err error } // encodes as {}, and does not come back
 		trial[result]{
@@ -674,7 +673,6 @@ func TestStep(t *testing.T) {
 	})
 
 	t.Run("AtLeastOnce", func(t *testing.T) {
-		t.Skip("BUG: Close records the errors of bodies that it cancelled itself")
 		t.Parallel()
 		synctest.Test(t, func(t *testing.T) {
 			var attempts []int
@@ -765,7 +763,6 @@ func TestStep(t *testing.T) {
 				MaxAttempts: 2, Retryable: func(err error) bool { return !errors.Is(err, durable.ErrInterrupted) }})}, []int{1}, durable.ErrInterrupted},
 		} {
 			t.Run(c.name, func(t *testing.T) {
-				t.Skip("BUG: Close records the errors of bodies that it cancelled itself")
 				synctest.Test(t, func(t *testing.T) {
 					var attempts []int
 					f := durable.Define("f", func(ctx *durable.Context, _ int) (string, error) {

@@ -33,6 +33,12 @@ func (n *notes) all() []string {
 	return append([]string{}, n.lines...)
 }
 
+func (n *notes) clear() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.lines = nil
+}
+
 // body is a step's body that notes its name and returns it.
 func (n *notes) body(name string) func(context.Context) (string, error) {
 	return func(context.Context) (string, error) {

@@ -8,6 +8,7 @@ import (
 
 	"github.com/durable-go/durable/checkpoint"
 	"github.com/stretchr/testify/require"
+	bolt "go.etcd.io/bbolt"
 )
 
 func BenchmarkAppend(b *testing.B) {
@@ -50,4 +51,25 @@ func BenchmarkAppend(b *testing.B) {
 			b.ReportMetric(float64(b.N)/float64(s.commits.Load()-before), "appends/commit")
 		})
 	}
+}
+
+// BenchmarkBareUpdate is what one commit of bbolt costs by itself: the floor of
+// BenchmarkAppend/1.
+func BenchmarkBareUpdate(b *testing.B) {
+	db, err := bolt.Open(filepath.Join(b.TempDir(), "bare"), 0o600, nil)
+	require.NoError(b, err)
+	defer db.Close()
+	require.NoError(b, db.Update(func(tx *bolt.Tx) error {
+		_, err := tx.CreateBucket([]byte("journal"))
+		return err
+	}))
+	value := make([]byte, 150)
+	seq := uint64(0)
+	for b.Loop() {
+		seq++
+		require.NoError(b, db.Update(func(tx *bolt.Tx) error {
+			return tx.Bucket([]byte("journal")).Put(pairKey(1, seq), value)
+		}))
+	}
+	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "commits/s")
 }

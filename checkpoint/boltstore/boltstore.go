@@ -90,6 +90,7 @@ func (s *Store) Append(a checkpoint.Append, done func(error)) {
 	c := &command{kind: appending, a: a, done: done}
 	if c.err = ledger.CheckAppend(&a); c.err == nil {
 		c.encoded = encode(a.Records)
+		c.bytes = len(c.encoded)
 	}
 	if err := s.queue.add(c); err != nil {
 		s.calls.Done(done, err)
@@ -97,21 +98,25 @@ func (s *Store) Append(a checkpoint.Append, done func(error)) {
 }
 
 func encode(records []checkpoint.Record) []byte {
-	size := 0
+	total := 0
 	for i := range records {
-		r := &records[i]
-		size += 96 + len(r.Payload) + len(r.Failure) + len(r.Batch) + len(r.Name) + len(r.OperationID)
+		total += size(&records[i])
 	}
-	b := make([]byte, 0, size)
+	b := make([]byte, 0, total)
 	for i := range records {
 		b = checkpoint.AppendRecord(b, &records[i])
 	}
 	return b
 }
 
+// size is about that of a record's binary form.
+func size(r *checkpoint.Record) int {
+	return 96 + len(r.OperationID) + len(r.Name) + len(r.Payload) + len(r.Failure) + len(r.Batch)
+}
+
 // Create makes an execution.
 func (s *Store) Create(ctx context.Context, c checkpoint.Creation) (sum checkpoint.Summary, created bool, err error) {
-	err = s.do(ctx, func(_ *view, r *ledger.Round) (err error) {
+	err = s.do(ctx, size(&c.Started), func(_ *view, r *ledger.Round) (err error) {
 		sum, created, err = r.Create(&c)
 		return err
 	})
@@ -120,7 +125,7 @@ func (s *Store) Create(ctx context.Context, c checkpoint.Creation) (sum checkpoi
 
 // Claim makes the caller the owner of executions that are due.
 func (s *Store) Claim(ctx context.Context, req checkpoint.ClaimRequest) (claims []checkpoint.Claim, err error) {
-	err = s.do(ctx, func(_ *view, r *ledger.Round) (err error) {
+	err = s.do(ctx, 0, func(_ *view, r *ledger.Round) (err error) {
 		claims, err = r.Claim(&req)
 		return err
 	})
@@ -129,22 +134,22 @@ func (s *Store) Claim(ctx context.Context, req checkpoint.ClaimRequest) (claims 
 
 // Disown gives up ownership as if the owner had died.
 func (s *Store) Disown(ctx context.Context, id string, epoch uint64) error {
-	return s.do(ctx, func(_ *view, r *ledger.Round) error { return r.Disown(id, epoch) })
+	return s.do(ctx, 0, func(_ *view, r *ledger.Round) error { return r.Disown(id, epoch) })
 }
 
 // Deliver puts an event from outside into an inbox.
 func (s *Store) Deliver(ctx context.Context, d checkpoint.Delivery) error {
-	return s.do(ctx, func(_ *view, r *ledger.Round) error { return r.Deliver(&d) })
+	return s.do(ctx, size(&d.Record), func(_ *view, r *ledger.Round) error { return r.Deliver(&d) })
 }
 
 // Heartbeat moves the heartbeat due time of a callback.
 func (s *Store) Heartbeat(ctx context.Context, c checkpoint.CallbackRef) error {
-	return s.do(ctx, func(_ *view, r *ledger.Round) error { return r.Heartbeat(&c) })
+	return s.do(ctx, 0, func(_ *view, r *ledger.Round) error { return r.Heartbeat(&c) })
 }
 
 // End gives an execution a final status from outside.
 func (s *Store) End(ctx context.Context, e checkpoint.Ending) (ended bool, err error) {
-	err = s.do(ctx, func(_ *view, r *ledger.Round) (err error) {
+	err = s.do(ctx, 0, func(_ *view, r *ledger.Round) (err error) {
 		ended, err = r.End(&e)
 		return err
 	})
@@ -153,22 +158,23 @@ func (s *Store) End(ctx context.Context, e checkpoint.Ending) (ended bool, err e
 
 // Resume lifts a hold.
 func (s *Store) Resume(ctx context.Context, id string) error {
-	return s.do(ctx, func(_ *view, r *ledger.Round) error { return r.Resume(id) })
+	return s.do(ctx, 0, func(_ *view, r *ledger.Round) error { return r.Resume(id) })
 }
 
 // Delete removes an execution that has ended. A long journal is removed piece by
 // piece afterwards; nobody sees it any more.
 func (s *Store) Delete(ctx context.Context, id string) error {
-	return s.do(ctx, func(_ *view, r *ledger.Round) error { return r.Delete(id) })
+	return s.do(ctx, 0, func(_ *view, r *ledger.Round) error { return r.Delete(id) })
 }
 
 // do has the writer make a change and waits for it. If ctx ends first, the
 // change is not made; once the writer has begun with it, do waits for the end.
-func (s *Store) do(ctx context.Context, change func(*view, *ledger.Round) error) error {
+// bytes is about how much it writes.
+func (s *Store) do(ctx context.Context, bytes int, change func(*view, *ledger.Round) error) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	c := &command{kind: changing, change: change, reply: make(chan struct{})}
+	c := &command{kind: changing, bytes: bytes, change: change, reply: make(chan struct{})}
 	if err := s.queue.add(c); err != nil {
 		return err
 	}

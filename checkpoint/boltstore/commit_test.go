@@ -56,7 +56,7 @@ func (s *Store) stall(t *testing.T) (resume func()) {
 	t.Helper()
 	begun, wait, done := make(chan struct{}), make(chan struct{}), make(chan error, 1)
 	go func() {
-		done <- s.do(context.Background(), func(*view, *ledger.Round) error {
+		done <- s.do(context.Background(), 0, func(*view, *ledger.Round) error {
 			close(begun)
 			<-wait
 			return nil
@@ -162,7 +162,7 @@ func TestATornCommandIsTakenOutOfItsRound(t *testing.T) {
 			runs := 0
 			torn := make(chan error)
 			go func() {
-				torn <- s.do(t.Context(), func(v *view, r *ledger.Round) error {
+				torn <- s.do(t.Context(), 0, func(v *view, r *ledger.Round) error {
 					runs++
 					_, _, err := r.Create(&checkpoint.Creation{ID: "torn", Started: checkpoint.Record{Function: "f"}})
 					require.NoError(t, err)
@@ -246,7 +246,7 @@ func TestLongJournalsAreSweptAway(t *testing.T) {
 	require.NoError(t, err)
 	defer s.Close()
 	for range n/bite + 2 {
-		require.NoError(t, s.do(t.Context(), func(*view, *ledger.Round) error { return nil }))
+		require.NoError(t, s.do(t.Context(), 0, func(*view, *ledger.Round) error { return nil }))
 	}
 	journal, trash := values()
 	require.Zero(t, journal)

@@ -11,7 +11,8 @@ import (
 
 // command is one change that the writer is asked for.
 type command struct {
-	kind kind
+	kind  kind
+	bytes int // about how much it writes
 
 	// appending: answered by done, on the dispatcher's goroutine.
 	a       checkpoint.Append
@@ -104,7 +105,7 @@ func (q *queue) take() []*command {
 	}
 	n, bytes := 0, 0
 	for n < len(q.commands) && n < maxRound && (n == 0 || bytes < maxRoundBytes) {
-		bytes += len(q.commands[n].encoded)
+		bytes += q.commands[n].bytes
 		n++
 	}
 	round := append(q.spare[:0], q.commands[:n]...)

@@ -41,7 +41,7 @@ func (s *Store) Expire(ctx context.Context, t time.Time, limit int) (n int, err 
 		}
 		deleted := 0
 		if len(numbers) > 0 {
-			err = s.do(ctx, func(_ *view, r *ledger.Round) error {
+			err = s.do(ctx, 0, func(_ *view, r *ledger.Round) error {
 				deleted = 0
 				for _, number := range numbers {
 					ok, err := r.Expire(number, before)

@@ -92,16 +92,22 @@ func (f *FlakyStore) Append(a checkpoint.Append, done func(error)) {
 	}
 }
 
-// Create of checkpoint.Store.
+// Create of checkpoint.Store. What was claimed although the call failed is
+// disowned, see Claim.
 func (f *FlakyStore) Create(ctx context.Context, c checkpoint.Creation) (s checkpoint.Summary, created bool, err error) {
 	err = f.call(func() (err error) {
 		s, created, err = f.Store.Create(ctx, c)
 		return err
 	})
-	if err != nil {
-		return checkpoint.Summary{}, false, err
+	if err == nil {
+		return s, created, nil
 	}
-	return s, created, nil
+	if created && s.Owned {
+		if err := f.Store.Disown(ctx, s.ID, s.Epoch); err != nil {
+			return checkpoint.Summary{}, false, err
+		}
+	}
+	return checkpoint.Summary{}, false, err
 }
 
 // Claim of checkpoint.Store. What was claimed although the call failed has an

@@ -26,6 +26,23 @@ var flakyTests = []test{
 			same(p, "order of done", <-order, i)
 		}
 	}},
+	{"WhatNobodyKnowsToOwnIsClaimable", func(p *probe) {
+		f := Flaky(p.s, 1, 1)
+		ids := numbered("x", 20) // half of them are created
+		for _, id := range ids {
+			_, _, err := f.Create(p.ctx, claimed(creation(id, "f")))
+			p.is(err, ErrInjected)
+		}
+		for range 20 {
+			_, err := f.Claim(p.ctx, request("f"))
+			p.is(err, ErrInjected)
+		}
+		created := p.list(checkpoint.Query{})
+		if len(created) == 0 || len(created) == len(ids) {
+			p.Fatalf("%d of %d were created", len(created), len(ids))
+		}
+		p.claims(request("f"), created...)
+	}},
 	{"RateZeroNeverFails", func(p *probe) {
 		f := Flaky(p.s, 1, 1)
 		_, err := f.Get(p.ctx, "a")

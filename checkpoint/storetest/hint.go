@@ -48,10 +48,12 @@ var hintTests = []test{
 		p.awaitHint(checkpoint.HintDue, "")
 	}},
 	{"DueForOtherBuildsWhenHeld", func(p *probe) {
-		o := p.own("a")
-		p.quiet()
-		o.hold("one", 0)
-		p.awaitHint(checkpoint.HintDue, "")
+		for _, id := range numbered("x", 3) {
+			o := p.own(id)
+			p.quiet()
+			o.hold("one", 0)
+			p.awaitHint(checkpoint.HintDue, "")
+		}
 	}},
 	{"InboxOfAnOwnedOne", func(p *probe) {
 		p.own("a")

@@ -180,20 +180,19 @@ var holdTests = []test{
 		}
 	}},
 	{"OfAnyBuildName", func(p *probe) {
-		for _, name := range []string{"", "a/b", "a~b", "a", "b", "\x00"} {
-			id := "by " + name
+		names := []string{"", "a/b", "a~b", "a~1b", "a", "b", "/", "\x00"}
+		for _, name := range names {
+			id := "held by " + name
 			p.own(id).hold(name, 0)
-			for other := range p.claim(build(name)) {
-				if other == id {
-					p.Fatalf("build %q claimed what it holds", name)
+			p.claims(build(name))
+			for _, other := range names {
+				if other == name {
+					continue
 				}
+				c := p.claims(build(other), id)[id]
+				p.ok(p.s.Disown(p.ctx, id, c.Epoch))
 			}
-			if len(p.get(id).HeldBuilds) == 0 {
-				p.Fatalf("build %q holds nothing", name)
-			}
-			if _, err := p.s.End(p.ctx, stop(id)); err != nil {
-				p.Fatal(err)
-			}
+			p.stop(id)
 		}
 	}},
 }

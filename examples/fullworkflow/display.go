@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 	"time"
+	"unicode"
 )
 
 // display shows the stages of an execution: on a terminal as a table that is
@@ -45,16 +46,12 @@ func isTerminal(w io.Writer) bool {
 	return err == nil && info.Mode()&os.ModeCharDevice != 0
 }
 
-// start says which execution is shown and shows it until close.
-func (d *display) start(id, db string, resumed bool) {
+// start says what begins, and shows the execution until close.
+func (d *display) start(id, what string) {
 	if d.quiet {
 		return
 	}
-	if resumed {
-		d.note(fmt.Sprintf("Execution %s in %s goes on where it was:\n%d of %d stages are recorded.\n", id, db, d.board.replayed(id), len(stages)))
-	} else {
-		d.note(fmt.Sprintf("Execution %s begins in %s.\n", id, db))
-	}
+	d.note(what)
 	d.mu.Lock()
 	d.id = id
 	d.mu.Unlock()
@@ -155,7 +152,18 @@ func (r row) text(now time.Time) string {
 	if r.replayed {
 		said = append(said, "replayed")
 	}
-	return strings.Join(said, ", ")
+	return printable(strings.Join(said, ", "))
+}
+
+// printable is a text in one line without what a terminal might obey: part of
+// what is shown comes from outside.
+func printable(text string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) {
+			return ' '
+		}
+		return r
+	}, text)
 }
 
 // nameWidth is the width of the column of names.

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -152,7 +153,7 @@ func TestLines(t *testing.T) {
 		_, err := runToEnd(t.Context(), e, "x", eventOf(3))
 		require.NoError(t, err)
 		require.NoError(t, b.catchUp(t.Context(), e, "x"))
-		d.start("x", "some.db", false)
+		d.start("x", beginning(nil, "x", "some.db", b))
 		d.close()
 		d.close()
 		d.note("by the way")
@@ -201,7 +202,7 @@ func TestQuiet(t *testing.T) {
 	t.Parallel()
 	var out bytes.Buffer
 	d := newDisplay(&out, newBoard(time.Now()), true)
-	d.start("x", "some.db", false)
+	d.start("x", "not this")
 	d.logger().Info("not this")
 	d.logger().Error("but this")
 	d.close()
@@ -247,4 +248,14 @@ func TestHistoryTable(t *testing.T) {
 			}
 		}
 	})
+}
+
+// TestPrintable checks that nothing from outside gets at the terminal.
+func TestPrintable(t *testing.T) {
+	t.Parallel()
+	s := newScene()
+	s.at(0, durable.Event{Type: "StepStarted", OperationID: "1", Name: "processInputData"})
+	s.at(0, durable.Event{Type: "StepFailed", OperationID: "1", Name: "processInputData", Failure: &durable.Failure{Message: "a\x1b[2J\nb"}})
+	require.Equal(t, "✗ 1 processInputData <0.1 ms a [2J b", s.stage(1, 0))
+	require.Equal(t, "a [2J; b", plain(errors.New("durable: a\x1b[2J\nb")))
 }

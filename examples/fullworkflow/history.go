@@ -104,7 +104,7 @@ func details(ev durable.Event) string {
 	case ev.Result != nil:
 		say("%s", cut(string(ev.Result)))
 	}
-	return strings.Join(strings.Fields(strings.Join(said, ", ")), " ")
+	return printable(strings.Join(said, ", "))
 }
 
 // cut is the beginning of a text, enough for a table.

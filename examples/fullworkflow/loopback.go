@@ -49,12 +49,13 @@ func listen(db string, e *durable.Engine) (*loopback, error) {
 	return l, nil
 }
 
-// close ends serving. It may be called again.
+// close ends serving. It may be called again, and if nothing listens.
 func (l *loopback) close() {
-	if l.path != "" {
-		os.Remove(l.path)
-		l.path = ""
+	if l == nil || l.path == "" {
+		return
 	}
+	os.Remove(l.path)
+	l.path = ""
 	l.server.Close()
 }
 

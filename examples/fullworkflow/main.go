@@ -73,5 +73,5 @@ func (p program) main(ctx context.Context, args []string) int {
 func plain(err error) string {
 	text := strings.TrimPrefix(err.Error(), "durable: ")
 	text = strings.ReplaceAll(text, ": durable: ", ": ")
-	return strings.Join(strings.FieldsFunc(text, func(r rune) bool { return r == '\n' || r == '\r' }), "; ")
+	return printable(strings.ReplaceAll(text, "\n", "; "))
 }

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -30,7 +29,8 @@ func (p program) run(ctx context.Context, o runOptions) error {
 	if err != nil {
 		return err
 	}
-	board := newBoard(time.Now())
+	opened := time.Now()
+	board := newBoard(opened)
 	display := newDisplay(p.stderr, board, o.quiet)
 	engine, err := durable.Open(o.db, &durable.Options{
 		Functions: []durable.Definition{workflow, hello.Function},
@@ -44,24 +44,29 @@ func (p program) run(ctx context.Context, o runOptions) error {
 
 	loopback, err := listen(o.db, engine)
 	if err != nil {
-		return err
+		display.note("resume and history can't reach this program while it runs: " + plain(err))
 	}
 	defer loopback.close()
 
-	x, resumed, err := o.pick(ctx, engine, event)
+	found, err := o.find(ctx, engine, opened, event)
+	if err != nil {
+		return err
+	}
+	x, err := o.attach(ctx, engine, found, event)
 	if err != nil {
 		return err
 	}
 	if err := board.catchUp(ctx, engine, x.ID()); err != nil {
 		return err
 	}
-	display.start(x.ID(), o.db, resumed)
+	display.start(x.ID(), beginning(found, x.ID(), o.db, board))
 	defer display.close()
 
-	result, err := p.await(ctx, engine, x, board, display, o)
+	r := &attended{x, engine, board, display, o}
+	result, err := r.result(ctx)
 	loopback.close()
 	if err != nil && ctx.Err() != nil {
-		return p.suspend(engine, board, display, x.ID(), o)
+		return p.suspend(r)
 	}
 	display.close()
 	if err != nil {
@@ -73,124 +78,105 @@ func (p program) run(ctx context.Context, o runOptions) error {
 	if err := out.Encode(result); err != nil {
 		return fmt.Errorf("write the result: %w: it is kept, -id %s prints it again", err, x.ID())
 	}
+	// What else was unfinished in the file goes on when it is opened again.
 	grace, cancel := context.WithTimeout(context.Background(), shutdownGrace)
 	defer cancel()
-	return engine.Shutdown(grace)
+	engine.Shutdown(grace)
+	return nil
 }
 
-// pick finds the execution to go on with, or starts one.
-func (o runOptions) pick(ctx context.Context, e *durable.Engine, event Event) (x *durable.Execution[Result], resumed bool, err error) {
-	found, err := o.find(ctx, e)
-	if err != nil {
-		return nil, false, err
-	}
-	if found == nil {
-		var opts []durable.StartOption
-		if o.id != "" {
-			opts = append(opts, durable.WithExecutionID(o.id))
-		}
-		x, err = workflow.Start(ctx, e, event, opts...)
-		return x, false, err
-	}
+// beginning says what this process does with an execution.
+func beginning(found *durable.ExecutionInfo, id, db string, b *board) string {
 	switch {
-	case o.startNew:
-		return nil, false, fmt.Errorf("execution %s exists: leave -new out to go on with it, or give another -id", found.ID)
-	case found.Function != workflow.Name():
-		return nil, false, fmt.Errorf("execution %s is one of the function %q, not of %q", found.ID, found.Function, workflow.Name())
-	case o.input != "" && !sameInput(event, found.Input):
-		return nil, false, fmt.Errorf("execution %s (%s) has another input than %s: leave -input out to go on with it, or start another one with -new",
-			found.ID, found.Status, o.input)
+	case found == nil:
+		return fmt.Sprintf("Execution %s begins in %s.\n", id, db)
+	case found.Status != durable.ExecutionRunning:
+		return fmt.Sprintf("Execution %s in %s has ended.\n", id, db)
 	}
-	if found.Held != nil {
-		// Code that did not fit what is recorded ran into it. Perhaps this fits.
-		if err := e.Resume(ctx, found.ID); err != nil {
-			return nil, false, err
-		}
-	}
-	return workflow.Attach(e, found.ID), true, nil
+	return fmt.Sprintf("Execution %s in %s goes on where it was:\n%d of %d stages are recorded.\n", id, db, b.replayed(id), len(stages))
 }
 
-// find returns the execution to go on with, nil if there is none.
-func (o runOptions) find(ctx context.Context, e *durable.Engine) (*durable.ExecutionInfo, error) {
-	if o.id != "" {
-		info, err := e.Describe(ctx, o.id)
-		if errors.Is(err, durable.ErrExecutionNotFound) {
-			return nil, nil
-		}
-		return &info, err
-	}
-	if o.startNew {
-		return nil, nil
-	}
-	newest := durable.Query{Function: workflow.Name(), Status: durable.ExecutionRunning, Limit: 1}
-	for info, err := range e.Executions(ctx, newest) {
-		return &info, err
-	}
-	return nil, nil
+// attended is an execution that the program waits for.
+type attended struct {
+	*durable.Execution[Result]
+	engine  *durable.Engine
+	board   *board
+	display *display
+	opts    runOptions
 }
 
-func sameInput(event Event, recorded json.RawMessage) bool {
-	input, err := json.Marshal(event)
-	return err == nil && bytes.Equal(input, recorded)
-}
-
-// await waits for the result, has the callback answered, and gives up when ctx
-// ends or the execution can't go on with this code.
-func (p program) await(ctx context.Context, e *durable.Engine, x *durable.Execution[Result], board *board, d *display, o runOptions) (Result, error) {
+// result waits for the result and has the callback answered meanwhile. It gives
+// up when ctx ends, or the execution can't go on with this code.
+func (a *attended) result(ctx context.Context) (Result, error) {
 	ctx, giveUp := context.WithCancelCause(ctx)
 	defer giveUp(nil)
 	go func() {
-		if err := p.haveAnswered(ctx, e, x.ID(), d, o); err != nil && ctx.Err() == nil {
+		if err := a.answer(ctx); err != nil {
 			giveUp(err)
 		}
 	}()
 	go func() {
-		for {
-			info, err := e.Describe(ctx, x.ID())
-			if err == nil && info.Held != nil {
-				giveUp(fmt.Errorf("execution %s is held, because the code does not fit what is recorded of it: %w", x.ID(), info.Held))
-				return
-			}
-			select {
-			case <-board.leftMemory(x.ID()):
-			case <-ctx.Done():
-				return
-			}
+		if err := a.watchHold(ctx); err != nil {
+			giveUp(err)
 		}
 	}()
-	result, err := x.Result(ctx)
+	result, err := a.Result(ctx)
 	if err != nil && ctx.Err() != nil {
 		return result, context.Cause(ctx) // why it was given up
 	}
 	if failed, ok := errors.AsType[*durable.OpError](err); ok {
-		err = fmt.Errorf("execution %s failed: %w", x.ID(), failed.Err)
+		err = fmt.Errorf("execution %s failed: %w", a.ID(), failed.Err)
 	}
 	return result, err
 }
 
-// haveAnswered answers the callback, or says how to.
-func (p program) haveAnswered(ctx context.Context, e *durable.Engine, executionID string, d *display, o runOptions) error {
-	if o.callback == callbackAuto {
-		return playExternalSystem(ctx, e, executionID)
+// answer answers the callback, or says how to.
+func (a *attended) answer(ctx context.Context) error {
+	if a.opts.callback == callbackAuto {
+		return playExternalSystem(ctx, a.engine, a.ID())
 	}
-	id, err := openCallback(ctx, e, executionID)
+	id, err := openCallback(ctx, a.engine, a.ID())
 	if id == "" || err != nil {
 		return err
 	}
-	d.note(fmt.Sprintf("Stage 2 waits for you to answer the callback\n\n    %s\n\nfor instance by one of\n\n    %s success '{\"approved\": true}'\n    %[2]s failure 'not approved'\n",
-		id, o.commandLine("resume", id)))
+	a.display.note(fmt.Sprintf(`Stage 2 waits for you to answer the callback
+
+    %s
+
+for instance by one of
+
+    %s success '{"approved": true}'
+    %[2]s failure 'not approved'
+`, id, a.opts.commandLine("resume", id)))
 	return nil
 }
 
+// watchHold returns an error when the execution is held, because the code does
+// not fit what other code recorded of it.
+func (a *attended) watchHold(ctx context.Context) error {
+	for {
+		info, err := a.engine.Describe(ctx, a.ID())
+		if err == nil && info.Held != nil {
+			return fmt.Errorf("execution %s is held: %w", a.ID(), info.Held)
+		}
+		select {
+		case <-a.board.leftMemory(a.ID()):
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
 // suspend ends the program in the middle of an execution.
-func (p program) suspend(e *durable.Engine, board *board, d *display, id string, o runOptions) error {
+func (p program) suspend(a *attended) error {
 	grace, cancel := context.WithTimeout(context.Background(), shutdownGrace)
 	defer cancel()
-	err := e.Shutdown(grace)
-	d.close() // only now: what ended meanwhile is shown
+	err := a.engine.Shutdown(grace)
+	a.display.close() // only now: what ended meanwhile is shown
 	if err != nil {
 		fmt.Fprintln(p.stderr, "fullworkflow:", plain(err))
 	}
-	fmt.Fprintf(p.stderr, "Suspended in stage %d of %d; nothing is lost. Go on with\n\n    %s\n", board.current(id), len(stages), o.commandLine())
+	fmt.Fprintf(p.stderr, "Suspended in stage %d of %d; nothing is lost. Go on with\n\n    %s\n",
+		a.board.current(a.ID()), len(stages), a.opts.commandLine())
 	return errInterrupted
 }

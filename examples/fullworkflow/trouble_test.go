@@ -173,7 +173,7 @@ func TestResumeWithFailure(t *testing.T) {
 	require.True(t, strings.HasSuffix(o.stderr, "fullworkflow: execution x failed: too expensive\n"), o.stderr)
 }
 
-func TestPick(t *testing.T) {
+func TestFind(t *testing.T) {
 	t.Parallel()
 	db := newDB(t)
 	begin(t, db, "older")
@@ -185,18 +185,28 @@ func TestPick(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, e.Stop(t.Context(), other, "for the test"))
 
+	opened := time.Now()
 	pick := func(o runOptions, event Event) (id string, resumed bool, err error) {
-		x, resumed, err := o.pick(t.Context(), e, event)
+		found, err := o.find(t.Context(), e, opened, event)
 		if err != nil {
 			return "", false, err
 		}
-		return x.ID(), resumed, nil
+		x, err := o.attach(t.Context(), e, found, event)
+		if err != nil {
+			return "", false, err
+		}
+		return x.ID(), found != nil, nil
 	}
 	t.Run("NewestUnfinished", func(t *testing.T) {
 		id, resumed, err := pick(runOptions{}, eventOf(7))
 		require.NoError(t, err)
 		require.True(t, resumed)
 		require.Equal(t, "newer", id)
+	})
+	t.Run("EndedSinceOpened", func(t *testing.T) {
+		found, err := newestUnfinished(t.Context(), e, opened.Add(-time.Hour))
+		require.NoError(t, err)
+		require.Equal(t, "stopped", found.ID)
 	})
 	t.Run("ByID", func(t *testing.T) {
 		id, resumed, err := pick(runOptions{id: "older"}, eventOf(7))

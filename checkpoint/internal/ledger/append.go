@@ -92,7 +92,7 @@ func (r *Round) Append(a *checkpoint.Append, encoded []byte) error {
 			r.finish(row, a.Status, final.Time)
 		}
 		if a.Release != nil {
-			row.Owned, row.Lost = false, false
+			row.Owned = false
 			row.WakeAt = a.Release.WakeAt
 			hold(row, a.Release.Hold)
 		}
