@@ -5,15 +5,16 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"strconv"
 
 	"github.com/durable-go/durable/checkpoint"
 )
 
 // batchRecord is what is recorded of a batch's decision. It is never made again.
 type batchRecord struct {
-	Reason   BatchReason      `json:"reason"`
-	Items    string           `json:"items"`              // S, F, T (started) or "-" an index
-	Failures []*failureRecord `json:"failures,omitempty"` // of a flat batch, in order
+	Reason BatchReason `json:"reason"`
+	Total  int         `json:"total"` // items, started or not
+	Items  string      `json:"items"` // S, F, T (started) or "-" an index
 }
 
 // batchRun runs the items of a batch.
@@ -37,7 +38,6 @@ type batchRun struct {
 	next, active      int
 	succeeded, failed int
 	statuses          []byte
-	frames            []*frame // of a flat batch
 	decided           bool
 	reason            BatchReason
 	w                 *waiter
@@ -98,9 +98,6 @@ func (b *batchRun) run(collect func(*batchResult) ([]byte, error)) error {
 	}
 	b.f = x.newFrame(o, f)
 	b.f.counter = len(b.statuses)
-	if b.s.flat {
-		b.frames = make([]*frame, len(b.statuses))
-	}
 	if err := b.count(); err != nil {
 		return err
 	}
@@ -130,25 +127,17 @@ func (b *batchRun) count() error {
 		x.holdNow(problem)
 		return x.exit(b.c.f)
 	}
-	if b.s.flat {
-		for i := range b.statuses {
-			if first := x.ops[b.f.id(i+1)+"-1"]; first != nil && first.status != "" {
-				b.statuses[i] = 'T'
-			}
+	for i := range b.statuses {
+		o := x.ops[b.f.id(i+1)]
+		if o == nil || o.status == "" {
+			continue
 		}
-	} else {
-		for i := range b.statuses {
-			o := x.ops[b.f.id(i+1)]
-			if o == nil || o.status == "" {
-				continue
-			}
-			if mismatch(o, typeContext, b.sub, b.names[i]) != "" {
-				return x.mismatched(b.c.f, o, describeOp(typeContext, b.sub, b.names[i]))
-			}
-			b.statuses[i] = 'T'
-			if o.settled() {
-				b.take(i, o.failure)
-			}
+		if o.silent() != b.s.flat || !o.silent() && mismatch(o, typeContext, b.sub, b.names[i]) != "" {
+			return x.mismatched(b.c.f, o, describeOp(typeContext, b.sub, b.names[i]))
+		}
+		b.statuses[i] = 'T'
+		if o.settled() {
+			b.take(i, o.failure)
 		}
 	}
 	b.decide()
@@ -187,32 +176,27 @@ func (b *batchRun) startMore() {
 // start starts item i on a goroutine of its own. x.mu is held.
 func (b *batchRun) start(i int) {
 	x := b.c.f.x
-	var f *frame
-	if b.s.flat {
-		f = x.newFrame(b.o, b.f)
-		f.flat, f.item, f.prefix = true, b.names[i], b.f.id(i+1)+"-"
-		b.o.frame = b.f
-		b.frames[i] = f
-	} else {
-		id := b.f.id(i + 1)
-		o := x.ops[id]
-		if o == nil {
-			o = x.ops.add(id, b.names[i], typeContext, b.sub, 0, "")
+	id := b.f.id(i + 1)
+	o := x.ops[id]
+	if o == nil {
+		var flags checkpoint.Flags
+		if b.s.flat {
+			flags = checkpoint.FlagSilent
 		}
-		if o.status == "" {
-			x.startLazily(o, &checkpoint.Record{Type: checkpoint.ContextStarted, SubType: b.sub, OperationID: id, Name: o.name})
-		}
-		f = x.newFrame(o, b.f)
+		o = x.ops.add(id, b.names[i], typeContext, b.sub, flags, "")
 	}
+	switch {
+	case o.silent():
+		o.name, o.sub, o.status = b.names[i], b.sub, OperationStarted
+	case o.status == "":
+		x.startLazily(o, &checkpoint.Record{Type: checkpoint.ContextStarted, SubType: b.sub, OperationID: id, Name: o.name})
+	}
+	f := x.newFrame(o, b.f)
 	b.statuses[i] = 'T'
 	b.active++
 	f.onEnd = func() {
 		b.active--
-		failure := f.failure
-		if !b.s.flat {
-			failure = f.op.failure
-		}
-		b.take(i, failure)
+		b.take(i, o.failure)
 		b.decide()
 		b.startMore()
 	}
@@ -271,22 +255,9 @@ func (b *batchRun) record(collect func(*batchResult) ([]byte, error)) error {
 		x.settle(o, checkpoint.Record{Type: checkpoint.ContextFailed}, failure)
 		return nil
 	}
-	decision := batchRecord{Reason: b.reason, Items: itemString(b.statuses)}
+	decision := batchRecord{Reason: b.reason, Total: len(b.statuses), Items: itemString(b.statuses)}
 	rec := checkpoint.Record{Type: checkpoint.ContextSucceeded, Flags: checkpoint.FlagPayload}
 	var payload []byte
-	if b.s.flat {
-		values := make([]json.RawMessage, 0, b.succeeded)
-		for i, st := range b.statuses {
-			switch st {
-			case 'S':
-				values = append(values, rawJSON(b.frames[i].payload))
-			case 'F':
-				decision.Failures = append(decision.Failures, b.frames[i].failure)
-			}
-		}
-		payload, _ = json.Marshal(values)
-		rec.Codec = x.e.codecName(b.s.codec)
-	}
 	rec.Batch, _ = json.Marshal(decision)
 	if b.s.batchCodec != nil {
 		res := b.collected(decision)
@@ -334,28 +305,14 @@ func (b *batchRun) collected(decision batchRecord) *batchResult {
 	x := b.c.f.x
 	n := len(decision.Items)
 	res := &batchResult{record: decision, names: b.names, payloads: make([][]byte, n), failures: make([]error, n), failed: make([]*operation, n)}
-	failed := 0
 	for i := range n {
-		id := b.o.id + "-" + fmt.Sprint(i+1)
+		o := x.ops[b.o.id+"-"+strconv.Itoa(i+1)]
 		switch decision.Items[i] {
 		case 'S':
-			if b.s.flat {
-				res.payloads[i] = b.frames[i].payload
-			} else {
-				res.payloads[i] = x.ops[id].payload
-			}
+			res.payloads[i] = o.payload
 		case 'F':
-			item := &operation{id: id, typ: typeContext, name: b.names[i]}
-			if b.s.flat {
-				item.failure = decision.Failures[failed]
-				failed++
-			} else if o := x.ops[id]; o != nil && o.failure != nil {
-				o.noted = true
-				item.failure = o.failure
-			} else {
-				item.failure = ownFailure("NonDeterministic", "the item's record is missing")
-			}
-			res.failed[i] = item
+			o.noted = true
+			res.failed[i] = &operation{id: o.id, typ: typeContext, name: b.names[i], failure: o.failure}
 		}
 	}
 	return res
@@ -379,13 +336,11 @@ func (b *batchRun) result() (*batchResult, error) {
 		return nil, c.outcome(o, nil, nil)
 	}
 	var decision batchRecord
-	if err := json.Unmarshal(o.batch, &decision); err != nil || len(decision.Items) > len(b.names) {
+	if err := json.Unmarshal(o.batch, &decision); err != nil || len(decision.Items) > decision.Total || decision.Total != len(b.names) {
 		return nil, x.mismatched(c.f, o, fmt.Sprintf("a batch of %d items", len(b.names)))
 	}
-	if b.frames == nil {
-		if err := b.restore(decision); err != nil {
-			return nil, err
-		}
+	if err := b.restore(decision); err != nil {
+		return nil, err
 	}
 	res := b.collected(decision)
 	c.f.passed(o)
@@ -398,7 +353,8 @@ func (b *batchRun) result() (*batchResult, error) {
 	return res, nil
 }
 
-// restore makes the values available that a replay has not at hand. x.mu is held.
+// restore checks that the items are as the decision says, and makes the values
+// available that a replay has not at hand. x.mu is held.
 func (b *batchRun) restore(decision batchRecord) error {
 	c, x, o := b.c, b.c.f.x, b.o
 	if b.f == nil {
@@ -406,41 +362,22 @@ func (b *batchRun) restore(decision batchRecord) error {
 		b.f.counter = len(b.names)
 		defer b.f.end()
 	}
-	var flat []json.RawMessage
-	if b.s.flat {
-		b.frames = make([]*frame, len(b.names))
-		if !o.rebuilds() && b.s.batchCodec == nil {
-			if err := json.Unmarshal(o.payload, &flat); err != nil {
-				return x.mismatched(c.f, o, "a flat batch")
-			}
+	for i, status := range []byte(decision.Items) {
+		item := x.ops[b.f.id(i+1)]
+		if item != nil && !item.silent() && item.name != b.names[i] {
+			return x.mismatched(c.f, item, describeOp(typeContext, b.sub, b.names[i]))
 		}
-	}
-	for i := range decision.Items {
-		if decision.Items[i] != 'S' {
+		if status != 'S' && status != 'F' {
 			continue
 		}
-		item := o
-		if !b.s.flat {
-			if item = x.ops[b.f.id(i+1)]; item == nil || !item.settled() {
-				return x.mismatched(c.f, o, "an item without its record")
-			}
-			if !item.rebuilds() {
-				continue
-			}
-		} else if len(flat) > 0 {
-			b.frames[i] = &frame{payload: bareJSON(flat[0])}
-			flat = flat[1:]
-			continue
-		} else if b.s.batchCodec != nil && !o.rebuilds() {
-			b.frames[i] = &frame{}
+		if item == nil || !item.settled() || (item.failure != nil) != (status == 'F') {
+			return x.mismatched(c.f, o, "item "+strconv.Itoa(i)+", whose outcome is not recorded")
+		}
+		if status == 'F' || !item.rebuilds() || b.s.batchCodec != nil {
 			continue
 		}
 		f := x.newFrame(item, b.f)
 		f.rebuild = true
-		if b.s.flat {
-			f.flat, f.item, f.prefix = true, b.names[i], b.f.id(i+1)+"-"
-			b.frames[i] = f
-		}
 		x.mu.Unlock()
 		x.runContext(f, &settings{codec: b.s.codec}, func(c *Context) ([]byte, error) { return b.fn(c, i) })
 		x.mu.Lock()
@@ -488,15 +425,4 @@ func rawJSON(payload []byte) json.RawMessage {
 	}
 	quoted, _ := json.Marshal(base64Prefix + encodeBase64(payload))
 	return quoted
-}
-
-// bareJSON is the payload that rawJSON made a JSON value of.
-func bareJSON(value json.RawMessage) []byte {
-	var s string
-	if len(value) > 0 && value[0] == '"' && json.Unmarshal(value, &s) == nil {
-		if b, ok := decodeBase64(s); ok {
-			return b
-		}
-	}
-	return value
 }

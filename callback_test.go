@@ -350,13 +350,13 @@ func TestCallback(t *testing.T) {
 			x := start(b, f, 1, durable.WithExecutionID("x"))
 			start(other, f, 1, durable.WithExecutionID("x"))
 			id := b.callback("x", "cb")
-			raw, err := base64.RawURLEncoding.DecodeString(id)
+			raw, err := base64.RawURLEncoding.DecodeString(strings.TrimPrefix(id, "cb-"))
 			require.NoError(t, err)
 			bad := []string{"", "x", "1", "cb", id + "A", id[:len(id)-1], strings.ToUpper(id), strings.Repeat("A", 5000), "ä", "../x", other.callback("x", "cb")}
 			for i := range raw { // neither the MAC nor the address may be touched
 				touched := append([]byte{}, raw...)
 				touched[i] ^= 1
-				bad = append(bad, base64.RawURLEncoding.EncodeToString(touched))
+				bad = append(bad, "cb-"+base64.RawURLEncoding.EncodeToString(touched))
 			}
 			for _, id := range bad {
 				require.ErrorIs(t, b.engine.SucceedCallback(b.ctx, id, 1), durable.ErrCallbackNotFound, "%q", id)
@@ -828,7 +828,6 @@ func TestCallbackID(t *testing.T) {
 	})
 
 	t.Run("Ambiguous", func(t *testing.T) {
-		t.Skip("BUG: ErrCallbackAmbiguous lists the operation IDs in random order")
 		t.Parallel()
 		synctest.Test(t, func(t *testing.T) {
 			f := durable.Define("f", func(ctx *durable.Context, _ int) (int, error) {

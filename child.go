@@ -134,11 +134,6 @@ func (x *residency) endContext(f *frame, s *settings, payload []byte, err error)
 			f.onEnd()
 		}
 	}()
-	if f.flat {
-		f.payload, f.failure = payload, x.contextFailure(o, err, recorded)
-		f.end()
-		return
-	}
 	if failure := x.contextFailure(o, err, recorded); failure != nil {
 		x.closeOutside(o)
 		x.settle(o, checkpoint.Record{Type: checkpoint.ContextFailed}, failure)
@@ -182,9 +177,6 @@ func (x *residency) contextFailure(o *operation, err error, recorded *failureRec
 // operations at positions that it never claimed. x.mu is held.
 func (x *residency) leftover(f *frame) error {
 	next := f.op.last
-	if f.flat {
-		next = f.counter + 1
-	}
 	o := x.ops[f.id(next)]
 	if next <= f.counter || o == nil || o.firstSeq == 0 {
 		return nil
@@ -215,11 +207,6 @@ func (x *residency) endRebuild(f *frame, payload []byte, err error) {
 	o := f.op
 	f.end()
 	switch {
-	case f.flat:
-		f.payload = payload
-		if f.onEnd != nil {
-			f.onEnd()
-		}
 	case err != nil:
 		x.holdNow(&NonDeterministicError{ExecutionID: x.id, OperationID: o.id, Recorded: "success", Asked: fmt.Sprintf("an error while its value was rebuilt (%v)", err)})
 	case !bytes.Equal(digestOf(payload), o.digest):

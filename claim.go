@@ -161,8 +161,31 @@ func (e *Engine) admit(c checkpoint.Claim) {
 			case <-e.life.Done():
 			}
 		}
+		e.letCallerLeave(c.Caller)
 		x.begin()
 	}()
+}
+
+// letCallerLeave waits a moment for the caller of an execution to leave memory,
+// when that is what executions do at once: so its invocation ends before the
+// answer comes, as on AWS Lambda, however quick that is.
+func (e *Engine) letCallerLeave(c *checkpoint.Caller) {
+	if c == nil || e.opts.ParkFor >= 0 {
+		return
+	}
+	e.mu.Lock()
+	caller := e.residents[c.ID]
+	e.mu.Unlock()
+	if caller == nil {
+		return
+	}
+	moment := time.NewTimer(10 * time.Millisecond)
+	defer moment.Stop()
+	select {
+	case <-caller.gone:
+	case <-moment.C:
+	case <-e.life.Done():
+	}
 }
 
 // residencyGone is called when nothing of a residency runs any more.

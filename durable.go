@@ -447,6 +447,9 @@ func (e *Engine) until(ctx context.Context, id string, check func() (done bool, 
 	}()
 	for {
 		done, err := check()
+		if err != nil && ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
 		if err != nil || done {
 			return err
 		}

@@ -175,10 +175,14 @@ func (c *Context) gather(sub checkpoint.SubType, name string, ops []*operation, 
 				return 0, err
 			}
 		}
-		payload, _ := json.Marshal(choice)
-		x.settle(o, checkpoint.Record{Type: checkpoint.ContextSucceeded, Payload: payload, Flags: checkpoint.FlagPayload, Codec: JSON.Name()}, nil)
+		rec := checkpoint.Record{Type: checkpoint.ContextSucceeded}
+		if choice >= 0 {
+			rec.Payload, _ = json.Marshal(choice)
+			rec.Flags, rec.Codec = checkpoint.FlagPayload, JSON.Name()
+		}
+		x.settle(o, rec, nil)
 	}
-	var choice int
+	choice := -1 // null leaves it so
 	return choice, c.outcome(o, JSON, &choice)
 }
 

@@ -94,11 +94,11 @@ func (e *Engine) History(ctx context.Context, id string) iter.Seq2[Event, error]
 				yield(Event{}, err)
 				return
 			}
-			if rec.EventID == 0 { // of the inbox
+			if rec.EventID == 0 && isOutside(rec.Type) { // of the inbox
 				rec.EventID, rec.Events = uint64(last+1), 1
 			}
 			o := ops.apply(rec, failure)
-			if rec.Type >= checkpoint.ScopeCancelled {
+			if rec.Type >= checkpoint.ScopeCancelled || rec.Flags&checkpoint.FlagSilent != 0 {
 				continue
 			}
 			for _, ev := range e.eventsOf(rec, o, &s) {
@@ -120,7 +120,7 @@ func (e *Engine) Operations(ctx context.Context, id string) ([]Operation, error)
 	now := e.now()
 	list := make([]Operation, 0, len(ops))
 	for _, o := range ops {
-		if o.id != "" && o.status != "" {
+		if o.id != "" && o.status != "" && !o.silent() {
 			list = append(list, e.publicOperation(o, s, now))
 		}
 	}

@@ -19,6 +19,8 @@ const (
 	maxIDBytes    = 128
 	invokedPrefix = "inv-" // of the IDs of invoked executions
 	macBytes      = 16
+	// callbackPrefix keeps a callback ID from looking like a flag on a command line.
+	callbackPrefix = "cb-"
 )
 
 // checkID checks an execution ID or a function name.
@@ -73,7 +75,7 @@ func (e *Engine) callbackID(number uint64, inc checkpoint.Incarnation, operation
 	address := binary.AppendUvarint(nil, number)
 	address = append(address, inc[:]...)
 	address = append(address, operationID...)
-	return base64.RawURLEncoding.EncodeToString(append(e.callbackMAC(address), address...))
+	return callbackPrefix + base64.RawURLEncoding.EncodeToString(append(e.callbackMAC(address), address...))
 }
 
 func (e *Engine) callbackMAC(address []byte) []byte {
@@ -91,8 +93,9 @@ func (e *Engine) parseCallbackID(id string) (number uint64, inc checkpoint.Incar
 	if len(id) > maxCallbackID {
 		return
 	}
-	b, decodeErr := base64.RawURLEncoding.DecodeString(id)
-	if decodeErr != nil || len(b) < macBytes+1+len(inc)+1 {
+	rest, ok := strings.CutPrefix(id, callbackPrefix)
+	b, decodeErr := base64.RawURLEncoding.DecodeString(rest)
+	if !ok || decodeErr != nil || len(b) < macBytes+1+len(inc)+1 {
 		return
 	}
 	address := b[macBytes:]
@@ -110,12 +113,3 @@ func (e *Engine) parseCallbackID(id string) (number uint64, inc checkpoint.Incar
 const base64Prefix = "base64:"
 
 func encodeBase64(b []byte) string { return base64.StdEncoding.EncodeToString(b) }
-
-func decodeBase64(s string) ([]byte, bool) {
-	rest, ok := strings.CutPrefix(s, base64Prefix)
-	if !ok {
-		return nil, false
-	}
-	b, err := base64.StdEncoding.DecodeString(rest)
-	return b, err == nil
-}

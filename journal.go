@@ -127,7 +127,10 @@ func (x *residency) number(rec checkpoint.Record, failure *failureRecord) *opera
 	j := &x.journal
 	j.seq++
 	rec.Seq = j.seq
-	if rec.Events == 0 && rec.Type < checkpoint.ScopeCancelled {
+	switch o := x.ops[rec.OperationID]; {
+	case o != nil && o.silent():
+		rec.Flags |= checkpoint.FlagSilent
+	case rec.Events == 0 && rec.Type < checkpoint.ScopeCancelled:
 		rec.Events = 1
 	}
 	if rec.Events > 0 {
@@ -166,7 +169,13 @@ func (x *residency) append(a checkpoint.Append, done func(seq uint64, err error)
 	j.pending, j.close, j.deliver = nil, nil, nil
 	j.sent = j.seq
 	seq := j.seq
-	x.e.store.Append(a, func(err error) { done(seq, err) })
+	opens := slices.ContainsFunc(a.Records, func(rec checkpoint.Record) bool { return rec.Type == checkpoint.CallbackStarted })
+	x.e.store.Append(a, func(err error) {
+		done(seq, err)
+		if opens {
+			x.e.changed(x.id) // somebody may wait for its ID
+		}
+	})
 }
 
 func (x *residency) appended(seq uint64, err error) {
@@ -177,7 +186,6 @@ func (x *residency) appended(seq uint64, err error) {
 		return
 	}
 	x.becameDurable(seq)
-	x.e.changed(x.id)
 }
 
 // becameDurable lets the effects go on that waited for seq. x.mu is held.

@@ -61,9 +61,9 @@ func (c *Context) enter(typ opType, sub checkpoint.SubType, name string) (*opera
 	if c.shielded {
 		flags |= checkpoint.FlagShielded
 	}
-	if f.flat {
+	if f.op.silent() {
 		flags |= checkpoint.FlagParent
-		parent = f.op.id
+		parent = f.op.parent
 	}
 	if o == nil {
 		o = x.ops.add(id, name, typ, sub, flags, parent)

@@ -81,6 +81,9 @@ type operation struct {
 // settled reports whether the operation has its outcome.
 func (o *operation) settled() bool { return o.endSeq != 0 }
 
+// silent reports whether the operation is no part of the history.
+func (o *operation) silent() bool { return o.flags&checkpoint.FlagSilent != 0 }
+
 // rebuilds reports whether the result is not stored but rebuilt.
 func (o *operation) rebuilds() bool { return o.flags&checkpoint.FlagRebuild != 0 }
 
@@ -154,6 +157,9 @@ func (ops operations) apply(rec *checkpoint.Record, failure *failureRecord) *ope
 	if o == nil {
 		o = ops.add(rec.OperationID, rec.Name, typeOf(rec.Type), rec.SubType, rec.Flags, rec.ParentID)
 	}
+	if o.up != nil && o.up.firstSeq == 0 {
+		o.up.firstSeq = rec.Seq
+	}
 	o.apply(rec, failure)
 	return o
 }
@@ -161,19 +167,22 @@ func (ops operations) apply(rec *checkpoint.Record, failure *failureRecord) *ope
 // add enters an operation without a record.
 func (ops operations) add(id, name string, typ opType, sub checkpoint.SubType, flags checkpoint.Flags, parent string) *operation {
 	position := 0
+	around := ""
 	if i := strings.LastIndexByte(id, '-'); i >= 0 {
 		position, _ = strconv.Atoi(id[i+1:])
-		if flags&checkpoint.FlagParent == 0 {
-			parent = id[:i]
-		}
+		around = id[:i]
 	} else {
 		position, _ = strconv.Atoi(id)
 	}
-	o := &operation{id: id, parent: parent, name: name, typ: typ, sub: sub, flags: flags & (checkpoint.FlagShielded | checkpoint.FlagParent | checkpoint.FlagAtMostOnce)}
-	o.up = ops[parent]
-	if o.up != nil && flags&checkpoint.FlagParent == 0 {
-		o.up.last = max(o.up.last, position)
+	if flags&checkpoint.FlagParent == 0 {
+		parent = around
 	}
+	o := &operation{id: id, parent: parent, name: name, typ: typ, sub: sub, flags: flags & (checkpoint.FlagShielded | checkpoint.FlagParent | checkpoint.FlagAtMostOnce | checkpoint.FlagSilent)}
+	if o.up = ops[around]; o.up == nil { // an item of a flat batch: its start is not recorded
+		o.up = ops.add(around, "", typeContext, checkpoint.SubTypeNone, checkpoint.FlagSilent, "")
+		o.up.status = OperationStarted
+	}
+	o.up.last = max(o.up.last, position)
 	ops[id] = o
 	return o
 }

@@ -150,10 +150,9 @@ func WithItemNames(name func(index int) string) BatchOption {
 	return batchOption(func(s *settings) { s.itemName = name })
 }
 
-// Flat records no context for each item: operations inside an item stand
-// directly under the batch, and the batch's own record holds the values. It
-// saves two events an item. Items that had finished before a crash, in a batch
-// that had not, run their handler code again (their operations do not).
+// Flat keeps the items out of the history: operations inside an item stand
+// directly under the batch there. It saves two events and one record an item;
+// the item's outcome is recorded all the same.
 func Flat() BatchOption {
 	return batchOption(func(s *settings) { s.flat = true })
 }

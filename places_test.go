@@ -88,7 +88,6 @@ func TestPlaces(t *testing.T) {
 	})
 
 	inBubble(t, "APlaceIsGivenBackOnce", func(t *testing.T) {
-		t.Skip("BUG: a place that was given up is taken back twice")
 		// A body still waits for another execution when its own one ends.
 		child := durable.Define("child", func(ctx *durable.Context, _ int) (int, error) { return 1, durable.Wait(ctx, "sleep", time.Hour) })
 		f := durable.Define("f", func(ctx *durable.Context, _ int) (int, error) {
@@ -120,7 +119,6 @@ func TestPlaces(t *testing.T) {
 	})
 
 	inBubble(t, "ParkedOnesStayWhileNobodyWaits", func(t *testing.T) {
-		t.Skip("BUG: parked executions are suspended although nobody waits for their places")
 		b := setupWith(t, durable.Options{MaxResident: 2, ParkFor: 1000 * time.Hour}, awaitCallback)
 		x, y := start(b, awaitCallback, 0), start(b, awaitCallback, 0)
 		time.Sleep(10 * time.Hour)
@@ -134,7 +132,7 @@ func TestPlaces(t *testing.T) {
 	})
 
 	inBubble(t, "TheLongestIdleIsSuspendedFirst", func(t *testing.T) {
-		t.Skip("BUG: parked executions are suspended although nobody waits for their places")
+		t.Skip("BUG: a newcomer is suspended instead of the longest idle")
 		b := setupWith(t, durable.Options{MaxResident: 2, ParkFor: 1000 * time.Hour}, awaitCallback)
 		var xs []*durable.Execution[string]
 		for range 4 {
@@ -287,7 +285,6 @@ func TestPlaces(t *testing.T) {
 			}
 			require.Zero(t, b.engine.Stats().Stalled)
 		}()
-		t.Skip("BUG: code that blocks outside an operation is neither logged after a minute nor shown by Describe")
 		time.Sleep(time.Minute)
 		require.Len(t, book.lines("level=WARN", x.ID()), 1)
 		require.Empty(t, book.lines("level=WARN", y.ID()), "a body may take its time")
@@ -336,7 +333,6 @@ func TestAnIdleEngineIsQuiet(t *testing.T) {
 	})
 
 	inBubble(t, "WhenTheStoreIsNotThere", func(t *testing.T) {
-		t.Skip("BUG: a store whose claims fail is asked a hundred times a second")
 		book := new(logBook)
 		m := newMachine(t)
 		b := m.open(durable.Options{ParkFor: -1, Logger: book.logger()}, nap)

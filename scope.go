@@ -19,11 +19,10 @@ import (
 // can record nothing more, and nothing waits for it.
 type frame struct {
 	x      *residency
-	op     *operation // the context operation; in a flat batch's item: the batch
+	op     *operation // the context operation
 	up     *frame     // nil: the handler's
 	r      *routine
 	prefix string // of the IDs in it: "", "2-", "2-1-"
-	flat   bool
 
 	counter   int
 	refused   int // operations refused in a row
@@ -33,11 +32,7 @@ type frame struct {
 	rebuild   bool // its outcome is known, only its value is computed again
 	inUse     atomic.Bool
 
-	onEnd   func() // of a batch's item: called when it has ended, x.mu held
-	payload []byte // of a flat batch's item, which has no record of its own
-	failure *failureRecord
-	item    string // its name
-
+	onEnd   func()       // of a batch's item: called when it has ended, x.mu held
 	below   []*frame     // frames that have not ended
 	futures []*operation // started by Go in it
 
@@ -68,14 +63,6 @@ func (f *frame) passed(o *operation) {
 	if o.endSeq > f.x.lastInvocation {
 		f.replaying = false
 	}
-}
-
-// name is the operation's name that f's function runs under.
-func (f *frame) name() string {
-	if f.flat {
-		return f.item
-	}
-	return f.op.name
 }
 
 // context is the standard context of f's code and bodies. x.mu is held.

@@ -56,7 +56,7 @@ func Call[I, O any](ctx *Context, name string, fn func(context.Context, I) (O, e
 // its item.
 func AsStep[I, O any](fn func(context.Context, I) (O, error), opts ...StepOption) func(*Context, I, int) (O, error) {
 	return func(ctx *Context, in I, _ int) (O, error) {
-		return Call(ctx, ctx.f.name(), fn, in, opts...)
+		return Call(ctx, ctx.f.op.name, fn, in, opts...)
 	}
 }
 

@@ -62,11 +62,7 @@ func Version(ctx *Context, change string, latest int) int {
 		x.exit(f)
 		return 0
 	}
-	key := change
-	if f.flat {
-		key = f.prefix + change
-	}
-	recorded, ok := f.op.versions[key]
+	recorded, ok := f.op.versions[change]
 	if ok && recorded > int64(latest) {
 		x.mismatchedVersion(f, change, recorded, latest)
 		return 0
@@ -74,7 +70,7 @@ func Version(ctx *Context, change string, latest int) int {
 	next := x.ops[f.id(f.counter+1)]
 	if !ok && !f.rebuild && (next == nil || next.status == "") {
 		recorded = int64(latest)
-		x.record(checkpoint.Record{Type: checkpoint.VersionChosen, OperationID: f.op.id, Key: key, Number: recorded}, nil)
+		x.record(checkpoint.Record{Type: checkpoint.VersionChosen, OperationID: f.op.id, Key: change, Number: recorded}, nil)
 	}
 	x.mu.Unlock()
 	return int(recorded)

@@ -3,6 +3,7 @@ package durable_test
 import (
 	"context"
 	"math"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -131,16 +132,16 @@ func TestWait(t *testing.T) {
 	t.Run("DurationIsThatOfTheFirstRun", func(t *testing.T) {
 		t.Parallel()
 		synctest.Test(t, func(t *testing.T) {
-			d := time.Hour
+			var code atomic.Int64
+			code.Store(int64(time.Hour))
 			f := durable.Define("f", func(ctx *durable.Context, _ int) (int, error) {
-				err := durable.Wait(ctx, "w", d)
-				return 1, err
+				return 1, durable.Wait(ctx, "w", time.Duration(code.Load()))
 			})
 			b := setup(t, f)
 			x := start(b, f, 1)
 			began := time.Now()
 			synctest.Wait()
-			d = 5 * time.Hour // a deploy with another setting
+			code.Store(int64(5 * time.Hour)) // a deploy with another setting
 			_, err := x.Result(b.ctx)
 			require.NoError(t, err)
 			require.Equal(t, time.Hour, time.Since(began))

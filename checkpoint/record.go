@@ -63,6 +63,9 @@ const (
 	FlagAtMostOnce
 	// FlagPayload: Payload is present even when it is empty.
 	FlagPayload
+	// FlagSilent: the operation is no part of the history, and none of its records
+	// an event: an item of a flat batch.
+	FlagSilent
 )
 
 // EventType says what happened. Values are part of the binary form: new ones

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/durable-go/durable"
@@ -43,11 +42,11 @@ type Approval struct {
 
 // playExternalSystem answers the callback of an execution.
 func playExternalSystem(ctx context.Context, e *durable.Engine, executionID string) error {
-	id, err := openCallback(ctx, e, executionID)
+	id, opened, err := openCallback(ctx, e, executionID)
 	if id == "" || err != nil {
 		return err
 	}
-	if err := work(ctx, answerDelay); err != nil {
+	if err := work(ctx, time.Until(opened.Add(answerDelay))); err != nil {
 		return err
 	}
 	err = e.SucceedCallback(ctx, id, Approval{Approved: true, ApprovedBy: "external-system", ApprovedAt: milliseconds(time.Now())})
@@ -58,21 +57,31 @@ func playExternalSystem(ctx context.Context, e *durable.Engine, executionID stri
 }
 
 // openCallback waits until the callback of an execution is open and returns its
-// ID. It returns "" if nobody needs to answer any more.
-func openCallback(ctx context.Context, e *durable.Engine, executionID string) (string, error) {
+// ID and since when. It returns "" if nobody needs to answer any more.
+func openCallback(ctx context.Context, e *durable.Engine, executionID string) (id string, since time.Time, err error) {
+	if o, err := callbackOperation(ctx, e, executionID); err != nil || !o.EndedAt.IsZero() {
+		return "", since, err
+	}
+	id, err = e.CallbackID(ctx, executionID, callbackName)
+	if errors.Is(err, durable.ErrCallbackNotFound) {
+		return "", since, nil // the execution has ended
+	} else if err != nil {
+		return "", since, err
+	}
+	o, err := callbackOperation(ctx, e, executionID)
+	return id, o.StartedAt, err
+}
+
+// callbackOperation is what the callback has become; zero if it is not there yet.
+func callbackOperation(ctx context.Context, e *durable.Engine, executionID string) (durable.Operation, error) {
 	ops, err := e.Operations(ctx, executionID)
 	if err != nil {
-		return "", fmt.Errorf("look for the callback: %w", err)
+		return durable.Operation{}, fmt.Errorf("look for the callback: %w", err)
 	}
-	answered := slices.ContainsFunc(ops, func(o durable.Operation) bool {
-		return o.Name == callbackName && o.Type == "CALLBACK" && !o.EndedAt.IsZero()
-	})
-	if answered {
-		return "", nil
+	for _, o := range ops {
+		if o.Type == "CALLBACK" && o.Name == callbackName {
+			return o, nil
+		}
 	}
-	id, err := e.CallbackID(ctx, executionID, callbackName)
-	if errors.Is(err, durable.ErrCallbackNotFound) {
-		return "", nil // the execution has ended
-	}
-	return id, err
+	return durable.Operation{}, nil
 }

@@ -135,7 +135,7 @@ func (a *attended) answer(ctx context.Context) error {
 	if a.opts.callback == callbackAuto {
 		return playExternalSystem(ctx, a.engine, a.ID())
 	}
-	id, err := openCallback(ctx, a.engine, a.ID())
+	id, _, err := openCallback(ctx, a.engine, a.ID())
 	if id == "" || err != nil {
 		return err
 	}

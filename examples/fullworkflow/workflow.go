@@ -18,28 +18,26 @@ var workflow = durable.Define("full-workflow", runWorkflow)
 // It is run from the top again whenever its execution comes back into memory:
 // after a wait, and after the process was killed. What an operation returned
 // once it then returns again, without its body being called, so the code goes on
-// where it was. For that to work everything here must follow from the event and
-// from what operations return: what works, waits, or looks at a clock is a body
-// of an operation, or comes from one.
+// where it was. For that, everything here follows from the event and from what
+// operations return: whatever does work, waits or looks at a clock is an
+// operation, or the body of one.
 func runWorkflow(ctx *durable.Context, event Event) (Result, error) {
-	var result Result
-
 	// 1. A step: an ordinary function whose result is recorded.
 	items, err := durable.Call(ctx, "processInputData", processInputData, event)
 	if err != nil {
-		return result, err
+		return Result{}, err
 	}
 
 	// 2. A callback: nothing is in memory until somebody outside answers.
 	answer, err := durable.WaitForCallback[json.RawMessage](ctx, callbackName,
 		askExternalSystem, durable.WithTimeout(time.Hour))
 	if err != nil {
-		return result, err
+		return Result{}, err
 	}
 
 	// 3. A wait, which lasts as long when the process dies meanwhile.
 	if err := durable.Wait(ctx, "simple-wait", 5*time.Second); err != nil {
-		return result, err
+		return Result{}, err
 	}
 
 	// 4. Branches that run at the same time.
@@ -49,7 +47,7 @@ func runWorkflow(ctx *durable.Context, event Event) (Result, error) {
 		{Name: "parallelTask3", Run: task("parallelTask3", checkQuality, items)},
 	})
 	if err != nil {
-		return result, err
+		return Result{}, err
 	}
 
 	// 5. A step for each item, all at the same time.
@@ -60,7 +58,7 @@ func runWorkflow(ctx *durable.Context, event Event) (Result, error) {
 			})
 		})
 	if err != nil {
-		return result, err
+		return Result{}, err
 	}
 
 	// 6. A condition: checked every three seconds. How often it was checked is
@@ -68,7 +66,7 @@ func runWorkflow(ctx *durable.Context, event Event) (Result, error) {
 	condition, err := durable.WaitForCondition(ctx, "wait-for-condition", Readiness{}, checkReadiness,
 		durable.PollEvery(3*time.Second, Readiness.isReady))
 	if err != nil {
-		return result, err
+		return Result{}, err
 	}
 
 	// 7. Another function, as an execution of its own.
@@ -79,14 +77,14 @@ func runWorkflow(ctx *durable.Context, event Event) (Result, error) {
 		Timestamp:          milliseconds(durable.Now(ctx)), // time.Now would differ on replay
 	})
 	if err != nil {
-		return result, err
+		return Result{}, err
 	}
 
 	// 8. A child context: operations that count and fail on their own.
 	isolated, err := durable.RunInChildContext(ctx, "isolated-operations",
 		func(ctx *durable.Context) (IsolatedResult, error) { return isolatedOperations(ctx, len(items)) })
 	if err != nil {
-		return result, err
+		return Result{}, err
 	}
 
 	// 9. All of it together.
