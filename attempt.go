@@ -36,7 +36,7 @@ func (c *Context) runSteps(o *operation, s *settings, retry RetryPolicy, byDefau
 				return err
 			}
 			continue
-		case interrupted && s.atMostOnce:
+		case interrupted && o.flags&checkpoint.FlagAtMostOnce != 0:
 			failures := o.failures
 			x.mu.Unlock()
 			a := x.judge(attempt{err: ErrInterrupted}, retry, failures+1, byDefault)
@@ -56,7 +56,10 @@ func (c *Context) runSteps(o *operation, s *settings, retry RetryPolicy, byDefau
 			continue
 		}
 		if by := o.cancelledBy(); by != nil {
-			x.settle(o, checkpoint.Record{Type: checkpoint.StepFailed}, cancelFailure(by.cancelCause, ""))
+			if o.status == "" { // the cancel came while it waited for the disk
+				return x.refuse(o, by)
+			}
+			x.settle(o, checkpoint.Record{Type: checkpoint.StepFailed}, by.cancelled())
 			continue
 		}
 		if !interrupted {
@@ -105,7 +108,7 @@ func (x *residency) takeAttempt(o *operation, a attempt, s *settings) {
 		x.failAttempt(o, a)
 	case a.goesOn:
 		if by := o.cancelledBy(); by != nil {
-			x.settle(o, checkpoint.Record{Type: checkpoint.StepFailed}, cancelFailure(by.cancelCause, ""))
+			x.settle(o, checkpoint.Record{Type: checkpoint.StepFailed}, by.cancelled())
 			return
 		}
 		x.pend(o, checkpoint.Record{Type: checkpoint.StepSucceeded, Payload: a.payload, Flags: checkpoint.FlagPayload, Codec: x.e.codecName(s.codec)}, a.delay, nil)
@@ -118,7 +121,7 @@ func (x *residency) takeAttempt(o *operation, a attempt, s *settings) {
 // operation has failed. x.mu is held.
 func (x *residency) failAttempt(o *operation, a attempt) {
 	if by := o.cancelledBy(); by != nil {
-		canceled := cancelFailure(by.cancelCause, "")
+		canceled := by.cancelled()
 		canceled.Message += ": " + a.failure.Message
 		x.settle(o, checkpoint.Record{Type: checkpoint.StepFailed}, canceled)
 		return
@@ -127,6 +130,7 @@ func (x *residency) failAttempt(o *operation, a attempt) {
 		x.settle(o, checkpoint.Record{Type: checkpoint.StepFailed}, a.failure)
 		return
 	}
+	x.logger().Warn("durable: an attempt failed and is made again", "operation", o.id, "name", o.name, "attempt", o.attempt, "in", a.delay, "type", a.failure.Type)
 	x.pend(o, checkpoint.Record{Type: checkpoint.StepFailed}, a.delay, a.failure)
 }
 
@@ -153,7 +157,8 @@ func (x *residency) pend(o *operation, rec checkpoint.Record, delay time.Duratio
 	rec.Time = x.e.now()
 	rec.NextAttemptDelay, rec.WakeAt = int64(delay), after(rec.Time, int64(delay))
 	x.record(rec, failure)
-	x.addDue(o)
+	x.due.add(dueTime{o.wakeAt, dueWake, o})
+	x.armTimer()
 }
 
 // runBody calls a body once. x.mu is held, and given up meanwhile.
@@ -202,7 +207,8 @@ func (c *Context) runBody(o *operation, s *settings, body bodyOf, judge func(att
 	a = judge(a, failures)
 	x.mu.Lock()
 	x.bodyEnded(f, o)
-	if x.phase != phaseRunning && x.phase != phaseHolding || f.r.abandoned || f.abandoned {
+	cutOff := errors.Is(a.err, ErrClosed) && x.e.retired()
+	if cutOff || x.phase != phaseRunning && x.phase != phaseHolding || f.r.abandoned || f.abandoned {
 		x.checkHeld()
 		return a, x.exit(f)
 	}

@@ -48,6 +48,7 @@ type batchResult struct {
 	record   batchRecord
 	names    []string
 	payloads [][]byte     // by index, of the succeeded
+	codecs   []string     // by index, of the payloads
 	failures []error      // by index, of the failed; made by rebuild
 	failed   []*operation // by index, of the failed
 	values   []byte       // encoded by the batch codec; nil: see payloads
@@ -247,7 +248,7 @@ func (b *batchRun) record(collect func(*batchResult) ([]byte, error)) error {
 	f, x, o := b.c.f, b.c.f.x, b.o
 	by := o.cancelledBy()
 	if by != nil && (o.cancelSeq != 0 || b.succeeded+b.failed < len(b.statuses)) {
-		failure := cancelFailure(by.cancelCause, "")
+		failure := by.cancelled()
 		if o.cancelSeq != 0 {
 			failure = ownFailure("Timeout", "timed out after "+durationOf(o.timeout).String())
 		}
@@ -304,12 +305,12 @@ func itemString(statuses []byte) string {
 func (b *batchRun) collected(decision batchRecord) *batchResult {
 	x := b.c.f.x
 	n := len(decision.Items)
-	res := &batchResult{record: decision, names: b.names, payloads: make([][]byte, n), failures: make([]error, n), failed: make([]*operation, n)}
+	res := &batchResult{record: decision, names: b.names, payloads: make([][]byte, n), codecs: make([]string, n), failures: make([]error, n), failed: make([]*operation, n)}
 	for i := range n {
 		o := x.ops[b.o.id+"-"+strconv.Itoa(i+1)]
 		switch decision.Items[i] {
 		case 'S':
-			res.payloads[i] = o.payload
+			res.payloads[i], res.codecs[i] = o.payload, o.codec
 		case 'F':
 			o.noted = true
 			res.failed[i] = &operation{id: o.id, typ: typeContext, name: b.names[i], failure: o.failure}
@@ -360,7 +361,6 @@ func (b *batchRun) restore(decision batchRecord) error {
 	if b.f == nil {
 		b.f = x.newFrame(o, c.f)
 		b.f.counter = len(b.names)
-		defer b.f.end()
 	}
 	for i, status := range []byte(decision.Items) {
 		item := x.ops[b.f.id(i+1)]
@@ -385,6 +385,7 @@ func (b *batchRun) restore(decision batchRecord) error {
 			return x.exit(c.f)
 		}
 	}
+	b.f.end()
 	return nil
 }
 

@@ -24,7 +24,11 @@ func (x *residency) begin() {
 		x.timeOutExecution()
 		return
 	}
-	input, err := x.load()
+	var codec Codec
+	input, name, err := x.load()
+	if err == nil {
+		codec, err = x.e.codecFor(nil, name)
+	}
 	if err == nil && x.def == nil {
 		err = fmt.Errorf("%w: %q", ErrFunctionNotFound, x.sum.Function)
 	}
@@ -45,11 +49,16 @@ func (x *residency) begin() {
 		x.checkHeld()
 		return
 	}
+	if x.retireWake {
+		x.phase = phaseHolding
+		x.checkHeld()
+		return
+	}
 	x.phase = phaseRunning
 	x.observeInvocation(true)
 	f := x.newFrame(x.root, nil)
 	f.replaying = x.lastInvocation > 0
-	x.spawn(f, func() { x.runHandler(f, input) })
+	x.spawn(f, func() { x.runHandler(f, codec, input) })
 	x.armTimer()
 	if x.newsPending {
 		x.takeInbox()
@@ -57,7 +66,7 @@ func (x *residency) begin() {
 }
 
 // load reads the journal and folds it.
-func (x *residency) load() (input []byte, err error) {
+func (x *residency) load() (input []byte, codec string, err error) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	fold := func(rec *checkpoint.Record) error {
@@ -70,7 +79,7 @@ func (x *residency) load() (input []byte, err error) {
 		}
 		switch rec.Type {
 		case checkpoint.ExecutionStarted:
-			input = rec.Payload
+			input, codec = rec.Payload, rec.Codec
 		case checkpoint.InvocationCompleted:
 			x.lastInvocation = rec.Seq
 		case checkpoint.ScopeCancelled:
@@ -82,15 +91,15 @@ func (x *residency) load() (input []byte, err error) {
 	if x.sum.Tail == 1 && x.sum.Started.Seq == 1 {
 		first := x.sum.Started
 		if err := fold(&first); err != nil {
-			return nil, err
+			return nil, "", err
 		}
 	} else {
 		for rec, err := range x.e.store.Records(x.life, x.id, 0) {
 			if err != nil {
-				return nil, err
+				return nil, "", err
 			}
 			if err := fold(&rec); err != nil {
-				return nil, err
+				return nil, "", err
 			}
 		}
 	}
@@ -106,10 +115,7 @@ func (x *residency) load() (input []byte, err error) {
 	if x.sum.Deadline != 0 {
 		x.due.add(dueTime{x.sum.Deadline, dueDeadline, x.root})
 	}
-	if x.sum.Tail > 1 {
-		x.e.recovered(x.id)
-	}
-	return input, nil
+	return input, codec, nil
 }
 
 // catchUp takes over, before the handler is entered, what became due or came in
@@ -152,13 +158,19 @@ func (x *residency) catchUp() {
 	slices.SortStableFunc(entries, func(a, b checkpoint.Record) int { return cmp.Compare(at(&a), at(&b)) })
 	for len(due) > 0 || len(entries) > 0 {
 		if len(entries) > 0 && (len(due) == 0 || at(&entries[0]) <= due[0].at) {
-			x.catchUpOn(&entries[0])
+			if !x.catchUpOn(&entries[0]) {
+				return // held: the inbox keeps what could not be read
+			}
 			entries = entries[1:]
 			continue
 		}
 		d := due[0]
 		due = due[1:]
 		x.mu.Lock()
+		if x.phase != phaseLoading {
+			x.mu.Unlock()
+			return
+		}
 		handled := d.o.typ == typeCallback || !d.valid() || x.handleDue(d)
 		x.mu.Unlock()
 		switch {
@@ -175,15 +187,14 @@ func (x *residency) catchUp() {
 	x.drain() // what came meanwhile, and the callbacks that a cancel closed
 }
 
-// catchUpOn takes one inbox entry over before the handler is entered.
-func (x *residency) catchUpOn(entry *checkpoint.Record) {
+// catchUpOn takes one inbox entry over before the handler is entered; false if it
+// can't be read.
+func (x *residency) catchUpOn(entry *checkpoint.Record) bool {
 	if entry.Type == checkpoint.CancelRequested {
 		x.cancelScope(x.root, "Canceled", x.cancelReason(entry), 0)
-		return
+		return true
 	}
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	if x.takesRecords() {
-		x.apply(entry)
-	}
+	return !x.takesRecords() || x.apply(entry)
 }

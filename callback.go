@@ -52,6 +52,7 @@ func (c *Context) createCallback(name string, s *settings) (*operation, string, 
 		x.outside[o] = struct{}{}
 		x.addDue(o)
 	}
+	f.futures = append(f.futures, o)
 	if err := x.await(f); err != nil {
 		return nil, "", err
 	}

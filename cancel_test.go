@@ -846,3 +846,285 @@ func TestCancelAgainstCallback(t *testing.T) {
 		})
 	}
 }
+
+func TestAbandoned(t *testing.T) {
+	// What a branch may be doing when nobody needs it any more.
+	doing := map[string]func(ctx *durable.Context, n *notes) error{
+		"Waiting": func(ctx *durable.Context, n *notes) error { return durable.Wait(ctx, "loser", time.Hour) },
+		"Retrying": func(ctx *durable.Context, n *notes) error {
+			return durable.Do(ctx, "loser", func(ctx context.Context) error {
+				if attempt(ctx) == 1 {
+					return errors.New("not yet")
+				}
+				n.add("tried again")
+				return nil
+			}, durable.WithRetry(durable.RetryPolicy{Initial: time.Hour, Jitter: durable.NoJitter}))
+		},
+		"InABody": func(ctx *durable.Context, n *notes) error {
+			return durable.Do(ctx, "loser", func(ctx context.Context) error {
+				<-ctx.Done()
+				return nil
+			})
+		},
+		"InABodyThatIgnoresItsContext": func(ctx *durable.Context, n *notes) error {
+			return durable.Do(ctx, "loser", func(context.Context) error { time.Sleep(50 * time.Hour); return nil })
+		},
+		"InABodyWithATimeout": func(ctx *durable.Context, n *notes) error {
+			return durable.Do(ctx, "loser", func(ctx context.Context) error { <-ctx.Done(); return nil }, durable.WithTimeout(time.Hour))
+		},
+		"ForACallback": func(ctx *durable.Context, n *notes) error {
+			_, err := durable.WaitForCallback[int](ctx, "loser", func(context.Context, string) error { return nil }, durable.WithTimeout(time.Hour))
+			return err
+		},
+		"ForAnInvoke": func(ctx *durable.Context, n *notes) error {
+			_, err := durable.Invoke(ctx, "loser", nap, 0, durable.WithTimeout(time.Hour))
+			return err
+		},
+		"InAChildWithATimeout": func(ctx *durable.Context, n *notes) error {
+			_, err := durable.RunInChildContext(ctx, "loser", func(ctx *durable.Context) (int, error) { return 0, durable.Wait(ctx, "nap", 2*time.Hour) }, durable.WithTimeout(time.Hour))
+			return err
+		},
+		"InABatch": func(ctx *durable.Context, n *notes) error {
+			_, err := durable.Map(ctx, "loser", []int{1, 2}, func(ctx *durable.Context, _, _ int) (int, error) { return 0, durable.Wait(ctx, "nap", time.Hour) })
+			return err
+		},
+	}
+	// Where it stands, and what ends its scope.
+	places := map[string]func(ctx *durable.Context, loser func(ctx *durable.Context) (int, error)) error{
+		"Branch": func(ctx *durable.Context, loser func(ctx *durable.Context) (int, error)) error {
+			_, err := durable.Parallel(ctx, "scope", []durable.Branch[int]{
+				{Name: "loser", Run: loser},
+				{Name: "winner", Run: func(ctx *durable.Context) (int, error) { return 1, durable.Wait(ctx, "winner", time.Minute) }},
+			}, durable.WithMinSuccessful(1))
+			return err
+		},
+		"FlatBranch": func(ctx *durable.Context, loser func(ctx *durable.Context) (int, error)) error {
+			_, err := durable.Parallel(ctx, "scope", []durable.Branch[int]{
+				{Name: "loser", Run: loser},
+				{Name: "winner", Run: func(ctx *durable.Context) (int, error) { return 1, durable.Wait(ctx, "winner", time.Minute) }},
+			}, durable.WithMinSuccessful(1), durable.Flat())
+			return err
+		},
+		"FailFast": func(ctx *durable.Context, loser func(ctx *durable.Context) (int, error)) error {
+			_, err := durable.Map(ctx, "scope", []int{0, 1}, func(ctx *durable.Context, i, _ int) (int, error) {
+				if i == 0 {
+					return loser(ctx)
+				}
+				if err := durable.Wait(ctx, "winner", time.Minute); err != nil {
+					return 0, err
+				}
+				return 0, errors.New("fails")
+			})
+			if !errors.Is(err, durable.ErrFailureToleranceExceeded) {
+				return err
+			}
+			return nil
+		},
+		"Child": func(ctx *durable.Context, loser func(ctx *durable.Context) (int, error)) error {
+			_, err := durable.RunInChildContext(ctx, "scope", func(ctx *durable.Context) (int, error) {
+				durable.Go(ctx, "loser", loser)
+				return 1, durable.Wait(ctx, "winner", time.Minute)
+			})
+			return err
+		},
+	}
+	for where, place := range places {
+		for what, does := range doing {
+			bothWays(t, where+"/"+what, func(t *testing.T, parkFor time.Duration) {
+				if what == "ForAnInvoke" {
+					t.Skip("BUG: a history shows outcomes of abandoned operations that are in the inbox")
+				}
+				var n notes
+				f := durable.Define("f", func(ctx *durable.Context, _ int) (string, error) {
+					err := place(ctx, func(ctx *durable.Context) (int, error) {
+						err := does(ctx, &n)
+						n.add("went on with %v", err)
+						_, _ = durable.Step(ctx, "next", n.body("next"))
+						n.add("and on")
+						return 0, nil
+					})
+					if err != nil {
+						return "", err
+					}
+					return "done", durable.Wait(ctx, "sleep", 10*time.Hour)
+				})
+				b := setupWith(t, durable.Options{ParkFor: parkFor}, f, nap)
+				began := time.Now()
+				x := start(b, f, 0)
+				time.Sleep(30 * time.Second)
+				synctest.Wait()
+				callbacks := callbacksOf(b, x.ID())
+				time.Sleep(31 * time.Second)
+				synctest.Wait()
+				for _, id := range callbacks {
+					require.ErrorIs(t, b.engine.SucceedCallback(b.ctx, id, 1), durable.ErrCallbackCompleted)
+					require.ErrorIs(t, b.engine.HeartbeatCallback(b.ctx, id), durable.ErrCallbackCompleted)
+				}
+				require.Empty(t, callbacksOf(b, x.ID()))
+				for info, err := range b.engine.Executions(b.ctx, durable.Query{Function: "nap"}) {
+					require.NoError(t, err)
+					require.Equal(t, durable.ExecutionFailed, info.Status)
+					require.Equal(t, "Canceled", info.Failure.Type)
+				}
+				history := recordedIn(b, x.ID())
+				require.Equal(t, "WaitStarted 2 sleep", history[len(history)-1])
+				if parkFor < 0 {
+					info := b.describe(x.ID())
+					require.False(t, info.Resident, "what is abandoned delays no suspension")
+					require.Equal(t, began.Add(10*time.Hour+time.Minute), info.WakeAt, "its timers are dropped")
+				}
+				out, err := within(b, x, 20*time.Hour)
+				require.NoError(t, err)
+				require.Equal(t, "done", out)
+				punctual(t, 10*time.Hour+time.Minute, time.Since(began))
+				require.Equal(t, append(history, "WaitSucceeded 2 sleep", "ExecutionSucceeded"), recordedIn(b, x.ID()), "nothing of it is recorded")
+				time.Sleep(50 * time.Hour)
+				for _, l := range n.all() {
+					require.Equal(t, "went on with <nil>", l, "it ends at its next operation")
+				}
+			})
+		}
+	}
+
+	inBubble(t, "TheEndOfAnExecutionWaitsForNobody", func(t *testing.T) {
+		for what, does := range doing {
+			var n notes
+			f := durable.Define("f", func(ctx *durable.Context, _ int) (string, error) {
+				durable.Go(ctx, "loser", func(ctx *durable.Context) (int, error) { return 0, does(ctx, &n) })
+				return "done", durable.Wait(ctx, "sleep", time.Minute)
+			})
+			b := setup(t, f, nap)
+			began := time.Now()
+			x := start(b, f, 0)
+			out, err := within(b, x, time.Hour)
+			require.NoError(t, err, what)
+			require.Equal(t, "done", out)
+			punctual(t, time.Minute, time.Since(began))
+			history := b.history(x.ID())
+			time.Sleep(60 * time.Hour)
+			synctest.Wait()
+			require.Equal(t, history, b.history(x.ID()), what)
+			require.Empty(t, n.all(), what)
+			for info, err := range b.engine.Executions(b.ctx, durable.Query{Function: "nap"}) {
+				require.NoError(t, err)
+				require.Equal(t, "Canceled", info.Failure.Type)
+			}
+		}
+	})
+
+	inBubble(t, "LosersOfARaceGoOnUntilTheScopeEnds", func(t *testing.T) {
+		var n notes
+		runner := func(d time.Duration) func(ctx *durable.Context) (string, error) {
+			return func(ctx *durable.Context) (string, error) {
+				if err := durable.Wait(ctx, "sleep", d); err != nil {
+					return "", err
+				}
+				return durable.Step(ctx, "arrive", n.body(d.String()))
+			}
+		}
+		f := durable.Define("f", func(ctx *durable.Context, _ int) (string, error) {
+			var fs []*durable.Future[string]
+			for _, d := range []time.Duration{3 * time.Hour, time.Hour, 5 * time.Hour} {
+				fs = append(fs, durable.Go(ctx, d.String(), runner(d)))
+			}
+			first, err := durable.Race(ctx, "race", fs...)
+			if err != nil {
+				return "", err
+			}
+			return first, durable.Wait(ctx, "sleep", 3*time.Hour)
+		})
+		b := setup(t, f)
+		out, err := within(b, start(b, f, 0), 20*time.Hour)
+		require.NoError(t, err)
+		require.Equal(t, "1h0m0s", out)
+		time.Sleep(10 * time.Hour)
+		require.Equal(t, []string{"1h0m0s", "3h0m0s"}, n.all())
+	})
+
+	inBubble(t, "WhatAnItemLeavesBehindEndsWithIt", func(t *testing.T) {
+		for _, opts := range [][]durable.BatchOption{nil, {durable.Flat()}} {
+			var n notes
+			f := durable.Define("f", func(ctx *durable.Context, _ int) (int, error) {
+				batch, err := durable.Map(ctx, "map", []int{1, 2}, func(ctx *durable.Context, i, _ int) (int, error) {
+					if i == 1 {
+						durable.Go(ctx, "left", func(ctx *durable.Context) (int, error) {
+							if err := durable.Wait(ctx, "left", time.Hour); err != nil {
+								return 0, err
+							}
+							_, err := durable.Step(ctx, "left", n.body("left"))
+							return 0, err
+						})
+						_, err := durable.CreateCallback[int](ctx, "left")
+						return 0, err
+					}
+					return 0, durable.Wait(ctx, "sleep", 10*time.Hour)
+				}, opts...)
+				if err != nil {
+					return 0, err
+				}
+				return batch.Len(), nil
+			})
+			b := setup(t, f)
+			x := start(b, f, 0)
+			time.Sleep(time.Minute)
+			info := b.describe(x.ID())
+			require.Equal(t, info.StartedAt.Add(10*time.Hour), info.WakeAt)
+			require.Empty(t, callbacksOf(b, x.ID()))
+			_, err := within(b, x, 20*time.Hour)
+			require.NoError(t, err)
+			require.Empty(t, n.all())
+			for _, l := range b.history(x.ID()) {
+				require.NotRegexp(t, `(Succeeded|Failed|Cancelled|TimedOut) \S+ left`, l)
+			}
+		}
+	})
+
+	inBubble(t, "TheDecisionOfABatchIsNeverMadeAgain", func(t *testing.T) {
+		// Many branches end at the same moment; what the first run saw, the replays see.
+		f := durable.Define("f", func(ctx *durable.Context, n int) (string, error) {
+			look := func(opts ...durable.BatchOption) (string, error) {
+				batch, err := durable.Map(ctx, "map", make([]int, n), func(ctx *durable.Context, _, i int) (int, error) {
+					if err := durable.Wait(ctx, "same time", time.Hour); err != nil {
+						return 0, err
+					}
+					if i%5 == 4 {
+						return 0, errors.New("fails")
+					}
+					return durable.Step(ctx, "x", func(context.Context) (int, error) { return i, nil })
+				}, append(opts, durable.WithMinSuccessful(n/2), durable.WithToleratedFailures(n))...)
+				if err != nil {
+					return "", err
+				}
+				s := string(batch.Reason())
+				for item := range batch.All() {
+					s += fmt.Sprintf(" %d:%s:%d", item.Index, item.Status, item.Value)
+				}
+				return s, nil
+			}
+			now, err := look()
+			if err != nil {
+				return "", err
+			}
+			flat, err := look(durable.Flat())
+			if err != nil {
+				return "", err
+			}
+			first, err := durable.Step(ctx, "note", func(context.Context) (string, error) { return now + flat, nil })
+			if err != nil {
+				return "", err
+			}
+			if err := durable.Wait(ctx, "sleep", time.Hour); err != nil {
+				return "", err
+			}
+			if first != now+flat {
+				return "", fmt.Errorf("the first run saw %s, a replay %s", first, now+flat)
+			}
+			return first, nil
+		})
+		b := setup(t, f)
+		for n := range 20 {
+			_, err := within(b, start(b, f, 2*n), 20*time.Hour)
+			require.NoError(t, err)
+		}
+	})
+}

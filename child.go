@@ -114,7 +114,7 @@ func (x *residency) runContext(f *frame, s *settings, fn contextFunc) {
 
 // endContext records the outcome of a context and ends its scope.
 func (x *residency) endContext(f *frame, s *settings, payload []byte, err error) {
-	recorded := x.e.errs.recordAny(err) // the error's methods are the user's code
+	recorded, ended := x.e.errs.recordAny(err), isContextEnd(err) // the error's methods are the user's code
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	if !x.mayGoOn(f) || f.ended {
@@ -134,7 +134,7 @@ func (x *residency) endContext(f *frame, s *settings, payload []byte, err error)
 			f.onEnd()
 		}
 	}()
-	if failure := x.contextFailure(o, err, recorded); failure != nil {
+	if failure := x.contextFailure(o, ended, recorded); failure != nil {
 		x.closeOutside(o)
 		x.settle(o, checkpoint.Record{Type: checkpoint.ContextFailed}, failure)
 		f.end()
@@ -158,17 +158,27 @@ func (x *residency) settleValue(o *operation, rec checkpoint.Record, payload []b
 	o.flags &^= checkpoint.FlagRebuild // the value is at hand
 }
 
-// contextFailure is the failure of a context whose function returned err, which
-// is recorded by itself.
-func (x *residency) contextFailure(o *operation, err error, recorded *failureRecord) *failureRecord {
+// isContextEnd reports whether err says that a standard context has ended.
+func isContextEnd(err error) (is bool) {
+	defer func() {
+		if recover() != nil {
+			is = false
+		}
+	}()
+	return errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
+}
+
+// contextFailure is the failure of a context whose function returned an error,
+// recorded by itself; ended: it says that a standard context has ended.
+func (x *residency) contextFailure(o *operation, ended bool, recorded *failureRecord) *failureRecord {
 	by := o.cancelledBy()
 	switch {
 	case o.cancelSeq != 0 && o.cancelCause == "Timeout":
 		return ownFailure("Timeout", "timed out after "+durationOf(o.timeout).String())
-	case err == nil:
+	case recorded == nil:
 		return nil
-	case by != nil && (errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)):
-		return cancelFailure(by.cancelCause, "")
+	case by != nil && ended:
+		return by.cancelled()
 	}
 	return recorded
 }

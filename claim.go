@@ -149,6 +149,7 @@ func (e *Engine) admit(c checkpoint.Claim) {
 	e.residents[c.ID] = x
 	e.counts.invocations++
 	closing := e.shut
+	x.troubled = e.disowned[c.ID] > 0
 	e.mu.Unlock()
 	if closing {
 		x.stopNow(ErrClosed)

@@ -49,9 +49,9 @@ type machine struct {
 	afterAppend func(a *checkpoint.Append, err error) error
 	// afterNextDue is called with the answer on its way.
 	afterNextDue func()
-	// onRecord may change a record that is read.
-	onRecord func(r *checkpoint.Record)
-	ahead    time.Duration // of the store's clock
+	// onRead may change a record of an execution that is read.
+	onRead func(id string, r *checkpoint.Record)
+	ahead  time.Duration // of the store's clock
 }
 
 // tap is what one engine has of a machine's store.
@@ -232,8 +232,8 @@ func (s *tap) Disown(ctx context.Context, id string, epoch uint64) error {
 func (s *tap) Records(ctx context.Context, id string, after uint64) iter.Seq2[checkpoint.Record, error] {
 	return func(yield func(checkpoint.Record, error) bool) {
 		for rec, err := range s.Store.Records(ctx, id, after) {
-			if f := hook(s.m, &s.m.onRecord); f != nil {
-				f(&rec)
+			if f := hook(s.m, &s.m.onRead); f != nil {
+				f(id, &rec)
 			}
 			if !yield(rec, err) {
 				return

@@ -182,14 +182,14 @@ func (e *Engine) encodeHold(reason error, inc checkpoint.Incarnation) []byte {
 	if err := e.sealRecord(&rec, inc); err != nil {
 		rec.Failure = encodeFailure(ownFailure("Codec", "the reason could not be sealed"))
 	}
-	return rec.Failure
+	return append([]byte{byte(rec.Flags)}, rec.Failure...)
 }
 
 func (e *Engine) decodeHold(data []byte, inc checkpoint.Incarnation) (*failureRecord, error) {
-	rec := checkpoint.Record{Failure: data}
-	if e.opts.Sealer != nil && (len(data) == 0 || data[0] != '{') {
-		rec.Flags = checkpoint.FlagSealed
+	if len(data) == 0 {
+		return &failureRecord{Type: "Unknown", Message: "no reason is recorded"}, nil
 	}
+	rec := checkpoint.Record{Flags: checkpoint.Flags(data[0]), Failure: data[1:]}
 	if err := e.openRecord(&rec, inc); err != nil {
 		return nil, err
 	}

@@ -1,6 +1,7 @@
 package durable
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -71,13 +72,15 @@ type Engine struct {
 	defs   map[string]*definition
 	claims checkpoint.ClaimRequest
 
-	life    context.Context // ends when the engine closes
-	endLife context.CancelCauseFunc
-	kick    chan struct{}
-	loop    chan struct{} // closed when the claim loop has ended
-	bodies  atomic.Int64
-	starved atomic.Bool // work is due and there is no place for it
-	hungry  atomic.Bool // the next one that becomes idle is to give its place up
+	life     context.Context // ends when the engine closes
+	endLife  context.CancelCauseFunc
+	kick     chan struct{}
+	loop     chan struct{} // closed when the claim loop has ended
+	bodies   atomic.Int64
+	starting sync.WaitGroup // starts that have reserved a place
+	leaving  *residency     // asked to make a place; the claim loop's
+	starved  atomic.Bool    // work is due and there is no place for it
+	hungry   atomic.Bool    // the next one that becomes idle is to give its place up
 
 	mu        sync.Mutex
 	residents map[string]*residency
@@ -295,7 +298,8 @@ func (e *Engine) retired() bool {
 
 // Shutdown stops claiming work, lets running bodies end and records them,
 // suspends the rest and closes the store. When it returns nil, no body has to
-// run again. When ctx ends first it closes as Close does, and the error counts
+// run again, but those that were waiting for another execution's result: they
+// get ErrClosed, and what they then return is not recorded. When ctx ends first it closes as Close does, and the error counts
 // the bodies that were still running: those run again when the store is opened
 // (at-most-once ones count as interrupted).
 func (e *Engine) Shutdown(ctx context.Context) error {
@@ -305,11 +309,13 @@ func (e *Engine) Shutdown(ctx context.Context) error {
 		return ErrClosed
 	}
 	e.retiring = true
-	resident := e.residentList()
 	e.mu.Unlock()
 	e.wake()
 	<-e.loop
-	for _, x := range append(resident, e.lockedResidents()...) {
+	e.starting.Wait()
+	e.changed("") // bodies that wait for results would wait for ever
+	resident := e.lockedResidents()
+	for _, x := range resident {
 		x.retire()
 	}
 	for _, x := range resident {
@@ -320,6 +326,18 @@ func (e *Engine) Shutdown(ctx context.Context) error {
 			err := e.closeNow(ErrClosed)
 			return errors.Join(fmt.Errorf("durable: shut down with %d bodies still running, they run again when the store is opened: %w", running, context.Cause(ctx)), err)
 		}
+	}
+	lost := 0
+	for _, x := range resident {
+		x.mu.Lock()
+		if x.replayed {
+			lost++
+		}
+		x.mu.Unlock()
+	}
+	if err := e.closed(); err != nil || lost > 0 {
+		err = fmt.Errorf("durable: shut down, but what %d executions did last could not be written, they do it again when the store is opened: %w", lost, cmp.Or(err, ErrStoreFailed))
+		return errors.Join(err, e.closeNow(ErrClosed))
 	}
 	return e.closeNow(ErrClosed)
 }
@@ -455,6 +473,9 @@ func (e *Engine) until(ctx context.Context, id string, check func() (done bool, 
 		}
 		if err := e.closed(); err != nil {
 			return err
+		}
+		if x, ok := ctx.Value(residencyKey{}).(*residency); ok && x.e == e && e.retired() {
+			return ErrClosed
 		}
 		select {
 		case <-w:

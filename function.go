@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"runtime/debug"
 	"strings"
@@ -21,7 +22,7 @@ type Definition interface {
 type definition struct {
 	name     string
 	settings startSettings
-	run      func(c *Context, input []byte) (any, error)
+	run      func(c *Context, codec Codec, input []byte) (any, error)
 }
 
 // Function is a handler with its name, made by Define or DefinePlain and
@@ -69,15 +70,21 @@ func define[I, O any](name string, opts []FunctionOption, h func(*Context, I) (a
 	for _, o := range opts {
 		o.applyFunction(&def.settings)
 	}
-	def.run = func(c *Context, input []byte) (any, error) {
+	def.run = func(c *Context, codec Codec, input []byte) (any, error) {
 		var in I
-		if err := decodeWith(c.f.x.e.opts.Codec, input, &in); err != nil {
-			return nil, err
+		if err := decodeWith(codec, input, &in); err != nil {
+			return nil, &inputError{err}
 		}
 		return h(c, in)
 	}
 	return &Function[I, O]{name: name, def: def}
 }
+
+// inputError is the error of an input that can't be decoded.
+type inputError struct{ err error }
+
+func (e *inputError) Error() string { return "input: " + e.err.Error() }
+func (e *inputError) Unwrap() error { return e.err }
 
 // Start starts an execution, or attaches to the one that has the ID given by
 // WithExecutionID. It returns once the execution is durable; from then on it
@@ -121,7 +128,8 @@ func (x *Execution[O]) ID() string { return x.id }
 // Result waits for the execution's end and returns its result, or an *OpError
 // with what it failed of: ErrStopped, ErrTimeout (its deadline), ErrCanceled, or
 // the error of its handler. It returns ctx's error when that ends first, which
-// changes nothing for the execution. It is woken, it does not poll.
+// changes nothing for the execution. It is woken, it does not poll. It waits
+// through a hold (see ExecutionInfo.Held), and logs that it does.
 func (x *Execution[O]) Result(ctx context.Context) (O, error) {
 	var out O
 	payload, codec, err := x.e.result(ctx, x.id)
@@ -189,7 +197,7 @@ func (e *Engine) create(ctx context.Context, id, function string, input []byte, 
 	claim := e.has(function) && e.reserve()
 	s, created, err := e.store.Create(ctx, checkpoint.Creation{ID: id, Incarnation: inc, Digest: digest, Caller: caller, Started: started, Claim: claim})
 	if claim {
-		e.unreserve()
+		defer e.unreserve()
 	}
 	if err != nil {
 		return s, false, fmt.Errorf("start execution %s of %q: %w", id, function, e.outward(err))
@@ -201,7 +209,7 @@ func (e *Engine) create(ctx context.Context, id, function string, input []byte, 
 }
 
 // runHandler runs the execution's function on its goroutine.
-func (x *residency) runHandler(f *frame, input []byte) {
+func (x *residency) runHandler(f *frame, codec Codec, input []byte) {
 	returned := false
 	var v any
 	var err error
@@ -216,25 +224,34 @@ func (x *residency) runHandler(f *frame, input []byte) {
 		}
 		x.endHandler(f, nil, err)
 	}()
-	v, err = x.def.run(&Context{f: f}, input)
+	v, err = x.def.run(&Context{f: f}, codec, input)
 	returned = true
 	x.endHandler(f, v, err)
 }
 
 func (x *residency) endHandler(f *frame, v any, err error) {
 	var payload []byte
+	unreadable := false
 	if err == nil {
 		payload, err = x.e.encodeWith(x.e.opts.Codec, v)
 	}
-	recorded := x.e.errs.recordAny(err)
+	if in, ok := errors.AsType[*inputError](err); ok {
+		err = fmt.Errorf("input: %w", in.err)
+		unreadable = x.lastInvocation > 0 // it could be decoded before
+	}
+	recorded, ended := x.e.errs.recordAny(err), isContextEnd(err)
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	failure := x.contextFailure(x.root, err, recorded)
+	failure := x.contextFailure(x.root, ended, recorded)
 	retiring := x.phase == phaseHolding && x.held == nil && err != errGoexit
 	if f.r.abandoned || x.phase != phaseRunning && !retiring {
 		return
 	}
-	if problem := x.leftover(f); problem != nil {
+	problem := x.leftover(f)
+	if unreadable {
+		problem = fmt.Errorf("durable: execution %s: %w", x.id, err)
+	}
+	if problem != nil {
 		x.phase = phaseRunning
 		x.holdNow(problem)
 		return
@@ -285,7 +302,8 @@ func (e *Engine) ResultJSON(ctx context.Context, id string) (json.RawMessage, er
 }
 
 // StartByName is Function.Start by the name of the function, with the input as
-// JSON. It returns the ID of the execution.
+// JSON ("null" for none). It returns the ID of the execution. Whether the input
+// is of the right type is found out by the function: if not, the execution fails.
 func (e *Engine) StartByName(ctx context.Context, function string, in json.RawMessage, opts ...StartOption) (id string, err error) {
 	if !json.Valid(in) {
 		return "", fmt.Errorf("durable: start %q: the input is not JSON", function)
@@ -303,9 +321,14 @@ func (e *Engine) result(ctx context.Context, id string) (payload []byte, codec s
 	}
 	defer e.givePlaceUp(ctx)()
 	var s checkpoint.Summary
+	told := false
 	err = e.until(ctx, id, func() (done bool, err error) {
 		if s, err = e.store.Get(ctx, id); err != nil {
 			return false, e.lookup(id, err)
+		}
+		if len(s.HeldBuilds) > 0 && !s.Owned && !told {
+			told = true
+			e.log.Warn("durable: waiting for the result of an execution that is held: Engine.Describe tells why; deploy code that fits what is recorded, or call Engine.Resume", "execution", id, "function", s.Function)
 		}
 		return s.Status != checkpoint.Running, nil
 	})

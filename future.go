@@ -155,6 +155,9 @@ func (c *Context) gather(sub checkpoint.SubType, name string, ops []*operation, 
 			x.mu.Unlock()
 			return 0, err
 		}
+		if f.rebuild {
+			return 0, x.mismatched(f, o, "its outcome")
+		}
 		if err := c.startContext(o, &settings{}); err != nil {
 			return 0, err
 		}
@@ -414,6 +417,9 @@ func (q *settledQueue) choice(k int) (int, bool) {
 		return 0, x.exit(f) == nil
 	}
 	if k >= len(q.o.choices) {
+		if f.rebuild {
+			return 0, x.mismatched(f, q.o, "another choice") == nil
+		}
 		if len(q.ready) == 0 {
 			q.w = &waiter{r: f.r, ch: make(chan struct{})}
 			if err := x.block(f, q.w); err != nil {

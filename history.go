@@ -155,6 +155,12 @@ func (e *Engine) records(ctx context.Context, s *checkpoint.Summary) iter.Seq2[*
 		fail := func(err error) {
 			yield(nil, fmt.Errorf("durable: history of execution %s: %w", s.ID, e.lookup(s.ID, err)))
 		}
+		// The inbox first: what is moved meanwhile is seen twice, never not at all.
+		inbox, err := e.store.Inbox(ctx, s.ID, 0)
+		if err != nil {
+			fail(err)
+			return
+		}
 		settled := make(map[string]bool)
 		tail := uint64(0)
 		for rec, err := range e.store.Records(ctx, s.ID, 0) {
@@ -174,11 +180,6 @@ func (e *Engine) records(ctx context.Context, s *checkpoint.Summary) iter.Seq2[*
 			}
 		}
 		if s.Status != checkpoint.Running {
-			return
-		}
-		inbox, err := e.store.Inbox(ctx, s.ID, 0)
-		if err != nil {
-			fail(err)
 			return
 		}
 		for i := range inbox {

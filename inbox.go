@@ -23,7 +23,20 @@ func (x *residency) news() {
 // takeInbox moves what is in the inbox into the journal, on a goroutine of its
 // own. x.mu is held.
 func (x *residency) takeInbox() {
-	x.outsideWork(x.drain)
+	if x.draining {
+		x.drainAgain = true
+		return
+	}
+	x.draining = true
+	x.outsideWork(func() {
+		for again := true; again; {
+			x.drain()
+			x.mu.Lock()
+			again, x.drainAgain = x.drainAgain, false
+			x.draining = again
+			x.mu.Unlock()
+		}
+	})
 }
 
 // outsideWork runs f on its own goroutine; the execution is not suspended
@@ -82,8 +95,11 @@ func (x *residency) takeOver(entry *checkpoint.Record) bool {
 		return false
 	}
 	defer x.mu.Unlock()
+	if !x.apply(entry) {
+		return false
+	}
 	x.inboxSeen = entry.Seq
-	return x.apply(entry)
+	return true
 }
 
 // apply records what an inbox entry says, unless its operation has an outcome.

@@ -22,7 +22,8 @@ func Invoke[I, O any](ctx *Context, name string, f *Function[I, O], in I, opts .
 	return InvokeByName[O](ctx, name, f.name, in, opts...)
 }
 
-// InvokeByName is Invoke by the name of the function.
+// InvokeByName is Invoke by the name of the function. If the engine does not have
+// it, the operation fails with ErrFunctionNotFound, for good.
 func InvokeByName[O any](ctx *Context, name, function string, in any, opts ...InvokeOption) (O, error) {
 	var out O
 	s := invokeSettings(opts)
@@ -49,10 +50,16 @@ func (c *Context) invoke(name, function string, in any, s *settings, out any) er
 	if o.status == "" {
 		x.mu.Unlock()
 		input, err := x.e.encode(s.codec, in)
+		if err != nil {
+			err = fmt.Errorf("input: %w", err)
+		}
 		failure := x.e.errs.recordAny(err)
 		x.mu.Lock()
 		if !x.mayGoOn(f) {
 			return x.exit(f)
+		}
+		if by := o.cancelledBy(); by != nil {
+			return x.refuse(o, by)
 		}
 		now := x.e.now()
 		rec := checkpoint.Record{Type: checkpoint.ChainedInvokeStarted, SubType: checkpoint.ChainedInvoke, OperationID: o.id, ParentID: o.recordedParent(), Name: name,
@@ -73,14 +80,28 @@ func (c *Context) invoke(name, function string, in any, s *settings, out any) er
 		}
 	}
 	if !o.settled() {
-		target, payload := o.target, o.payload
 		if err := x.await(f); err != nil {
 			return err
 		}
+	}
+	if !o.settled() {
+		target, payload := o.target, o.payload
 		x.mu.Unlock()
 		err := x.e.createInvoked(x, o.id, target, function, payload)
 		x.mu.Lock()
+		if err == nil && o.settled() && o.status != OperationSucceeded && o.status != OperationFailed {
+			// Cancelled or timed out meanwhile: then there was nobody to be told.
+			x.outsideWork(func() {
+				x.e.store.Deliver(x.life, cancelDelivery(target, "the operation that invoked it was cancelled"))
+			})
+		}
 		if !x.mayGoOn(f) {
+			return x.exit(f)
+		}
+		if errors.Is(err, ErrClosed) { // the engine shuts down: the replay will create it
+			x.mu.Unlock()
+			<-f.r.quit
+			x.mu.Lock()
 			return x.exit(f)
 		}
 		if errors.Is(err, ErrExecutionExists) {

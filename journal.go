@@ -86,7 +86,9 @@ func (x *residency) startLazily(o *operation, rec *checkpoint.Record) {
 func (x *residency) record(rec checkpoint.Record, failure *failureRecord) *operation {
 	j := &x.journal
 	o := x.ops[rec.OperationID]
-	if o != nil && o.start != nil && rec.Type < checkpoint.ScopeCancelled {
+	last := len(j.lazy) - 1
+	if o != nil && o.start != nil && rec.Type < checkpoint.ScopeCancelled && (o.typ != typeContext || j.lazy[last] == o.start) {
+		// A context's start stays before the starts inside it.
 		merge(&rec, o.start)
 		if i := slices.Index(j.lazy, o.start); i >= 0 {
 			j.lazy = slices.Delete(j.lazy, i, i+1)
@@ -125,6 +127,12 @@ func (x *residency) numberStarts() {
 
 func (x *residency) number(rec checkpoint.Record, failure *failureRecord) *operation {
 	j := &x.journal
+	rec.Failure = encodeFailure(failure)
+	sealed := rec
+	if err := x.e.sealRecord(&sealed, x.sum.Incarnation); err != nil {
+		x.lost(err)
+		return x.ops[rec.OperationID]
+	}
 	j.seq++
 	rec.Seq = j.seq
 	switch o := x.ops[rec.OperationID]; {
@@ -140,12 +148,10 @@ func (x *residency) number(rec checkpoint.Record, failure *failureRecord) *opera
 	if rec.Time == 0 {
 		rec.Time = x.e.now()
 	}
-	rec.Failure = encodeFailure(failure)
 	o := x.ops.apply(&rec, failure)
 	x.observe(&rec, o)
-	if err := x.e.sealRecord(&rec, x.sum.Incarnation); err != nil {
-		x.holdNow(err)
-	}
+	rec.Payload, rec.Batch, rec.Failure = sealed.Payload, sealed.Batch, sealed.Failure
+	rec.Flags |= sealed.Flags
 	j.pending = append(j.pending, rec)
 	return o
 }
@@ -162,6 +168,9 @@ func (x *residency) send() {
 
 // append hands the pending records to the store as a says. x.mu is held.
 func (x *residency) append(a checkpoint.Append, done func(seq uint64, err error)) {
+	if x.phase == phaseClosed { // sealing failed
+		return
+	}
 	j := &x.journal
 	a.ID, a.Epoch, a.Tail = x.id, x.sum.Epoch, j.sent
 	a.Records, a.InboxSeen = j.pending, x.inboxSeen
@@ -191,6 +200,10 @@ func (x *residency) appended(seq uint64, err error) {
 // becameDurable lets the effects go on that waited for seq. x.mu is held.
 func (x *residency) becameDurable(seq uint64) {
 	j := &x.journal
+	if x.troubled {
+		x.troubled = false
+		x.e.recovered(x.id)
+	}
 	j.durable = max(j.durable, seq)
 	j.waiting = slices.DeleteFunc(j.waiting, func(w durableWaiter) bool {
 		if w.seq > j.durable {

@@ -70,18 +70,17 @@ func (c *Context) enter(typ opType, sub checkpoint.SubType, name string) (*opera
 	}
 	if by := o.cancelledBy(); by != nil {
 		f.refused++
+		f.replaying = false
 		if f.refused >= refusalLimit {
 			x.finish(checkpoint.Failed, nil, ownFailure("Canceled", fmt.Sprintf("canceled, and the handler went on calling operations: %d in a row were refused: return when an operation returns ErrCanceled", f.refused)))
 			f.inUse.Store(false)
 			return nil, x.exit(f)
 		}
-		failure := cancelFailure(by.cancelCause, "")
-		delete(x.ops, id)
+		err := x.refuse(o, by)
 		f.inUse.Store(false)
-		x.mu.Unlock()
-		return nil, x.opError(o, failure)
+		return nil, err
 	}
-	if f.rebuild && typ != typeContext {
+	if f.rebuild {
 		delete(x.ops, id)
 		return nil, x.mismatched(f, &operation{id: id}, describeOp(typ, sub, name))
 	}
@@ -89,6 +88,15 @@ func (c *Context) enter(typ opType, sub checkpoint.SubType, name string) (*opera
 	f.refused = 0
 	x.progress = time.Now()
 	return o, nil
+}
+
+// refuse is the error of an operation that began after a cancel: it has taken its
+// position, and nothing is recorded of it. x.mu is held, and given up.
+func (x *residency) refuse(o, by *operation) error {
+	delete(x.ops, o.id)
+	failure := by.cancelled()
+	x.mu.Unlock()
+	return x.opError(o, failure)
 }
 
 // leave ends what enter began. x.mu is not held.

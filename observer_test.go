@@ -2,9 +2,22 @@ package durable_test
 
 import (
 	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
 	"log/slog"
 	"strings"
 	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/durable-go/durable"
+	"github.com/durable-go/durable/checkpoint"
 )
 
 // logBook keeps what is logged.
@@ -38,3 +51,384 @@ line:
 	}
 	return found
 }
+
+// mixed does a bit of everything and comes back into memory several times.
+func mixed() []durable.Definition {
+	plain := durable.DefinePlain("plain", func(ctx context.Context, i int) (int, error) {
+		if i < 0 {
+			return 0, errors.New("negative")
+		}
+		return i, nil
+	})
+	f := durable.Define("f", func(ctx *durable.Context, i int) (int, error) {
+		if err := durable.Do(ctx, "flaky", func(ctx context.Context) error {
+			if attempt(ctx) < 3 {
+				return errors.New("not yet")
+			}
+			return nil
+		}, durable.WithRetry(durable.RetryPolicy{Initial: time.Minute, Jitter: durable.NoJitter})); err != nil {
+			return 0, err
+		}
+		if _, err := durable.Map(ctx, "map", []int{1, 2, 3}, durable.AsStep(func(_ context.Context, i int) (int, error) { return i, nil })); err != nil {
+			return 0, err
+		}
+		if _, err := durable.WaitForCondition(ctx, "poll", 0, func(_ context.Context, s int) (int, error) { return s + 1, nil },
+			durable.PollEvery(time.Minute, func(s int) bool { return s == 3 })); err != nil {
+			return 0, err
+		}
+		if _, err := durable.WaitForCallback[string](ctx, "cb", func(ctx context.Context, id string) error {
+			info, _ := durable.StepInfoFrom(ctx)
+			return info.Engine.SucceedCallback(context.Background(), id, "yes")
+		}); err != nil {
+			return 0, err
+		}
+		if err := durable.Wait(ctx, "sleep", time.Hour); err != nil {
+			return 0, err
+		}
+		_, _ = durable.Invoke(ctx, "fails", plain, -1)
+		return durable.Invoke(ctx, "invoke", plain, i)
+	})
+	return []durable.Definition{f, plain}
+}
+
+func TestObserver(t *testing.T) {
+	type key struct{}
+
+	bothWays(t, "SeesWhatTheHistorySays", func(t *testing.T, parkFor time.Duration) {
+		t.Skip("BUG: the observer's events are not those of the history")
+		var mu sync.Mutex
+		events := map[string][]durable.Event{}
+		open := map[string]int{}
+		var invocations, replays int
+		observer := &durable.Observer{
+			Event: func(id string, ev durable.Event) {
+				mu.Lock()
+				defer mu.Unlock()
+				events[id] = append(events[id], ev)
+			},
+			InvocationStarted: func(id, function string, replay bool) {
+				mu.Lock()
+				defer mu.Unlock()
+				open[id]++
+				invocations++
+				if replay {
+					replays++
+				}
+				require.Contains(t, []string{"f", "plain"}, function)
+				require.LessOrEqual(t, open[id], 1, "an execution is in memory once")
+			},
+			InvocationEnded: func(id, function string) {
+				mu.Lock()
+				defer mu.Unlock()
+				open[id]--
+			},
+		}
+		defs := mixed()
+		f := defs[0].(*durable.Function[int, int])
+		b := setupWith(t, durable.Options{ParkFor: parkFor, Observer: observer}, defs...)
+		x := start(b, f, 7)
+		out, err := within(b, x, 10*time.Hour)
+		require.NoError(t, err)
+		require.Equal(t, 7, out)
+		synctest.Wait()
+		for info, err := range b.engine.Executions(b.ctx, durable.Query{}) {
+			require.NoError(t, err)
+			var history []durable.Event
+			for ev := range b.events(info.ID) {
+				history = append(history, ev)
+			}
+			require.Equal(t, "ExecutionStarted", history[0].Type)
+			seen := events[info.ID]
+			want, _ := json.MarshalIndent(history, "", " ")
+			got, _ := json.MarshalIndent(seen, "", " ")
+			require.Equal(t, string(want), string(got))
+			require.Zero(t, open[info.ID])
+		}
+		require.Equal(t, b.engine.Stats().Invocations, int64(invocations))
+		if parkFor < 0 {
+			require.Equal(t, invocations-3, replays)
+		} else {
+			require.Zero(t, replays)
+		}
+	})
+
+	inBubble(t, "IsAroundEachAttempt", func(t *testing.T) {
+		var mu sync.Mutex
+		var calls []string
+		observer := &durable.Observer{
+			AttemptStarted: func(ctx context.Context, info durable.StepInfo) context.Context {
+				mu.Lock()
+				defer mu.Unlock()
+				calls = append(calls, fmt.Sprintf("begin %s %d", info.Name, info.Attempt))
+				return context.WithValue(ctx, key{}, "span of "+info.Name)
+			},
+			AttemptEnded: func(ctx context.Context, info durable.StepInfo, err error) {
+				mu.Lock()
+				defer mu.Unlock()
+				kind := fmt.Sprint(err)
+				if errors.Is(err, durable.ErrPanic) {
+					kind = "panic"
+				}
+				calls = append(calls, fmt.Sprintf("end %s %d: %s, %v", info.Name, info.Attempt, kind, ctx.Value(key{})))
+			},
+		}
+		once := durable.WithRetry(durable.NoRetry())
+		var span any
+		f := durable.Define("f", func(ctx *durable.Context, _ int) (int, error) {
+			_ = durable.Do(ctx, "step", func(ctx context.Context) error { span = ctx.Value(key{}); return nil })
+			_ = durable.Do(ctx, "fails", func(context.Context) error { return errors.New("no") }, once)
+			_ = durable.Do(ctx, "panics", func(context.Context) error { panic("boom") }, once)
+			_ = durable.Do(ctx, "timed", func(context.Context) error { return nil }, durable.WithTimeout(time.Hour))
+			_, _ = durable.WaitForCondition(ctx, "poll", 0, func(_ context.Context, s int) (int, error) { return s + 1, nil }, durable.PollEvery(time.Second, func(s int) bool { return s == 2 }))
+			return 0, durable.Wait(ctx, "sleep", time.Hour)
+		})
+		b := setupWith(t, durable.Options{ParkFor: -1, Observer: observer}, f)
+		_, err := within(b, start(b, f, 0), 10*time.Hour)
+		require.NoError(t, err)
+		require.Equal(t, "span of step", span)
+		require.Equal(t, []string{
+			"begin step 1", "end step 1: <nil>, span of step",
+			"begin fails 1", "end fails 1: no, span of fails",
+			"begin panics 1", "end panics 1: panic, span of panics",
+			"begin timed 1", "end timed 1: <nil>, span of timed",
+			"begin poll 1", "end poll 1: <nil>, span of poll",
+			"begin poll 2", "end poll 2: <nil>, span of poll",
+		}, calls)
+	})
+
+	inBubble(t, "SeesWhatBecomesOfAPlainFunction", func(t *testing.T) {
+		t.Skip("BUG: the observer is not told the error of a plain function, nor of its panic")
+		var mu sync.Mutex
+		var calls []string
+		observer := &durable.Observer{
+			AttemptStarted: func(ctx context.Context, info durable.StepInfo) context.Context {
+				mu.Lock()
+				defer mu.Unlock()
+				calls = append(calls, "begin")
+				return nil
+			},
+			AttemptEnded: func(_ context.Context, _ durable.StepInfo, err error) {
+				mu.Lock()
+				defer mu.Unlock()
+				calls = append(calls, fmt.Sprintf("end %v", err != nil))
+			},
+		}
+		f := durable.DefinePlain("f", func(_ context.Context, how string) (int, error) {
+			switch how {
+			case "fail":
+				return 0, errors.New("no")
+			case "panic":
+				panic("boom")
+			}
+			return 0, nil
+		})
+		b := setupWith(t, durable.Options{Observer: observer}, f)
+		for _, how := range []string{"", "fail", "panic"} {
+			_, _ = within(b, start(b, f, how), time.Minute)
+		}
+		require.Equal(t, []string{"begin", "end false", "begin", "end true", "begin", "end true"}, calls)
+	})
+
+	inBubble(t, "ThatPanicsDoesNoHarm", func(t *testing.T) {
+		t.Skip("BUG: a panic in Observer.AttemptStarted gives the body a nil context")
+		book := new(logBook)
+		observer := &durable.Observer{
+			Event:             func(string, durable.Event) { panic("observer") },
+			InvocationStarted: func(string, string, bool) { panic("observer") },
+			InvocationEnded:   func(string, string) { panic("observer") },
+			AttemptStarted:    func(context.Context, durable.StepInfo) context.Context { panic("observer") },
+			AttemptEnded:      func(context.Context, durable.StepInfo, error) { panic("observer") },
+		}
+		defs := mixed()
+		f := defs[0].(*durable.Function[int, int])
+		b := setupWith(t, durable.Options{ParkFor: -1, Observer: observer, Logger: book.logger()}, defs...)
+		out, err := within(b, start(b, f, 7), 10*time.Hour)
+		require.NoError(t, err)
+		require.Equal(t, 7, out)
+		require.NotEmpty(t, book.lines("observer panicked"))
+	})
+}
+
+func TestLogger(t *testing.T) {
+	inBubble(t, "IsSilentWhileReplaying", func(t *testing.T) {
+		book := new(logBook)
+		f := durable.Define("f", func(ctx *durable.Context, _ int) (int, error) {
+			ctx.Logger().Info("at the beginning")
+			for i := range 3 {
+				if err := durable.Do(ctx, "step", func(ctx context.Context) error {
+					info, _ := durable.StepInfoFrom(ctx)
+					info.Logger.Info(fmt.Sprint("in body ", i))
+					return nil
+				}); err != nil {
+					return 0, err
+				}
+				ctx.Logger().Info(fmt.Sprint("after step ", i))
+				if err := durable.Wait(ctx, "sleep", time.Hour); err != nil {
+					return 0, err
+				}
+				ctx.Logger().Info(fmt.Sprint("after wait ", i))
+				if _, err := durable.RunInChildContext(ctx, "child", func(ctx *durable.Context) (int, error) {
+					ctx.Logger().Info(fmt.Sprint("in child ", i))
+					return 0, durable.Wait(ctx, "nap", time.Hour)
+				}); err != nil {
+					return 0, err
+				}
+				ctx.Logger().Info(fmt.Sprint("after child ", i))
+			}
+			return 0, nil
+		})
+		b := setupWith(t, durable.Options{ParkFor: -1, Logger: book.logger()}, f)
+		x := start(b, f, 0)
+		_, err := within(b, x, 100*time.Hour)
+		require.NoError(t, err)
+		require.Len(t, book.lines("at the beginning"), 1)
+		for i := range 3 {
+			for _, l := range []string{"in body", "after step", "after wait", "in child", "after child"} {
+				lines := book.lines(fmt.Sprintf("%s %d", l, i))
+				require.Len(t, lines, 1, "%s %d", l, i)
+				require.Contains(t, lines[0], "execution="+x.ID())
+				require.Contains(t, lines[0], "function=f")
+			}
+		}
+		require.Len(t, book.lines("in child", "operation=3"), 1)
+		require.Len(t, book.lines("in body", "operation=1", "attempt=1"), 1)
+	})
+
+	inBubble(t, "NamesTheFailuresThatNobodyAwaitsOnce", func(t *testing.T) {
+		t.Skip("BUG: a failure that nobody awaited is not logged when the execution slept after it")
+		for name, f := range map[string]*durable.Function[int, int]{
+			"at once": durable.Define("f", func(ctx *durable.Context, _ int) (int, error) {
+				durable.Go(ctx, "lost", func(*durable.Context) (int, error) { return 0, errors.New("text of an error") })
+				return 0, durable.Do(ctx, "step", func(ctx context.Context) error { return rest(ctx, time.Minute) })
+			}),
+			"and it sleeps after that": durable.Define("f", func(ctx *durable.Context, _ int) (int, error) {
+				durable.Go(ctx, "lost", func(*durable.Context) (int, error) { return 0, errors.New("text of an error") })
+				for range 3 {
+					if err := durable.Wait(ctx, "sleep", time.Hour); err != nil {
+						return 0, err
+					}
+				}
+				return 0, nil
+			}),
+			"in a child": durable.Define("f", func(ctx *durable.Context, _ int) (int, error) {
+				_, err := durable.RunInChildContext(ctx, "child", func(ctx *durable.Context) (int, error) {
+					durable.Go(ctx, "lost", func(*durable.Context) (int, error) { return 0, errors.New("text of an error") })
+					return 0, durable.Wait(ctx, "sleep", time.Hour)
+				})
+				return 0, errors.Join(err, durable.Wait(ctx, "sleep", time.Hour))
+			}),
+		} {
+			book := new(logBook)
+			b := setupWith(t, durable.Options{ParkFor: -1, Logger: book.logger()}, f)
+			_, err := within(b, start(b, f, 0), 10*time.Hour)
+			require.NoError(t, err)
+			require.Len(t, book.lines("level=WARN", "lost"), 1, name)
+			require.Empty(t, book.lines("text of an error"), name)
+		}
+		seen := durable.Define("f", func(ctx *durable.Context, _ int) (int, error) {
+			a := durable.Go(ctx, "awaited", func(*durable.Context) (int, error) { return 0, errors.New("no") })
+			_, _ = a.Await(ctx)
+			b := durable.Go(ctx, "selected", func(*durable.Context) (int, error) { return 0, errors.New("no") })
+			first, _ := durable.Select(ctx, "select", b)
+			_, _ = first.(*durable.Future[int]).Await(ctx)
+			durable.Go(ctx, "fine", func(*durable.Context) (int, error) { return 0, nil })
+			return 0, durable.Wait(ctx, "sleep", time.Hour)
+		})
+		book := new(logBook)
+		b := setupWith(t, durable.Options{ParkFor: -1, Logger: book.logger()}, seen)
+		_, err := within(b, start(b, seen, 0), 10*time.Hour)
+		require.NoError(t, err)
+		require.Empty(t, book.lines("level=WARN"))
+	})
+
+	inBubble(t, "TellsNoSecrets", func(t *testing.T) {
+		t.Skip("BUG: payloads and the text of users' errors reach the engine's log")
+		// All that makes the engine talk, with user data in all of it.
+		book := new(logBook)
+		m := newMachine(t)
+		opts := durable.Options{ParkFor: -1, Logger: book.logger()}
+		var release atomic.Int32
+		release.Store(1)
+		once := durable.WithRetry(durable.NoRetry())
+		var ids []string
+		var mu sync.Mutex
+		noisy := durable.Define("noisy", func(ctx *durable.Context, in string) (string, error) {
+			durable.Go(ctx, "lost", func(*durable.Context) (int, error) { return 0, errors.New(secret("lost")) })
+			durable.Go(ctx, "panics", func(*durable.Context) (int, error) { panic(secret("panic")) })
+			_ = durable.Do(ctx, "fails", func(context.Context) error { return errors.New(secret("error")) }, once)
+			_ = durable.Do(ctx, "panics", func(context.Context) error { panic(secret("panic")) }, once)
+			_ = durable.Do(ctx, "retryable", func(context.Context) error { return errors.New(secret("retryable")) },
+				durable.WithRetry(durable.RetryPolicy{Retryable: func(err error) bool { panic(err) }}))
+			_, _ = durable.Step(ctx, "codec", func(context.Context) (string, error) { return secret("codec"), nil }, durable.WithCodec(leakyCodec{}))
+			_ = durable.Do(ctx, "slow", func(context.Context) error { time.Sleep(time.Minute); return errors.New(secret("slow")) }, once, durable.WithTimeout(time.Second))
+			cb, err := durable.CreateCallback[string](ctx, "cb")
+			if err != nil {
+				return "", err
+			}
+			mu.Lock()
+			ids = append(ids, cb.ID())
+			mu.Unlock()
+			return cb.Await(ctx)
+		})
+		decode := durable.Define("decode", func(ctx *durable.Context, in string) (string, error) {
+			if release.Load() == 1 {
+				if _, err := durable.Step(ctx, "number", func(context.Context) (int, error) { return 123454321, nil }); err != nil {
+					return "", err
+				}
+			} else if _, err := durable.Step(ctx, "number", func(context.Context) (int8, error) { return 0, nil }); err != nil {
+				return "", err
+			}
+			return "", durable.Wait(ctx, "sleep", time.Hour)
+		})
+		large := durable.Define("large", func(ctx *durable.Context, in string) (string, error) {
+			_, err := durable.RunInChildContext(ctx, "large", func(*durable.Context) (string, error) {
+				if release.Load() == 2 {
+					return "", errors.New(secret("rebuild"))
+				}
+				return strings.Repeat(secret("large"), 50000), nil
+			})
+			return "", errors.Join(err, durable.Wait(ctx, "sleep", time.Hour))
+		})
+		b := m.open(opts, noisy, decode, large)
+		for range 3 {
+			start(b, noisy, secret("input"))
+		}
+		x, y := start(b, decode, secret("input")), start(b, large, secret("input"))
+		time.Sleep(10 * time.Minute)
+		release.Store(2)
+		var failing atomic.Bool
+		m.set(func() {
+			m.onAppend = func(*checkpoint.Append) error {
+				if failing.CompareAndSwap(true, false) {
+					return errors.New("connection reset")
+				}
+				return nil
+			}
+		})
+		require.Len(t, ids, 3)
+		failing.Store(true)
+		require.NoError(t, b.engine.SucceedCallback(b.ctx, ids[0], secret("callback")))
+		require.NoError(t, b.engine.FailCallback(b.ctx, ids[1], durable.Failure{Message: secret("callback")}))
+		require.ErrorIs(t, b.engine.SucceedCallback(b.ctx, ids[1], secret("callback")), durable.ErrCallbackCompleted)
+		time.Sleep(2 * time.Hour)
+		b.held(x.ID())
+		b.held(y.ID())
+		m.kill(b)
+		b = m.open(opts, noisy, decode, large)
+		time.Sleep(2 * time.Hour)
+		require.NotEmpty(t, book.lines("checkpoint not written"))
+		require.Len(t, book.lines("execution held"), 2)
+		for _, id := range ids {
+			require.Empty(t, book.lines(id), "callback IDs are capabilities")
+		}
+		require.Empty(t, book.lines("TOP-SECRET"))
+		require.Empty(t, book.lines("123454321"))
+	})
+}
+
+// leakyCodec says in its errors what it was given.
+type leakyCodec struct{}
+
+func (leakyCodec) Name() string                    { return "leaky" }
+func (leakyCodec) Encode(v any) ([]byte, error)    { return nil, fmt.Errorf("can't encode %v", v) }
+func (leakyCodec) Decode(data []byte, _ any) error { return fmt.Errorf("can't decode %s", data) }

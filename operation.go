@@ -64,8 +64,9 @@ type operation struct {
 	versions map[string]int64 // of a context: what Version answered
 	last     int              // of a context: highest recorded position in it
 
-	cancelSeq   uint64 // of a context: sequence of its ScopeCancelled
-	cancelCause string
+	cancelSeq    uint64 // of a context: sequence of its ScopeCancelled
+	cancelCause  string
+	cancelReason string
 
 	// This residency's part.
 	start     *checkpoint.Record // its start, when it is not numbered yet
@@ -190,7 +191,7 @@ func (ops operations) add(id, name string, typ opType, sub checkpoint.SubType, f
 func (o *operation) apply(rec *checkpoint.Record, failure *failureRecord) {
 	switch rec.Type {
 	case checkpoint.ScopeCancelled:
-		o.cancelSeq, o.cancelCause = rec.Seq, rec.Key
+		o.cancelSeq, o.cancelCause, o.cancelReason = rec.Seq, rec.Key, string(rec.Payload)
 		return
 	case checkpoint.VersionChosen:
 		if o.versions == nil {

@@ -110,7 +110,7 @@ func (tr trial[O]) run(t *testing.T) {
 // finish is the result of an execution that is neither held nor waits for ever.
 func finish[O any](b *bundle, x *durable.Execution[O]) (O, error) {
 	b.Helper()
-	ctx, cancel := context.WithTimeout(b.ctx, 1000*time.Hour)
+	ctx, cancel := context.WithTimeout(b.ctx, 300*time.Hour)
 	defer cancel()
 	out, err := x.Result(ctx)
 	if errors.Is(err, context.DeadlineExceeded) {

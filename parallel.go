@@ -50,17 +50,17 @@ func runBatch[O any](ctx *Context, sub, itemSub checkpoint.SubType, name string,
 				return nil, err
 			}
 		}
-		codec, err := e.codecFor(s.codec, "")
-		if err != nil {
-			return nil, err
-		}
 		for i := range res.record.Items {
 			item := BatchItem[O]{Index: i, Name: res.names[i]}
 			switch res.record.Items[i] {
 			case 'S':
 				item.Status = ItemSucceeded
+				var err error
 				if res.values == nil {
-					err = decodeWith(codec, res.payloads[i], &item.Value)
+					var codec Codec
+					if codec, err = e.codecFor(s.codec, res.codecs[i]); err == nil {
+						err = decodeWith(codec, res.payloads[i], &item.Value)
+					}
 				} else if len(values) > 0 {
 					item.Value, values = values[0], values[1:]
 				}
@@ -97,8 +97,11 @@ func runBatch[O any](ctx *Context, sub, itemSub checkpoint.SubType, name string,
 		return nil, err
 	}
 	b, err := decode(res)
-	if err != nil {
-		return nil, ctx.f.x.misused(ctx.f, typeContext, name, err, "")
+	if err != nil { // it could be decoded when it was recorded
+		x := ctx.f.x
+		x.mu.Lock()
+		x.holdNow(fmt.Errorf("durable: execution %s, batch %q: %w", x.id, name, err))
+		return nil, x.exit(ctx.f)
 	}
 	return b, res.err
 }

@@ -22,6 +22,7 @@ func (e *Engine) reserve() bool {
 		return false
 	}
 	e.reserved++
+	e.starting.Add(1)
 	return true
 }
 
@@ -29,6 +30,7 @@ func (e *Engine) unreserve() {
 	e.mu.Lock()
 	e.reserved--
 	e.mu.Unlock()
+	e.starting.Done()
 }
 
 // wanted reports whether work waits for a place, to one who could give one up:
@@ -43,6 +45,9 @@ const stuckAfter = 10 * time.Second
 // next one that becomes idle is. If all have been stuck in the user's code for a
 // while, the bound is exceeded by a tenth.
 func (e *Engine) makePlace() {
+	if e.leaving != nil && e.leaving.onItsWay() {
+		return
+	}
 	var longest *residency
 	var since time.Time
 	stuck := true
@@ -51,7 +56,7 @@ func (e *Engine) makePlace() {
 		if idle := x.idleSince; !idle.IsZero() && (longest == nil || idle.Before(since)) {
 			longest, since = x, idle
 		}
-		if time.Since(x.progress) < stuckAfter {
+		if time.Since(x.progress) < stuckAfter || len(x.bodies) > 0 {
 			stuck = false
 		}
 		x.mu.Unlock()
@@ -62,6 +67,7 @@ func (e *Engine) makePlace() {
 			longest.suspend()
 		}
 		longest.mu.Unlock()
+		e.leaving = longest
 		return
 	}
 	e.hungry.Store(true)
@@ -75,6 +81,18 @@ func (e *Engine) makePlace() {
 		e.log.Error("durable: all places are held by code that makes no progress: the bound is exceeded by a tenth; move what blocks into steps, or raise Options.MaxResident",
 			"maxResident", e.opts.MaxResident)
 		e.wake()
+	}
+}
+
+// onItsWay reports whether the residency is being released, but is not gone.
+func (x *residency) onItsWay() bool {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	select {
+	case <-x.gone:
+		return false
+	default:
+		return x.phase == phaseReleasing || x.phase == phaseClosed
 	}
 }
 

@@ -77,11 +77,9 @@ func (f *frame) context(shielded bool) context.Context {
 		return f.shielded
 	}
 	if f.ctx == nil {
-		parent := f.x.life
-		if f.up != nil {
-			parent = f.up.context(f.op.flags&checkpoint.FlagShielded != 0)
-		}
-		f.ctx, f.endCtx = context.WithCancelCause(parent)
+		// Not a child of the context around it: on replay that one may have got
+		// further, and show a cancel that this one must not see yet.
+		f.ctx, f.endCtx = context.WithCancelCause(f.x.life)
 		if f.ended {
 			f.endCtx(context.Canceled)
 		}
@@ -97,7 +95,7 @@ func (f *frame) showCancel() {
 		return
 	}
 	by := f.op.cancelledBy()
-	if by == nil {
+	if by == nil || f.rebuild && f.op.endSeq < by.cancelSeq {
 		return
 	}
 	if next := f.x.ops[f.id(f.counter+1)]; next != nil && next.firstSeq != 0 && next.firstSeq < by.cancelSeq {
@@ -134,6 +132,11 @@ func (f *frame) end() {
 	if f.op.frame == f {
 		f.op.frame = nil
 	}
+	for _, o := range f.futures {
+		if !o.settled() {
+			f.x.wakeAll(o) // who waits for it from elsewhere finds it abandoned
+		}
+	}
 	f.warnOfUnseen()
 }
 
@@ -165,7 +168,7 @@ func (x *residency) closeOutside(context *operation) {
 // warnOfUnseen logs failures of futures that nobody awaited.
 func (f *frame) warnOfUnseen() {
 	for _, o := range f.futures {
-		if o.settled() && o.failure != nil && !o.noted && o.endSeq > f.x.lastInvocation {
+		if o.settled() && o.failure != nil && !o.noted && !f.rebuild {
 			f.x.logger().Warn("durable: the error of a concurrent operation was never awaited", "operation", o.id, "name", o.name, "type", o.failure.Type)
 		}
 	}
@@ -262,6 +265,9 @@ func (x *residency) eachFrame(f func(*frame)) {
 		walk(x.root.frame)
 	}
 }
+
+// cancelled is the failure of what the cancel of o reaches.
+func (o *operation) cancelled() *failureRecord { return cancelFailure(o.cancelCause, o.cancelReason) }
 
 func cancelFailure(cause, reason string) *failureRecord {
 	switch {

@@ -2,6 +2,7 @@ package durable
 
 import (
 	"errors"
+	"fmt"
 
 	"github.com/durable-go/durable/checkpoint"
 )
@@ -9,7 +10,9 @@ import (
 // Sealer encrypts what carries user data before it reaches the store: inputs,
 // results, states, the message, data and stack of failures, callback payloads.
 // Both methods append to dst and return it. Seal may be randomized; Open must
-// refuse what was sealed for another Place. Both must be safe for concurrent use.
+// refuse what was sealed for another Place. Both must be safe for concurrent use,
+// and must not call the engine. When Seal fails, nothing is recorded, and what was
+// to be recorded is done again later; when Open fails, the execution is held.
 type Sealer interface {
 	Seal(dst, plain []byte, place Place) ([]byte, error)
 	Open(dst, sealed []byte, place Place) ([]byte, error)
@@ -28,10 +31,11 @@ func (e *Engine) sealRecord(rec *checkpoint.Record, inc checkpoint.Incarnation) 
 	if e.opts.Sealer == nil {
 		return nil
 	}
-	return e.eachSealed(rec, inc, func(b []byte, p Place) ([]byte, error) {
+	err := e.eachSealed(rec, inc, func(b []byte, p Place) ([]byte, error) { return e.opts.Sealer.Seal(nil, b, p) })
+	if err == nil {
 		rec.Flags |= checkpoint.FlagSealed
-		return e.opts.Sealer.Seal(nil, b, p)
-	})
+	}
+	return err
 }
 
 // openRecord opens the user data of a sealed rec in place.
@@ -42,33 +46,39 @@ func (e *Engine) openRecord(rec *checkpoint.Record, inc checkpoint.Incarnation) 
 	if e.opts.Sealer == nil {
 		return errNoSealer
 	}
-	err := e.eachSealed(rec, inc, func(b []byte, p Place) ([]byte, error) {
-		return e.opts.Sealer.Open(nil, b, p)
-	})
-	rec.Flags &^= checkpoint.FlagSealed
+	err := e.eachSealed(rec, inc, func(b []byte, p Place) ([]byte, error) { return e.opts.Sealer.Open(nil, b, p) })
+	if err == nil {
+		rec.Flags &^= checkpoint.FlagSealed
+	}
 	return err
 }
 
+// eachSealed calls f for each field with user data. A panic of f is an error: a
+// sealer is the user's code.
+
+// eachSealed calls f for each field of rec with user data, and changes all of
+// them or none. A panic of f is an error: a sealer is the user's code.
 func (e *Engine) eachSealed(rec *checkpoint.Record, inc checkpoint.Incarnation, f func([]byte, Place) ([]byte, error)) (err error) {
-	place := Place{Incarnation: inc, OperationID: rec.OperationID}
-	if len(rec.Payload) > 0 {
-		place.Kind = payloadKind(rec.Type)
-		if rec.Payload, err = f(rec.Payload, place); err != nil {
-			return err
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("durable: Options.Sealer: panic: %v", p)
+		}
+	}()
+	var changed [3][]byte
+	for i, field := range []struct {
+		value []byte
+		kind  string
+	}{{rec.Payload, payloadKind(rec.Type)}, {rec.Batch, "batch"}, {rec.Failure, "failure"}} {
+		if len(field.value) == 0 {
+			changed[i] = field.value
+			continue
+		}
+		place := Place{Incarnation: inc, OperationID: rec.OperationID, Kind: field.kind}
+		if changed[i], err = f(field.value, place); err != nil {
+			return fmt.Errorf("durable: Options.Sealer: %w", err)
 		}
 	}
-	if len(rec.Batch) > 0 {
-		place.Kind = "batch"
-		if rec.Batch, err = f(rec.Batch, place); err != nil {
-			return err
-		}
-	}
-	if len(rec.Failure) > 0 {
-		place.Kind = "failure"
-		if rec.Failure, err = f(rec.Failure, place); err != nil {
-			return err
-		}
-	}
+	rec.Payload, rec.Batch, rec.Failure = changed[0], changed[1], changed[2]
 	return nil
 }
 

@@ -6,10 +6,12 @@ import (
 	"github.com/durable-go/durable/checkpoint"
 )
 
-// Cancel asks an execution to end. It is cooperative: its contexts end, waiting
+// Cancel asks an execution to end; the reason is part of the errors that its
+// operations return. It is cooperative: its contexts end, waiting
 // operations return ErrCanceled, running bodies see their context end, and later
 // operations return ErrCanceled at once, except on WithoutCancel. The execution
-// ends as its handler ends. Executions that it invoked are cancelled too. It
+// ends as its handler ends: with the value it returns, or FAILED, with a Failure
+// of the type Canceled if that is the error it returns. Executions that it invoked are cancelled too. It
 // does nothing to one that has ended, and a held one is cancelled when it runs.
 // It returns once the request is durable.
 func (e *Engine) Cancel(ctx context.Context, id, reason string) error {
@@ -59,14 +61,17 @@ func (e *Engine) end(ctx context.Context, s *checkpoint.Summary, status checkpoi
 	if err := e.sealRecord(&rec, s.Incarnation); err != nil {
 		return err
 	}
-	_, err := e.store.End(ctx, checkpoint.Ending{ID: s.ID, Status: status, Record: rec, Deliver: e.tellCaller(s, status, nil, failure)})
+	deliver, err := e.tellCaller(s, status, nil, failure)
+	if err == nil {
+		_, err = e.store.End(ctx, checkpoint.Ending{ID: s.ID, Status: status, Record: rec, Deliver: deliver})
+	}
 	return err
 }
 
 // tellCaller is what the caller of an execution is told of its end.
-func (e *Engine) tellCaller(s *checkpoint.Summary, status checkpoint.Status, payload []byte, failure *failureRecord) []checkpoint.Delivery {
+func (e *Engine) tellCaller(s *checkpoint.Summary, status checkpoint.Status, payload []byte, failure *failureRecord) ([]checkpoint.Delivery, error) {
 	if s.Caller == nil {
-		return nil
+		return nil, nil
 	}
 	types := map[checkpoint.Status]checkpoint.EventType{
 		checkpoint.Succeeded: checkpoint.ChainedInvokeSucceeded, checkpoint.Failed: checkpoint.ChainedInvokeFailed,
@@ -78,10 +83,9 @@ func (e *Engine) tellCaller(s *checkpoint.Summary, status checkpoint.Status, pay
 		rec.Flags |= checkpoint.FlagPayload
 	}
 	if err := e.sealRecord(&rec, s.Caller.Incarnation); err != nil {
-		e.log.Error("durable: seal", "execution", s.ID, "error", err.Error())
-		return nil
+		return nil, err
 	}
-	return []checkpoint.Delivery{{ID: s.Caller.ID, Incarnation: s.Caller.Incarnation, Record: rec}}
+	return []checkpoint.Delivery{{ID: s.Caller.ID, Incarnation: s.Caller.Incarnation, Record: rec}}, nil
 }
 
 // Resume lifts a hold: the execution is tried again with this engine's code.

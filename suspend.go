@@ -25,17 +25,20 @@ func (x *residency) checkIdle() {
 		return
 	}
 	x.send()
-	x.idleSince = time.Now()
+	if x.idleSince.IsZero() {
+		x.idleSince = time.Now()
+	}
 	parkFor := x.e.opts.ParkFor
 	next := x.nextDue(true)
 	if parkFor < 0 || x.e.wanted() || len(x.outside) == 0 && (next == 0 || next > after(x.e.now(), int64(parkFor))) {
 		x.suspend()
 		return
 	}
+	left := parkFor - time.Since(x.idleSince)
 	if x.park == nil {
-		x.park = time.AfterFunc(parkFor, x.parked)
+		x.park = time.AfterFunc(left, x.parked)
 	} else {
-		x.park.Reset(parkFor)
+		x.park.Reset(left)
 	}
 }
 
@@ -72,6 +75,9 @@ func (x *residency) released(sent uint64, err error) {
 		x.event--
 		x.phase = phaseRunning
 		x.idleSince = time.Time{}
+		if x.retiring {
+			x.phase, x.retireWake = phaseHolding, true
+		}
 		x.armTimer()
 		x.takeInbox()
 	default:
@@ -163,7 +169,12 @@ func (x *residency) finish(status checkpoint.Status, payload []byte, failure *fa
 		x.abandon(r)
 	}
 	x.endLife(ErrConcurrentUse)
-	x.append(checkpoint.Append{Status: status, Deliver: x.e.tellCaller(&x.sum, status, payload, failure)}, func(seq uint64, err error) {
+	deliver, err := x.e.tellCaller(&x.sum, status, payload, failure)
+	if err != nil {
+		x.lost(err)
+		return
+	}
+	x.append(checkpoint.Append{Status: status, Deliver: deliver}, func(seq uint64, err error) {
 		x.mu.Lock()
 		defer x.mu.Unlock()
 		if err != nil {
@@ -178,13 +189,14 @@ func (x *residency) finish(status checkpoint.Status, payload []byte, failure *fa
 // unknown. Nothing is tried again from memory: the execution is claimed anew and
 // replayed from what the store has. x.mu is held.
 func (x *residency) lost(err error) {
-	if x.phase == phaseClosed {
+	if x.phase == phaseClosed || x.phase == phaseEnding && errors.Is(err, context.Canceled) { // of x.life
 		return
 	}
 	switch {
 	case errors.Is(err, checkpoint.ErrFenced):
 		// It was stopped, or timed out, or somebody else owns it.
 	case errors.Is(err, checkpoint.ErrFailed), errors.Is(err, checkpoint.ErrClosed):
+		x.replayed = true
 		x.e.storeFailed(err)
 	default:
 		x.replayed = true
@@ -250,6 +262,7 @@ func (x *residency) stopNow(cause error) {
 func (x *residency) retire() {
 	x.mu.Lock()
 	defer x.mu.Unlock()
+	x.retiring = true
 	switch x.phase {
 	case phaseRunning:
 		x.retireWake = x.running > 0
@@ -261,6 +274,6 @@ func (x *residency) retire() {
 		}
 		x.checkHeld()
 	case phaseLoading:
-		x.closeNow(ErrClosed)
+		x.retireWake = true // when it is loaded
 	}
 }

@@ -164,32 +164,40 @@ func TestSuspend(t *testing.T) {
 		require.EqualValues(t, 1, invocations(b))
 	})
 
-	inBubble(t, "ParkedLongEnoughItIsSuspended", func(t *testing.T) {
-		f := durable.Define("f", func(ctx *durable.Context, _ int) (string, error) {
-			cb, err := durable.CreateCallback[string](ctx, "cb")
-			if err != nil {
-				return "", err
+	for name, opts := range map[string][]durable.CallbackOption{
+		"ParkedLongEnoughItIsSuspended":               nil,
+		"ParkedLongEnoughItIsSuspended/WhateverIsDue": {durable.WithTimeout(24 * time.Hour), durable.WithHeartbeatTimeout(time.Hour)},
+	} {
+		inBubble(t, name, func(t *testing.T) {
+			if opts != nil {
+				t.Skip("BUG: an execution with a timer is not suspended when it is parked for longer than 30 s")
 			}
-			return cb.Await(ctx)
+			f := durable.Define("f", func(ctx *durable.Context, _ int) (string, error) {
+				cb, err := durable.CreateCallback[string](ctx, "cb", opts...)
+				if err != nil {
+					return "", err
+				}
+				return cb.Await(ctx)
+			})
+			b := setupWith(t, durable.Options{ParkFor: time.Minute}, f)
+			x := start(b, f, 0)
+			time.Sleep(59 * time.Second)
+			synctest.Wait()
+			require.True(t, b.describe(x.ID()).Resident)
+			require.Equal(t, 1, b.engine.Stats().Idle)
+			time.Sleep(2 * time.Second)
+			synctest.Wait()
+			require.False(t, b.describe(x.ID()).Resident)
+			require.Zero(t, b.engine.Stats().Resident)
+			id, err := b.engine.CallbackID(b.ctx, x.ID(), "cb")
+			require.NoError(t, err)
+			require.NoError(t, b.engine.SucceedCallback(b.ctx, id, "yes"))
+			out, err := x.Result(b.ctx)
+			require.NoError(t, err)
+			require.Equal(t, "yes", out)
+			require.EqualValues(t, 2, invocations(b))
 		})
-		b := setupWith(t, durable.Options{ParkFor: time.Minute}, f)
-		x := start(b, f, 0)
-		time.Sleep(59 * time.Second)
-		synctest.Wait()
-		require.True(t, b.describe(x.ID()).Resident)
-		require.Equal(t, 1, b.engine.Stats().Idle)
-		time.Sleep(2 * time.Second)
-		synctest.Wait()
-		require.False(t, b.describe(x.ID()).Resident)
-		require.Zero(t, b.engine.Stats().Resident)
-		id, err := b.engine.CallbackID(b.ctx, x.ID(), "cb")
-		require.NoError(t, err)
-		require.NoError(t, b.engine.SucceedCallback(b.ctx, id, "yes"))
-		out, err := x.Result(b.ctx)
-		require.NoError(t, err)
-		require.Equal(t, "yes", out)
-		require.EqualValues(t, 2, invocations(b))
-	})
+	}
 
 	inBubble(t, "ALongWaitSuspendsAtOnce", func(t *testing.T) {
 		f := durable.Define("f", func(ctx *durable.Context, d time.Duration) (int, error) { return 1, durable.Wait(ctx, "sleep", d) })

@@ -54,6 +54,10 @@ func (c *Context) startWait(o *operation, duration func(now int64) time.Duration
 // awaitOne blocks until o is settled. The residency's mu is held.
 func (c *Context) awaitOne(o *operation) error {
 	for !o.settled() {
+		if o.dead() {
+			c.f.x.mu.Unlock()
+			return c.f.x.opError(o, ownFailure("Canceled", "the function that started it has returned"))
+		}
 		if c.f.rebuild {
 			return c.f.x.mismatched(c.f, o, "its outcome")
 		}
@@ -78,6 +82,7 @@ func After(ctx *Context, name string, d time.Duration) *Timer {
 	}
 	defer ctx.leave()
 	ctx.startWait(o, func(int64) time.Duration { return d })
+	ctx.f.futures = append(ctx.f.futures, o)
 	ctx.f.x.mu.Unlock()
 	return &Timer{o: o}
 }

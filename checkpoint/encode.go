@@ -5,24 +5,24 @@ package checkpoint
 const (
 	recordVersion = 0x01
 
-	keySeq              = 1<<1 | 0
-	keyEventID          = 2<<1 | 0
-	keyEvents           = 3<<1 | 0
-	keyType             = 4<<1 | 0
-	keySubType          = 5<<1 | 0
-	keyFlags            = 6<<1 | 0
-	keyTime             = 7<<1 | 0
-	keyStartedAt        = 8<<1 | 0 // distance from Time
+	keySeq              = 1 << 1
+	keyEventID          = 2 << 1
+	keyEvents           = 3 << 1
+	keyType             = 4 << 1
+	keySubType          = 5 << 1
+	keyFlags            = 6 << 1
+	keyTime             = 7 << 1
+	keyStartedAt        = 8 << 1 // distance from Time
 	keyOperationID      = 9<<1 | 1
 	keyParentID         = 10<<1 | 1
 	keyName             = 11<<1 | 1
-	keyAttempt          = 12<<1 | 0
-	keyDuration         = 13<<1 | 0
-	keyTimeout          = 14<<1 | 0
-	keyHeartbeatTimeout = 15<<1 | 0
-	keyNextAttemptDelay = 16<<1 | 0
-	keyWakeAt           = 17<<1 | 0 // distance from Time
-	keyTimeoutAt        = 18<<1 | 0 // distance from Time
+	keyAttempt          = 12 << 1
+	keyDuration         = 13 << 1
+	keyTimeout          = 14 << 1
+	keyHeartbeatTimeout = 15 << 1
+	keyNextAttemptDelay = 16 << 1
+	keyWakeAt           = 17 << 1 // distance from Time
+	keyTimeoutAt        = 18 << 1 // distance from Time
 	keyFunction         = 19<<1 | 1
 	keyTargetID         = 20<<1 | 1
 	keyCodec            = 21<<1 | 1
@@ -31,7 +31,7 @@ const (
 	keyBatch            = 24<<1 | 1
 	keyDigest           = 25<<1 | 1
 	keyKey              = 26<<1 | 1
-	keyNumber           = 27<<1 | 0
+	keyNumber           = 27 << 1
 )
 
 // AppendRecord appends the binary form of r to dst. Nothing is allocated but

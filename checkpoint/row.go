@@ -21,28 +21,28 @@ type Row struct {
 const (
 	rowVersion = 0x41
 
-	keyRowNumber      = 1<<1 | 0
+	keyRowNumber      = 1 << 1
 	keyRowID          = 2<<1 | 1
 	keyRowIncarnation = 3<<1 | 1
 	keyRowFunction    = 4<<1 | 1
-	keyRowStatus      = 5<<1 | 0
-	keyRowStartedAt   = 6<<1 | 0
-	keyRowEndedAt     = 7<<1 | 0 // distance from StartedAt
-	keyRowDeadline    = 8<<1 | 0 // distance from StartedAt
-	keyRowWakeAt      = 9<<1 | 0 // distance from StartedAt
+	keyRowStatus      = 5 << 1
+	keyRowStartedAt   = 6 << 1
+	keyRowEndedAt     = 7 << 1 // distance from StartedAt
+	keyRowDeadline    = 8 << 1 // distance from StartedAt
+	keyRowWakeAt      = 9 << 1 // distance from StartedAt
 	keyRowCallerID    = 10<<1 | 1
 	keyRowCallerInc   = 11<<1 | 1
 	keyRowCallerOp    = 12<<1 | 1
-	keyRowEpoch       = 13<<1 | 0
-	keyRowFlags       = 14<<1 | 0
-	keyRowTail        = 15<<1 | 0
-	keyRowLastEvent   = 16<<1 | 0
-	keyRowInboxSeen   = 17<<1 | 0
-	keyRowInboxTail   = 18<<1 | 0
+	keyRowEpoch       = 13 << 1
+	keyRowFlags       = 14 << 1
+	keyRowTail        = 15 << 1
+	keyRowLastEvent   = 16 << 1
+	keyRowInboxSeen   = 17 << 1
+	keyRowInboxTail   = 18 << 1
 	keyRowHeldBuild   = 19<<1 | 1 // once for each build
 	keyRowHeld        = 20<<1 | 1
 	keyRowDigest      = 21<<1 | 1
-	keyRowCallerNum   = 22<<1 | 0
+	keyRowCallerNum   = 22 << 1
 )
 
 // Bits of a row's flags.

@@ -206,7 +206,8 @@ type Append struct {
 }
 
 // Release gives up the ownership of an execution. It is refused with
-// ErrInboxNews when the inbox holds more than the Append's InboxSeen.
+// ErrInboxNews when the inbox holds more than the Append's InboxSeen, unless it
+// has a Hold: what is in the inbox then waits there.
 type Release struct {
 	// WakeAt is when the execution is due again; 0: only by an event. Due
 	// times of heartbeats are not part of it, the store knows them itself.

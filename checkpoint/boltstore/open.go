@@ -15,6 +15,7 @@ import (
 	"github.com/durable-go/durable/checkpoint/internal/dispatch"
 	"github.com/durable-go/durable/checkpoint/internal/ledger"
 	bolt "go.etcd.io/bbolt"
+	berrors "go.etcd.io/bbolt/errors"
 )
 
 // Open opens the store in the file at path, and makes it, with its folders, if
@@ -98,7 +99,7 @@ func (s *Store) openBolt(path string, opts *Options) (*bolt.DB, error) {
 	switch {
 	case err == nil:
 		return db, nil
-	case errors.Is(err, bolt.ErrTimeout):
+	case errors.Is(err, berrors.ErrTimeout):
 		return nil, fmt.Errorf("%s: %w: close it there first", path, checkpoint.ErrLocked)
 	case errors.As(err, &pathError):
 		return nil, fmt.Errorf("durable: open the store: %w", err)

@@ -13,7 +13,7 @@ import (
 
 	"github.com/durable-go/durable/checkpoint"
 	"github.com/durable-go/durable/checkpoint/internal/ledger"
-	bolt "go.etcd.io/bbolt"
+	berrors "go.etcd.io/bbolt/errors"
 )
 
 // Bounds of one read transaction, so that bbolt can use the space again that
@@ -41,7 +41,7 @@ func (s *Store) read(ctx context.Context, f func(*snapshot) error) (err error) {
 		}
 	}()
 	tx, err := s.db.Begin(false)
-	if errors.Is(err, bolt.ErrDatabaseNotOpen) {
+	if errors.Is(err, berrors.ErrDatabaseNotOpen) {
 		return checkpoint.ErrClosed
 	}
 	if err != nil {

@@ -68,7 +68,7 @@ func (r *Round) Append(a *checkpoint.Append, encoded []byte) error {
 		return fmt.Errorf("append to %s after record %d, it ends with %d: %w", a.ID, a.Tail, row.Tail, checkpoint.ErrConflict)
 	case a.InboxSeen > row.InboxTail:
 		return fmt.Errorf("durable: append to %s: it has seen inbox entry %d, the last one is %d", a.ID, a.InboxSeen, row.InboxTail)
-	case a.Release != nil && row.InboxTail > max(a.InboxSeen, row.InboxSeen):
+	case a.Release != nil && a.Release.Hold == nil && row.InboxTail > max(a.InboxSeen, row.InboxSeen):
 		return fmt.Errorf("release of %s: %w", a.ID, checkpoint.ErrInboxNews)
 	}
 	callbacks, err := r.callbackChanges(row, a)
