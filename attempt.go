@@ -144,7 +144,7 @@ func (x *residency) judge(a attempt, retry RetryPolicy, number, byDefault int) (
 	judged = a
 	defer func() {
 		if p := recover(); p != nil {
-			x.logger().Error("durable: RetryPolicy.Retryable panicked, the error is not retried", "panic", fmt.Sprint(p))
+			x.logger().Error("durable: RetryPolicy.Retryable panicked, the error is not retried", "panic", fmt.Sprintf("%T", p))
 		}
 	}()
 	a.delay, a.retried = retry.decide(a.err, number, byDefault)

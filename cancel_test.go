@@ -932,7 +932,6 @@ func TestAbandoned(t *testing.T) {
 		for what, does := range doing {
 			bothWays(t, where+"/"+what, func(t *testing.T, parkFor time.Duration) {
 				if what == "ForAnInvoke" {
-					t.Skip("BUG: a history shows outcomes of abandoned operations that are in the inbox")
 				}
 				var n notes
 				f := durable.Define("f", func(ctx *durable.Context, _ int) (string, error) {

@@ -5,7 +5,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"errors"
-	"fmt"
 	"runtime/debug"
 
 	"github.com/durable-go/durable/checkpoint"
@@ -186,9 +185,11 @@ func (x *residency) contextFailure(o *operation, ended bool, recorded *failureRe
 // leftover returns an error if f's function returned although the journal holds
 // operations at positions that it never claimed. x.mu is held.
 func (x *residency) leftover(f *frame) error {
-	next := f.op.last
-	o := x.ops[f.id(next)]
-	if next <= f.counter || o == nil || o.firstSeq == 0 {
+	var o *operation
+	for next := f.counter + 1; next <= f.op.last && (o == nil || o.firstSeq == 0); next++ {
+		o = x.ops[f.id(next)] // the first; a position may have been refused
+	}
+	if o == nil || o.firstSeq == 0 {
 		return nil
 	}
 	return &NonDeterministicError{ExecutionID: x.id, OperationID: o.id, Recorded: describeOp(o.typ, o.sub, o.name), Asked: "nothing: the function returned"}
@@ -218,7 +219,7 @@ func (x *residency) endRebuild(f *frame, payload []byte, err error) {
 	f.end()
 	switch {
 	case err != nil:
-		x.holdNow(&NonDeterministicError{ExecutionID: x.id, OperationID: o.id, Recorded: "success", Asked: fmt.Sprintf("an error while its value was rebuilt (%v)", err)})
+		x.holdNow(&NonDeterministicError{ExecutionID: x.id, OperationID: o.id, Recorded: "success", Asked: "an error while its value was rebuilt"})
 	case !bytes.Equal(digestOf(payload), o.digest):
 		x.holdNow(&NonDeterministicError{ExecutionID: x.id, OperationID: o.id, Recorded: "a large value by its digest", Asked: "another value when it was rebuilt: make the function deterministic, or store the value elsewhere and return a reference"})
 	default:

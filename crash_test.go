@@ -100,7 +100,11 @@ func (m *machine) open(opts durable.Options, functions ...durable.Definition) *b
 		opts.Logger = slog.New(slog.DiscardHandler)
 	}
 	s := &tap{Store: m.mem, m: m}
-	e, err := durable.New(s, &opts)
+	var store checkpoint.Store = s
+	if m.wrap != nil {
+		store = m.wrap(s)
+	}
+	e, err := durable.New(store, &opts)
 	require.NoError(m, err)
 	m.Cleanup(func() { e.Close() })
 	return &bundle{T: m.T, ctx: m.Context(), engine: e, store: s}

@@ -243,7 +243,9 @@ func (x *residency) deliverToSelf(o *operation, rec checkpoint.Record, failure *
 		x.armTimer()
 		return true
 	}
-	x.lost(err)
+	if x.life.Err() == nil { // else it has ended meanwhile
+		x.lost(err)
+	}
 	return false
 }
 

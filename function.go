@@ -60,7 +60,10 @@ func Define[I, O any](name string, h func(*Context, I) (O, error), opts ...Funct
 // an error ends the execution. StepInfoFrom tells about the execution.
 func DefinePlain[I, O any](name string, f func(context.Context, I) (O, error), opts ...FunctionOption) *Function[I, O] {
 	return define[I, O](name, opts, func(c *Context, in I) (v any, err error) {
-		c.plain(func(ctx context.Context) { v, err = f(ctx, in) })
+		c.plain(func(ctx context.Context) error {
+			v, err = f(ctx, in)
+			return err
+		})
 		return v, err
 	})
 }
@@ -202,6 +205,9 @@ func (e *Engine) create(ctx context.Context, id, function string, input []byte, 
 	if err != nil {
 		return s, false, fmt.Errorf("start execution %s of %q: %w", id, function, e.outward(err))
 	}
+	if created {
+		e.observeStart(&s, input)
+	}
 	if created && claim {
 		e.admit(checkpoint.Claim{Summary: s})
 	}
@@ -265,7 +271,7 @@ func (x *residency) endHandler(f *frame, v any, err error) {
 }
 
 // plain calls an ordinary function as the only body of its execution.
-func (c *Context) plain(call func(context.Context)) {
+func (c *Context) plain(call func(context.Context) error) {
 	f, x := c.f, c.f.x
 	info := &stepInfo{x: x, o: x.root, attempt: 1}
 	x.mu.Lock()
@@ -279,7 +285,9 @@ func (c *Context) plain(call func(context.Context)) {
 	x.mu.Unlock()
 	x.e.bodies.Add(1)
 	ctx = x.e.attemptStarted(ctx, info)
+	err := errGoexit // or it panics
 	defer func() {
+		x.e.attemptEnded(ctx, info, err)
 		x.e.bodies.Add(-1)
 		x.mu.Lock()
 		delete(x.bodies, x.root)
@@ -287,8 +295,7 @@ func (c *Context) plain(call func(context.Context)) {
 		x.mu.Unlock()
 		// The routine counts as in its body until what it returned is recorded.
 	}()
-	call(ctx)
-	x.e.attemptEnded(ctx, info, nil)
+	err = call(ctx)
 }
 
 // ResultJSON waits like Execution.Result and returns the result as it is

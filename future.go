@@ -427,6 +427,7 @@ func (q *settledQueue) choice(k int) (int, bool) {
 			}
 			q.w = nil
 		}
+		f.replaying = false
 		x.record(checkpoint.Record{Type: checkpoint.AwaitableChosen, OperationID: q.o.id, Number: int64(q.ready[0])}, nil)
 		q.ready = q.ready[1:]
 		if len(q.o.choices) == len(q.ops) {

@@ -149,7 +149,6 @@ func TestGo(t *testing.T) {
 	})
 
 	t.Run("ErrorThatNobodyAwaitedIsLogged", func(t *testing.T) {
-		t.Skip("BUG: the error of a future that nobody awaited is not logged if the execution was suspended since")
 		t.Parallel()
 		synctest.Test(t, func(t *testing.T) {
 			var buf lockedBuffer
@@ -209,7 +208,6 @@ func TestGo(t *testing.T) {
 	})
 
 	t.Run("OfAFunctionThatReturnedIsCancelled", func(t *testing.T) {
-		t.Skip("BUG: awaiting what an ended context abandoned waits for ever")
 		t.Parallel()
 		trial[string]{
 			op: func(ctx *durable.Context) (string, error) {
@@ -266,7 +264,6 @@ func TestGo(t *testing.T) {
 	})
 
 	t.Run("StandardContextEndsNoEarlierOnReplay", func(t *testing.T) {
-		t.Skip("BUG: Context() ends earlier on replay, before an Await of something cancelled")
 		t.Parallel()
 		trial[string]{
 			op: func(ctx *durable.Context) (string, error) {

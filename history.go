@@ -94,7 +94,10 @@ func (e *Engine) History(ctx context.Context, id string) iter.Seq2[Event, error]
 				yield(Event{}, err)
 				return
 			}
-			if rec.EventID == 0 && isOutside(rec.Type) { // of the inbox
+			if fromInbox(rec) {
+				if !ops.awaits(rec) {
+					continue
+				}
 				rec.EventID, rec.Events = uint64(last+1), 1
 			}
 			o := ops.apply(rec, failure)
@@ -138,6 +141,9 @@ func (e *Engine) operations(ctx context.Context, id string) (operations, *checkp
 	for rec, err := range e.records(ctx, &s) {
 		if err != nil {
 			return nil, nil, err
+		}
+		if fromInbox(rec) && !ops.awaits(rec) {
+			continue
 		}
 		failure, err := decodeFailure(rec.Failure)
 		if err != nil {
@@ -199,6 +205,16 @@ func (e *Engine) records(ctx context.Context, s *checkpoint.Summary) iter.Seq2[*
 			}
 		}
 	}
+}
+
+// fromInbox reports whether a record of e.records has not been taken over yet.
+func fromInbox(rec *checkpoint.Record) bool { return rec.EventID == 0 && isOutside(rec.Type) }
+
+// awaits reports whether an inbox entry will become an event: its operation is
+// open, and no context around it has ended.
+func (ops operations) awaits(rec *checkpoint.Record) bool {
+	o := ops[rec.OperationID]
+	return o != nil && !o.settled() && !o.dead()
 }
 
 // isOutside reports whether t is an outcome that comes from outside.

@@ -151,7 +151,7 @@ var changes = map[string]struct {
 			_, err := durable.Map(ctx, "map", []int{1}, func(ctx *durable.Context, _, _ int) (int, error) { return 0, durable.Wait(ctx, "nap", 2*time.Hour) })
 			return err
 		},
-		says: []string{"operation 1-3"},
+		says: []string{"operation 1-2"},
 	},
 	"InvokedFunctionRenamed": {
 		old: func(ctx *durable.Context, n *notes) error {
@@ -184,7 +184,7 @@ var changes = map[string]struct {
 	"ReturnsEarly": {
 		old:  func(ctx *durable.Context, n *notes) error { _, err := durable.Step(ctx, "a", n.body("a")); return err },
 		new:  func(ctx *durable.Context, n *notes) error { return errEarly },
-		says: []string{"returned", `WAIT (Wait) "sleep"`},
+		says: []string{"returned", `STEP (Step) "a"`},
 	},
 	"AChildReturnsEarly": {
 		old: func(ctx *durable.Context, n *notes) error {

@@ -60,7 +60,9 @@ func (x *residency) drain() {
 	entries, err := x.e.store.Inbox(x.life, x.id, seen)
 	if err != nil {
 		x.mu.Lock()
-		x.lost(err)
+		if x.life.Err() == nil { // else it has ended meanwhile
+			x.lost(err)
+		}
 		x.mu.Unlock()
 		return
 	}

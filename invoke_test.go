@@ -299,7 +299,9 @@ func TestInvoke(t *testing.T) {
 		trial[string]{
 			opts:      durable.Options{MaxPayload: 100},
 			functions: functions,
-			op:        func(ctx *durable.Context) (string, error) { return durable.Invoke(ctx, "call", echo, strings.Repeat("x", 99)) },
+			op: func(ctx *durable.Context) (string, error) {
+				return durable.Invoke(ctx, "call", echo, strings.Repeat("x", 99))
+			},
 			check: func(t *testing.T, _ string, err error) {
 				require.ErrorIs(t, err, durable.ErrPayloadTooLarge)
 				require.ErrorContains(t, err, "input", "it is not a result")
@@ -308,7 +310,9 @@ func TestInvoke(t *testing.T) {
 		trial[string]{ // the result of the invoked execution is larger
 			opts:      durable.Options{MaxPayload: 100},
 			functions: functions,
-			op:        func(ctx *durable.Context) (string, error) { return durable.Invoke(ctx, "call", echo, strings.Repeat("x", 98)) },
+			op: func(ctx *durable.Context) (string, error) {
+				return durable.Invoke(ctx, "call", echo, strings.Repeat("x", 98))
+			},
 			check: func(t *testing.T, _ string, err error) {
 				require.ErrorIs(t, err, durable.ErrPayloadTooLarge)
 				require.Equal(t, "PayloadTooLarge", failure(err).Type)
@@ -348,7 +352,9 @@ func TestInvoke(t *testing.T) {
 		t.Parallel()
 		trial[string]{
 			functions: functions,
-			op:        func(ctx *durable.Context) (string, error) { return durable.InvokeByName[string](ctx, "call", "echo", 42) },
+			op: func(ctx *durable.Context) (string, error) {
+				return durable.InvokeByName[string](ctx, "call", "echo", 42)
+			},
 			check: func(t *testing.T, _ string, err error) {
 				require.ErrorIs(t, err, durable.ErrCodec)
 				require.Equal(t, "Codec", failure(err).Type)
@@ -676,7 +682,9 @@ type shouting struct{}
 
 func (shouting) Name() string { return "shouting" }
 
-func (shouting) Encode(v any) ([]byte, error) { return json.Marshal(strings.ToUpper(v.(string)) + " in") }
+func (shouting) Encode(v any) ([]byte, error) {
+	return json.Marshal(strings.ToUpper(v.(string)) + " in")
+}
 
 func (shouting) Decode(data []byte, v any) error {
 	var s string

@@ -149,7 +149,9 @@ func (x *residency) number(rec checkpoint.Record, failure *failureRecord) *opera
 		rec.Time = x.e.now()
 	}
 	o := x.ops.apply(&rec, failure)
-	x.observe(&rec, o)
+	if rec.Type != checkpoint.InvocationCompleted || x.phase != phaseReleasing { // that one may be refused
+		x.observe(&rec, o)
+	}
 	rec.Payload, rec.Batch, rec.Failure = sealed.Payload, sealed.Batch, sealed.Failure
 	rec.Flags |= sealed.Flags
 	j.pending = append(j.pending, rec)

@@ -671,8 +671,6 @@ func TestMap(t *testing.T) {
 						continue // names of flat items are not recorded
 					}
 					t.Run(form, func(t *testing.T) {
-						if name == "MoreAfterItsEnd" || name == "NamesAfterItsEnd" || name+form == "FewerWhileItRunsFlat" {
-						}
 						synctest.Test(t, func(t *testing.T) {
 							var code atomic.Value
 							code.Store(c.then)

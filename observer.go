@@ -12,8 +12,10 @@ import (
 // they must be quick, must not block and must not call the engine. A panic in
 // one is logged.
 type Observer struct {
-	// Event is called for each event of a history as it is numbered, just before
-	// it becomes durable; a crash may lose the last ones. Payloads are included.
+	// Event is called for each event that an invocation adds to a history, as it is
+	// numbered, just before it becomes durable; a crash may lose the last ones.
+	// Payloads are included. What Stop and a deadline write from outside
+	// (ExecutionStopped, ExecutionTimedOut) is not told here.
 	Event func(executionID string, ev Event)
 	// InvocationStarted is called when an execution comes into memory.
 	InvocationStarted func(executionID, function string, replay bool)
@@ -29,7 +31,7 @@ type Observer struct {
 
 func (e *Engine) observed() {
 	if p := recover(); p != nil {
-		e.log.Error("durable: an observer panicked", "panic", fmt.Sprint(p))
+		e.log.Error("durable: an observer panicked", "panic", fmt.Sprintf("%T", p))
 	}
 }
 
@@ -43,7 +45,21 @@ func (x *residency) observe(rec *checkpoint.Record, o *operation) {
 	}
 }
 
-func (e *Engine) attemptStarted(ctx context.Context, info *stepInfo) context.Context {
+// observeStart tells of the first event of an execution.
+func (e *Engine) observeStart(s *checkpoint.Summary, input []byte) {
+	if e.opts.Observer == nil || e.opts.Observer.Event == nil {
+		return
+	}
+	defer e.observed()
+	rec := s.Started
+	rec.Payload = input
+	for _, ev := range e.eventsOf(&rec, nil, s) {
+		e.opts.Observer.Event(s.ID, ev)
+	}
+}
+
+func (e *Engine) attemptStarted(ctx context.Context, info *stepInfo) (started context.Context) {
+	started = ctx
 	if e.opts.Observer == nil || e.opts.Observer.AttemptStarted == nil {
 		return ctx
 	}

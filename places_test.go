@@ -132,7 +132,6 @@ func TestPlaces(t *testing.T) {
 	})
 
 	inBubble(t, "TheLongestIdleIsSuspendedFirst", func(t *testing.T) {
-		t.Skip("BUG: an execution with a timer is not suspended when it is parked for longer than 30 s")
 		b := setupWith(t, durable.Options{MaxResident: 2, ParkFor: 1000 * time.Hour}, awaitCallback)
 		var xs []*durable.Execution[string]
 		for range 4 {

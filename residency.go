@@ -231,6 +231,7 @@ func (x *residency) block(f *frame, w *waiter) error {
 		return err
 	}
 	f.replaying = false
+	f.showCancel()
 	r.blocked = true
 	x.running--
 	x.send()

@@ -98,6 +98,13 @@ func (f *frame) showCancel() {
 	if by == nil || f.rebuild && f.op.endSeq < by.cancelSeq {
 		return
 	}
+	if f.replaying { // what was open when the cancel came must be awaited first
+		for _, o := range f.futures {
+			if !o.noted && o.firstSeq < by.cancelSeq && (o.endSeq == 0 || o.endSeq > by.cancelSeq) {
+				return
+			}
+		}
+	}
 	if next := f.x.ops[f.id(f.counter+1)]; next != nil && next.firstSeq != 0 && next.firstSeq < by.cancelSeq {
 		return
 	}

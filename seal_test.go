@@ -350,7 +350,6 @@ func TestSealer(t *testing.T) {
 
 	inBubble(t, "WhatCouldNotBeSealedIsNotRecordedAsNothing", func(t *testing.T) {
 		// A body of another branch runs on while the execution is held for it.
-		t.Skip("BUG: a result that could not be sealed may be recorded as an empty one")
 		s := &moody{Sealer: newGCM(t, 1), how: "error"}
 		f := durable.Define("f", func(ctx *durable.Context, in string) ([]string, error) {
 			batch, err := durable.Parallel(ctx, "parallel", []durable.Branch[string]{
@@ -386,7 +385,6 @@ func TestSealer(t *testing.T) {
 	for _, how := range []string{"error", "panic"} {
 		inBubble(t, "ASealerThatFails/"+how, func(t *testing.T) {
 			if how == "panic" {
-				t.Skip("BUG: a panic of a sealer blocks its execution for ever")
 			}
 			s := &moody{Sealer: newGCM(t, 1), how: how}
 			f := durable.Define("f", func(ctx *durable.Context, in string) (string, error) {

@@ -58,8 +58,13 @@ func (x *residency) suspend() {
 	x.send()
 	x.phase = phaseReleasing
 	x.number(checkpoint.Record{Type: checkpoint.InvocationCompleted}, nil)
-	sent := x.sent
-	x.append(checkpoint.Append{Release: &checkpoint.Release{WakeAt: x.nextDue(false)}}, func(_ uint64, err error) { x.released(sent, err) })
+	sent, left := x.sent, x.pending[len(x.pending)-1]
+	x.append(checkpoint.Append{Release: &checkpoint.Release{WakeAt: x.nextDue(false)}}, func(_ uint64, err error) {
+		if err == nil {
+			x.observe(&left, nil)
+		}
+		x.released(sent, err)
+	})
 }
 
 func (x *residency) released(sent uint64, err error) {
@@ -126,7 +131,7 @@ func (x *residency) checkHeld() {
 	sent, event := x.sent, x.event
 	release := &checkpoint.Release{WakeAt: x.sum.Deadline}
 	if x.held != nil {
-		x.e.log.Error("durable: execution held: deploy code that fits what is recorded, or call Engine.Resume", "execution", x.id, "function", x.sum.Function, "reason", x.held.Error())
+		x.e.log.Error("durable: execution held: deploy code that fits what is recorded, or call Engine.Resume", "execution", x.id, "function", x.sum.Function, "reason", x.heldFor())
 		release.Hold = &checkpoint.Hold{Build: x.e.opts.Build, Failure: x.e.encodeHold(x.held, x.sum.Incarnation)}
 	} else {
 		x.number(checkpoint.Record{Type: checkpoint.InvocationCompleted}, nil)
@@ -149,6 +154,19 @@ func (x *residency) checkHeld() {
 			x.lost(err)
 		}
 	})
+}
+
+// heldFor is why the execution is held, without any text of the user's.
+func (x *residency) heldFor() string {
+	if err, ok := errors.AsType[*NonDeterministicError](x.held); ok {
+		return err.Error()
+	}
+	for _, own := range ownSentinels {
+		if errors.Is(x.held, own.err) {
+			return own.name + ": Engine.Describe tells more"
+		}
+	}
+	return "Engine.Describe tells"
 }
 
 // finish ends the execution. x.mu is held.

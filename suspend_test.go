@@ -170,7 +170,6 @@ func TestSuspend(t *testing.T) {
 	} {
 		inBubble(t, name, func(t *testing.T) {
 			if opts != nil {
-				t.Skip("BUG: an execution with a timer is not suspended when it is parked for longer than 30 s")
 			}
 			f := durable.Define("f", func(ctx *durable.Context, _ int) (string, error) {
 				cb, err := durable.CreateCallback[string](ctx, "cb", opts...)

@@ -67,9 +67,12 @@ func Version(ctx *Context, change string, latest int) int {
 		x.mismatchedVersion(f, change, recorded, latest)
 		return 0
 	}
-	next := x.ops[f.id(f.counter+1)]
-	if !ok && !f.rebuild && (next == nil || next.status == "") {
-		recorded = int64(latest)
+	if !ok && !f.rebuild {
+		// The first call decides, also for 0: a later one, at the end of the
+		// journal, must not decide otherwise.
+		if next := x.ops[f.id(f.counter+1)]; next == nil || next.status == "" {
+			recorded = int64(latest)
+		}
 		x.record(checkpoint.Record{Type: checkpoint.VersionChosen, OperationID: f.op.id, Key: change, Number: recorded}, nil)
 	}
 	x.mu.Unlock()

@@ -1,0 +1,680 @@
+package durable_test
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"hash/fnv"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/durable-go/durable"
+	"github.com/durable-go/durable/checkpoint"
+	"github.com/durable-go/durable/checkpoint/storetest"
+)
+
+var (
+	randomPrograms = flag.Int("random.programs", 250, "how many random programs TestRandomPrograms runs")
+	randomSeed     = flag.Uint64("random.seed", 0, "run only the random program with this seed")
+)
+
+// node is one step of a random program. Whatever a program computes depends only
+// on its seed: not on time, and not on what happens to the process.
+type node struct {
+	id       int
+	kind     string
+	catch    bool // go on although it failed
+	fails    int  // attempts that fail, of a step or a check
+	attempts int  // allowed
+	panics   bool // instead of returning an error
+	delay    time.Duration
+	opts     int
+	kids     []*node
+	branches [][]*node
+}
+
+// never is a time that is not reached.
+const never = 10000 * time.Hour
+
+type generator struct {
+	*rand.Rand
+	nodes []*node
+}
+
+func (g *generator) chance(percent int) bool { return g.IntN(100) < percent }
+
+func (g *generator) delay() time.Duration {
+	return []time.Duration{0, time.Millisecond, 700 * time.Millisecond, 3 * time.Second, time.Minute, 20 * time.Minute}[g.IntN(6)]
+}
+
+func (g *generator) sequence(depth int) []*node {
+	seq := make([]*node, 1+g.IntN(4))
+	for i := range seq {
+		seq[i] = g.node(depth)
+	}
+	return seq
+}
+
+func (g *generator) node(depth int) *node {
+	kinds := []string{"step", "step", "wait", "poll", "callback", "early callback", "note", "plain"}
+	if depth > 0 {
+		kinds = append(kinds, "child", "map", "parallel", "futures", "settled", "invoke", "min", "fail fast", "race", "select", "timeout", "step timeout", "large")
+	}
+	n := &node{id: len(g.nodes), kind: kinds[g.IntN(len(kinds))], catch: g.chance(70), delay: g.delay(), attempts: 1 + g.IntN(3), opts: g.IntN(8)}
+	g.nodes = append(g.nodes, n)
+	if g.chance(40) {
+		n.fails = g.IntN(4)
+		n.panics = g.chance(20)
+	}
+	switch n.kind {
+	case "child", "invoke", "min", "fail fast", "race", "select", "large":
+		n.kids = g.sequence(depth - 1)
+	case "map", "parallel", "futures", "settled":
+		for range 1 + g.IntN(4) {
+			n.branches = append(n.branches, g.sequence(depth-1))
+		}
+	}
+	return n
+}
+
+// program is a random program and what is known about one run of it.
+type program struct {
+	*testing.T
+	seed  uint64
+	root  []*node
+	nodes []*node
+	defs  []durable.Definition
+	main  *durable.Function[int, string]
+	m     *machine
+
+	mu        sync.Mutex
+	engine    *durable.Engine
+	ctx       context.Context
+	recorded  map[string]bool // execution and operation of the steps with a recorded outcome
+	completed map[string]bool // callbacks that somebody completes
+	appends   map[string]int
+	running   map[string]int
+	faults    int
+}
+
+func newProgram(t *testing.T, seed uint64) *program {
+	g := &generator{Rand: rand.New(rand.NewPCG(seed, 1))}
+	p := &program{T: t, seed: seed, recorded: map[string]bool{}, completed: map[string]bool{}, appends: map[string]int{}, running: map[string]int{}}
+	for range 2 + g.IntN(3) {
+		p.root = append(p.root, g.sequence(3)...)
+	}
+	if g.chance(25) {
+		n := &node{id: len(g.nodes), kind: "cancel"}
+		g.nodes = append(g.nodes, n)
+		p.root = append(p.root, n)
+	}
+	p.nodes = g.nodes
+	p.main = durable.Define("main", func(ctx *durable.Context, _ int) (string, error) {
+		out, err := p.run(ctx, p.root)
+		if errors.Is(err, durable.ErrCanceled) {
+			undone, err := durable.Step(ctx.WithoutCancel(), "undo", func(context.Context) (string, error) { return "undone", nil })
+			return out + undone, err
+		}
+		return out, err
+	})
+	sub := durable.Define("sub", func(ctx *durable.Context, id int) (string, error) { return p.run(ctx, p.nodes[id].kids) })
+	plain := durable.DefinePlain("plain", func(_ context.Context, id int) (string, error) {
+		if p.nodes[id].fails > 2 {
+			return "", errors.New("plain fails")
+		}
+		return fmt.Sprint("plain ", id), nil
+	})
+	p.defs = []durable.Definition{p.main, sub, plain}
+	return p
+}
+
+// run runs a sequence and says what came of it.
+func (p *program) run(ctx *durable.Context, seq []*node) (string, error) {
+	var out strings.Builder
+	for _, n := range seq {
+		s, err := p.node(ctx, n)
+		if err != nil {
+			if !n.catch || n.kind == "cancel" {
+				return out.String(), err
+			}
+			s = "!" + kindOf(err)
+		}
+		fmt.Fprintf(&out, "%d:%s ", n.id, s)
+	}
+	return out.String(), nil
+}
+
+// kindOf is the type of a failure.
+func kindOf(err error) string {
+	if f, ok := errors.AsType[*durable.Failure](err); ok {
+		return f.Type
+	}
+	return fmt.Sprintf("%T", err)
+}
+
+// body is the body of a step or a check: it checks that it may run, fails as
+// often as it should, and takes its time.
+func (p *program) body(n *node) func(ctx context.Context) (string, error) {
+	return func(ctx context.Context) (string, error) {
+		info, ok := durable.StepInfoFrom(ctx)
+		require.True(p, ok)
+		key := info.ExecutionID + " " + info.OperationID
+		p.mu.Lock()
+		if p.recorded[key] {
+			p.Errorf("seed %d: the body of step %s runs although its outcome is recorded", p.seed, key)
+		}
+		if p.running[key]++; p.running[key] > 1 {
+			p.Errorf("seed %d: two bodies of step %s run at once", p.seed, key)
+		}
+		p.mu.Unlock()
+		defer func() {
+			p.mu.Lock()
+			defer p.mu.Unlock()
+			p.running[key]--
+		}()
+		if n.delay <= time.Minute {
+			if err := rest(ctx, n.delay); err != nil {
+				return "", err
+			}
+		}
+		if info.Attempt <= n.fails {
+			if n.panics {
+				panic("panics")
+			}
+			return "", fmt.Errorf("attempt %d fails", info.Attempt)
+		}
+		return fmt.Sprint("v", n.id), nil
+	}
+}
+
+func (p *program) retry(n *node) durable.RetryOption {
+	return durable.WithRetry(durable.RetryPolicy{MaxAttempts: n.attempts, Initial: max(n.delay, 1), Multiplier: 1, Max: max(n.delay, 1), Jitter: durable.NoJitter})
+}
+
+func (p *program) node(ctx *durable.Context, n *node) (string, error) {
+	name := fmt.Sprint(n.kind, " ", n.id)
+	branch := func(seq []*node) func(ctx *durable.Context) (string, error) {
+		return func(ctx *durable.Context) (string, error) { return p.run(ctx, seq) }
+	}
+	loser := func(ctx *durable.Context) (string, error) { return "lost", durable.Wait(ctx, "loser", never) }
+	switch n.kind {
+	case "step":
+		return durable.Step(ctx, name, p.body(n), p.retry(n))
+	case "step timeout":
+		err := durable.Do(ctx, name, func(ctx context.Context) error { return rest(ctx, never) }, durable.WithTimeout(time.Hour))
+		return "", err
+	case "wait":
+		return "waited", durable.Wait(ctx, name, n.delay)
+	case "poll":
+		s, err := durable.WaitForCondition(ctx, name, 0, func(context.Context, int) (int, error) { return n.fails, nil },
+			func(s, attempt int) durable.Poll {
+				if attempt > s {
+					return durable.PollDone()
+				}
+				return durable.PollAfter(n.delay)
+			})
+		return fmt.Sprint("polled ", s), err
+	case "callback":
+		return durable.WaitForCallback[string](ctx, name, func(ctx context.Context, id string) error {
+			_, err := p.body(&node{id: n.id, fails: n.fails})(ctx)
+			if err == nil {
+				p.complete(n, id)
+			}
+			return err
+		}, p.retry(n), durable.WithTimeout(2*time.Hour))
+	case "early callback":
+		cb, err := durable.CreateCallback[string](ctx, name, durable.WithTimeout(2*time.Hour))
+		if err != nil {
+			return "", err
+		}
+		p.complete(n, cb.ID())
+		if err := durable.Wait(ctx, "meanwhile", n.delay); err != nil {
+			return "", err
+		}
+		return cb.Await(ctx)
+	case "note":
+		// What is made up once stays.
+		now, id := durable.Now(ctx), durable.NewUUID(ctx)
+		version := durable.Version(ctx, name, n.opts)
+		said := fmt.Sprint(now.UnixNano(), id, version)
+		first, err := durable.Step(ctx, name, func(context.Context) (string, error) { return said, nil })
+		if err == nil && first != said {
+			p.Errorf("seed %d: %s: it was %s, a replay says %s", p.seed, name, first, said)
+		}
+		return "noted", err
+	case "plain":
+		return durable.InvokeByName[string](ctx, name, "plain", n.id)
+	case "invoke":
+		return durable.InvokeByName[string](ctx, name, "sub", n.id)
+	case "child":
+		return durable.RunInChildContext(ctx, name, branch(n.kids))
+	case "large":
+		s, err := durable.RunInChildContext(ctx, name, func(ctx *durable.Context) (string, error) {
+			s, err := p.run(ctx, n.kids)
+			return s + strings.Repeat("x", 2000), err // larger than InlineResult
+		})
+		return strings.TrimRight(s, "x"), err
+	case "map", "parallel":
+		opts := []durable.BatchOption{durable.WithToleratedFailures(len(n.branches))}
+		if n.opts&1 != 0 {
+			opts = append(opts, durable.WithMaxConcurrency(1+n.opts/4))
+		}
+		if n.opts&2 != 0 {
+			opts = append(opts, durable.Flat())
+		}
+		var batch *durable.Batch[string]
+		var err error
+		if n.kind == "map" {
+			batch, err = durable.Map(ctx, name, n.branches, func(ctx *durable.Context, seq []*node, _ int) (string, error) { return p.run(ctx, seq) }, opts...)
+		} else {
+			var branches []durable.Branch[string]
+			for i, seq := range n.branches {
+				branches = append(branches, durable.Branch[string]{Name: fmt.Sprint("branch ", i), Run: branch(seq)})
+			}
+			batch, err = durable.Parallel(ctx, name, branches, opts...)
+		}
+		if err != nil {
+			return "", err
+		}
+		s := string(batch.Reason())
+		for item := range batch.All() {
+			s += fmt.Sprintf(" [%s %s", item.Status, item.Value)
+			if item.Err != nil {
+				s += kindOf(item.Err)
+			}
+			s += "]"
+		}
+		return s, nil
+	case "futures", "settled":
+		var futures []*durable.Future[string]
+		for i, seq := range n.branches {
+			futures = append(futures, durable.Go(ctx, fmt.Sprint("future ", i), branch(seq)))
+		}
+		if n.kind == "settled" {
+			count := 0
+			for range durable.Settled(ctx, name, durable.Awaitables(futures)...) {
+				count++
+			}
+			if count != len(futures) {
+				return "", fmt.Errorf("%d settled of %d", count, len(futures))
+			}
+		} else if n.opts&1 != 0 {
+			slices.Reverse(futures)
+		}
+		var s string
+		for _, future := range futures {
+			v, err := future.Await(ctx)
+			if err != nil {
+				v = "!" + kindOf(err)
+			}
+			s += "(" + v + ")"
+		}
+		return s, nil
+	case "min":
+		batch, err := durable.Parallel(ctx, name, []durable.Branch[string]{{Name: "loser", Run: loser}, {Name: "winner", Run: func(ctx *durable.Context) (string, error) {
+			s, err := p.run(ctx, n.kids)
+			if err != nil {
+				s = "!" + kindOf(err)
+			}
+			return s, nil
+		}}}, durable.WithMinSuccessful(1))
+		if err != nil {
+			return "", err
+		}
+		return fmt.Sprint(batch.Reason(), batch.Values()), nil
+	case "fail fast":
+		_, err := durable.Parallel(ctx, name, []durable.Branch[string]{{Name: "loser", Run: loser}, {Name: "winner", Run: func(ctx *durable.Context) (string, error) {
+			_, err := p.run(ctx, n.kids)
+			return "", errors.Join(errors.New("fails"), err)
+		}}})
+		return "", err
+	case "race":
+		return durable.Race(ctx, name, durable.Go(ctx, "loser", loser), durable.Go(ctx, "winner", branch(n.kids)))
+	case "select":
+		timer, future := durable.After(ctx, "loser", never), durable.Go(ctx, "winner", branch(n.kids))
+		first, err := durable.Select(ctx, name, timer, future)
+		if err != nil {
+			return "", err
+		}
+		if first != durable.Awaitable(future) {
+			return "", errors.New("the wrong one came first")
+		}
+		return future.Await(ctx)
+	case "timeout":
+		var seen string
+		_, err := durable.RunInChildContext(ctx, name, func(ctx *durable.Context) (string, error) {
+			err := durable.Wait(ctx, "sleep", never)
+			undone, err2 := durable.Step(ctx.WithoutCancel(), "undo", p.body(&node{id: n.id, delay: time.Second}))
+			seen = kindOf(err) + undone
+			return "", err2
+		}, durable.WithTimeout(time.Hour))
+		return seen, err
+	case "cancel":
+		p.cancel(ctx.ExecutionID())
+		return "", durable.Wait(ctx, name, never)
+	}
+	panic(n.kind)
+}
+
+// complete completes a callback from outside, as its node says, once and for all
+// that may happen meanwhile.
+func (p *program) complete(n *node, id string) {
+	p.outside(id, func() {
+		if n.opts == 0 {
+			return // it times out
+		}
+		time.Sleep(n.delay)
+		for {
+			p.mu.Lock()
+			e := p.engine
+			p.mu.Unlock()
+			var err error
+			if n.opts == 1 {
+				err = e.FailCallback(p.ctx, id, durable.Failure{Type: "Refused", Message: "no"})
+			} else {
+				err = e.SucceedCallback(p.ctx, id, fmt.Sprint("answer ", n.id))
+			}
+			if err == nil || errors.Is(err, durable.ErrCallbackCompleted) || errors.Is(err, durable.ErrCallbackNotFound) {
+				return
+			}
+			if rest(p.ctx, time.Second) != nil {
+				return
+			}
+		}
+	})
+}
+
+func (p *program) cancel(id string) {
+	p.outside("cancel "+id, func() {
+		time.Sleep(time.Minute)
+		for {
+			p.mu.Lock()
+			e := p.engine
+			p.mu.Unlock()
+			if e.Cancel(p.ctx, id, "enough") == nil || rest(p.ctx, time.Second) != nil {
+				return
+			}
+		}
+	})
+}
+
+func (p *program) outside(key string, f func()) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !p.completed[key] {
+		p.completed[key] = true
+		go f()
+	}
+}
+
+// outcome is what a run of a program came to.
+type outcome struct {
+	result string
+	ops    []string
+}
+
+// variant is how a program is run.
+type variant struct {
+	name    string
+	parkFor time.Duration
+	places  int
+	rate    int  // percent of the appends that fail
+	kills   bool // the process dies now and then
+	flaky   bool // all calls of the store fail now and then
+	bound   int
+}
+
+// play runs the program and returns what it came to.
+func (p *program) play(v variant) outcome {
+	m := newMachine(p.T)
+	p.m = m
+	var stop context.CancelFunc
+	p.ctx, stop = context.WithCancel(context.Background())
+	defer stop()
+	m.onAppend = func(a *checkpoint.Append) error {
+		if p.fault(v, a, 0) {
+			return errors.New("injected: not written")
+		}
+		return nil
+	}
+	m.afterAppend = func(a *checkpoint.Append, err error) error {
+		if err != nil {
+			return err
+		}
+		p.mu.Lock()
+		for i := range a.Records {
+			r := &a.Records[i]
+			if settlesStep(r) {
+				p.recorded[a.ID+" "+r.OperationID] = true
+			}
+		}
+		p.mu.Unlock()
+		if p.fault(v, a, 1) {
+			return errors.New("injected: fate unknown")
+		}
+		return nil
+	}
+	var wrapped *storetest.FlakyStore
+	if v.flaky {
+		m.wrap = func(s checkpoint.Store) checkpoint.Store {
+			wrapped = storetest.Flaky(s, p.seed, 0.08)
+			return wrapped
+		}
+	}
+	opts := durable.Options{ParkFor: v.parkFor, MaxResident: v.places, InlineResult: 1000}
+	open := func() *bundle {
+		b := m.open(opts, p.defs...)
+		p.mu.Lock()
+		p.engine = b.engine
+		p.mu.Unlock()
+		return b
+	}
+	b := open()
+	rng := rand.New(rand.NewPCG(p.seed, 2))
+	deadline := time.Now().Add(1000 * time.Hour)
+	for began := false; ; {
+		life := 1000 * time.Hour
+		if v.kills && time.Now().Before(deadline.Add(-990*time.Hour)) {
+			life = time.Duration(rng.Int64N(int64([]time.Duration{10 * time.Millisecond, 5 * time.Second, 10 * time.Minute}[rng.IntN(3)])))
+		}
+		ctx, done := context.WithTimeout(p.ctx, life)
+		result, err := p.main.Run(ctx, b.engine, 0, durable.WithExecutionID("main"))
+		done()
+		if opErr, ok := errors.AsType[*durable.OpError](err); err == nil || ok && opErr.Type == "EXECUTION" {
+			if err != nil {
+				result = "failed: " + kindOf(err)
+			}
+			if wrapped != nil {
+				wrapped.SetRate(0)
+			}
+			p.mu.Lock()
+			p.faults = -1 // no more
+			p.mu.Unlock()
+			ops := p.operations(b)
+			require.NoError(p, b.engine.Close())
+			return outcome{result, ops}
+		}
+		if time.Now().After(deadline) {
+			info, err := b.engine.Describe(context.Background(), "main")
+			p.Fatalf("seed %d, %s: it does not end: %+v, %v\n%s", p.seed, v.name, info, err, strings.Join(b.history("main"), "\n"))
+		}
+		switch {
+		case v.kills && ctx.Err() != nil:
+			m.kill(b)
+			b = open()
+		case wrapped != nil && began:
+			time.Sleep(10 * time.Millisecond)
+		}
+		began = true
+		if wrapped != nil && time.Now().After(deadline.Add(-990*time.Hour)) {
+			wrapped.SetRate(0)
+		}
+	}
+}
+
+// settlesStep reports whether a record is the outcome of a step.
+func settlesStep(r *checkpoint.Record) bool {
+	return (r.Type == checkpoint.StepSucceeded || r.Type == checkpoint.StepFailed) && r.NextAttemptDelay == 0 && r.WakeAt == 0
+}
+
+// fault reports whether the n-th append of an execution fails, before (0) or
+// after (1) it was made. It depends on the seed, the execution's place in the
+// program, and n.
+func (p *program) fault(v variant, a *checkpoint.Append, when int) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if when == 0 {
+		p.appends[a.ID]++
+	}
+	if v.rate == 0 || p.faults < 0 || p.faults > 60 {
+		return false
+	}
+	h := fnv.New64a()
+	fmt.Fprintln(h, p.seed, v.name, len(a.ID), p.appends[a.ID], when)
+	if rand.New(rand.NewPCG(h.Sum64(), 3)).IntN(200) >= v.rate {
+		return false
+	}
+	p.faults++
+	return true
+}
+
+// operations are the operations of all executions and what became of them,
+// without what was abandoned: how far that came is a matter of time.
+func (p *program) operations(b *bundle) (lines []string) {
+	ctx := context.Background()
+	synctest.Wait()
+	time.Sleep(time.Minute)
+	synctest.Wait()
+	names := map[string]string{"main": "main"} // by execution
+	var infos []durable.ExecutionInfo
+	for info, err := range b.engine.Executions(ctx, durable.Query{}) {
+		require.NoError(p, err, "seed %d", p.seed)
+		infos = append(infos, info)
+	}
+	slices.Reverse(infos) // callers first
+	for _, info := range infos {
+		name := names[info.ID]
+		if name == "" {
+			name = names[info.Parent] + "/" + info.Function + string(info.Input)
+			names[info.ID] = name
+		}
+		if info.Status == durable.ExecutionRunning {
+			p.Errorf("seed %d: execution %s is %+v", p.seed, name, info)
+		}
+		result := string(info.Result)
+		if info.Failure != nil {
+			result = info.Failure.Type
+		}
+		lines = append(lines, fmt.Sprintf("%s %s %s", name, info.Status, result))
+		ops, err := b.engine.Operations(ctx, info.ID)
+		require.NoError(p, err, "seed %d", p.seed)
+		lost := map[string]bool{}
+		for _, o := range ops {
+			if o.Name == "loser" || lost[o.ParentID] {
+				lost[o.ID] = true
+				continue
+			}
+			line := fmt.Sprintf("%s %s %s %s %q %s", name, o.ID, o.Type, o.SubType, o.Name, o.Status)
+			if o.Failure != nil {
+				line += " " + o.Failure.Type
+			}
+			switch o.SubType {
+			case "Now", "UUID", "Settled":
+			case "Step":
+				if !strings.HasPrefix(o.Name, "note") {
+					line += fmt.Sprintf(" %d %s", o.Attempt, o.Result)
+				}
+			default:
+				line += " " + string(o.Result)
+			}
+			lines = append(lines, line)
+		}
+		p.checkHistory(b, info)
+	}
+	slices.Sort(lines)
+	return lines
+}
+
+// checkHistory checks what holds for every history: numbers without gaps, one
+// outcome an operation, behind its start, and the end at the end.
+func (p *program) checkHistory(b *bundle, info durable.ExecutionInfo) {
+	last := int64(0)
+	ended := map[string]string{}
+	started := map[string]bool{}
+	final := ""
+	for ev := range b.events(info.ID) {
+		if ev.EventID != last+1 {
+			p.Errorf("seed %d: %s: event %d follows %d", p.seed, info.ID, ev.EventID, last)
+		}
+		last = ev.EventID
+		if final != "" {
+			p.Errorf("seed %d: %s: %s behind %s", p.seed, info.ID, line(ev), final)
+		}
+		switch {
+		case strings.HasPrefix(ev.Type, "Execution") && ev.Type != "ExecutionStarted":
+			final = ev.Type
+		case ev.OperationID == "":
+		case strings.HasSuffix(ev.Type, "Started"):
+			if ended[ev.OperationID] != "" {
+				p.Errorf("seed %d: %s: %s behind %s", p.seed, info.ID, line(ev), ended[ev.OperationID])
+			}
+			started[ev.OperationID] = true
+		case ev.NextAttemptDelay == 0 && !(ev.SubType == "WaitForCondition" && ev.Type == "StepSucceeded"):
+			if ended[ev.OperationID] != "" || !started[ev.OperationID] {
+				p.Errorf("seed %d: %s: %s, started %v, ended %q", p.seed, info.ID, line(ev), started[ev.OperationID], ended[ev.OperationID])
+			}
+			ended[ev.OperationID] = ev.Type
+		}
+	}
+}
+
+func TestRandomPrograms(t *testing.T) {
+	t.Parallel()
+	variants := []variant{
+		{name: "resident", parkFor: 0},
+		{name: "few places", parkFor: 0, places: 2},
+		{name: "faults", parkFor: -1, rate: 30},
+		{name: "faults, resident", parkFor: 0, rate: 30},
+		{name: "many faults", parkFor: -1, rate: 90},
+		{name: "kills", parkFor: -1, kills: true},
+		{name: "kills and faults", parkFor: 0, kills: true, rate: 20},
+		{name: "flaky", parkFor: -1, flaky: true},
+	}
+	first, last := uint64(1), uint64(*randomPrograms)
+	if *randomSeed != 0 {
+		first, last = *randomSeed, *randomSeed
+	}
+	if testing.Short() && *randomSeed == 0 {
+		last = min(last, 40)
+	}
+	for seed := first; seed <= last && !t.Failed(); seed++ {
+		synctest.Test(t, func(t *testing.T) {
+			defer func() {
+				if t.Failed() {
+					t.Logf("to repeat it: go test -run TestRandomPrograms -random.seed=%d", seed)
+				}
+			}()
+			want := newProgram(t, seed).play(variant{name: "plain", parkFor: -1})
+			if *randomSeed != 0 {
+				t.Logf("%s\n%s", want.result, strings.Join(want.ops, "\n"))
+			}
+			// Two of the variants each; all when there is one program.
+			for i, v := range variants {
+				if *randomSeed == 0 && (uint64(i)+seed)%4 != 0 {
+					continue
+				}
+				got := newProgram(t, seed).play(v)
+				require.Equal(t, want.result, got.result, "seed %d, %s", seed, v.name)
+				require.Equal(t, strings.Join(want.ops, "\n"), strings.Join(got.ops, "\n"), "seed %d, %s", seed, v.name)
+			}
+		})
+	}
+}
