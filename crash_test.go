@@ -51,7 +51,8 @@ type machine struct {
 	afterNextDue func()
 	// onRead may change a record of an execution that is read.
 	onRead func(id string, r *checkpoint.Record)
-	ahead  time.Duration // of the store's clock
+	ahead  time.Duration                           // of the store's clock
+	wrap   func(checkpoint.Store) checkpoint.Store // around what the engine gets
 }
 
 // tap is what one engine has of a machine's store.
