@@ -95,7 +95,7 @@ func (e *inputError) Unwrap() error { return e.err }
 func (f *Function[I, O]) Start(ctx context.Context, e *Engine, in I, opts ...StartOption) (*Execution[O], error) {
 	input, err := e.encodeWith(e.opts.Codec, in)
 	if err != nil {
-		return nil, fmt.Errorf("durable: start %q: %w", f.name, err)
+		return nil, fmt.Errorf("durable: start %q: input: %w", f.name, err)
 	}
 	id, err := e.start(ctx, f.name, input, opts)
 	if err != nil {
