@@ -34,12 +34,16 @@ func (x *residency) begin() {
 	}
 	if err != nil {
 		x.mu.Lock()
-		if x.life.Err() == nil && !errors.Is(err, checkpoint.ErrClosed) {
-			x.holdNow(err)
-		} else {
+		defer x.mu.Unlock()
+		_, unread := errors.AsType[*unreadError](err)
+		switch {
+		case x.life.Err() != nil:
 			x.closeNow(err)
+		case unread && !errors.Is(err, checkpoint.ErrCorrupt):
+			x.lost(err) // the store may be well again soon
+		default:
+			x.holdNow(err)
 		}
-		x.mu.Unlock()
 		return
 	}
 	x.catchUp()
@@ -64,6 +68,12 @@ func (x *residency) begin() {
 		x.takeInbox()
 	}
 }
+
+// unreadError is an error of the store that the journal is read from.
+type unreadError struct{ err error }
+
+func (e *unreadError) Error() string { return e.err.Error() }
+func (e *unreadError) Unwrap() error { return e.err }
 
 // load reads the journal and folds it.
 func (x *residency) load() (input []byte, codec string, err error) {
@@ -96,7 +106,7 @@ func (x *residency) load() (input []byte, codec string, err error) {
 	} else {
 		for rec, err := range x.e.store.Records(x.life, x.id, 0) {
 			if err != nil {
-				return nil, "", err
+				return nil, "", &unreadError{err}
 			}
 			if err := fold(&rec); err != nil {
 				return nil, "", err

@@ -377,7 +377,7 @@ func TestCodec(t *testing.T) {
 			require.ErrorIs(t, err, durable.ErrCodec)
 			_, err = same.Start(b.ctx, b.engine, strings.Repeat("x", 99))
 			require.ErrorIs(t, err, durable.ErrPayloadTooLarge)
-			require.ErrorContains(t, err, "input")
+			require.ErrorContains(t, err, `start "same"`)
 			require.NotContains(t, err.Error(), "result is")
 			_, err = same.Run(b.ctx, b.engine, "function")
 			require.ErrorIs(t, err, durable.ErrCodec)

@@ -7,9 +7,11 @@ import (
 	"fmt"
 	"hash/fnv"
 	"math/rand/v2"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -108,7 +110,7 @@ type program struct {
 func newProgram(t *testing.T, seed uint64) *program {
 	g := &generator{Rand: rand.New(rand.NewPCG(seed, 1))}
 	p := &program{T: t, seed: seed, recorded: map[string]bool{}, completed: map[string]bool{}, appends: map[string]int{}, running: map[string]int{}}
-	for range 2 + g.IntN(3) {
+	for range 1 + g.IntN(3) {
 		p.root = append(p.root, g.sequence(3)...)
 	}
 	if g.chance(25) {
@@ -646,27 +648,48 @@ func randomly(t *testing.T, programs int, variants ...variant) {
 	} else if testing.Short() {
 		last = min(last, 40)
 	}
-	for seed := first; seed <= last && !t.Failed(); seed++ {
-		synctest.Test(t, func(t *testing.T) {
-			defer func() {
+	seeds := make(chan uint64)
+	var failed atomic.Bool
+	for worker := range runtime.GOMAXPROCS(0) {
+		t.Run(fmt.Sprint("Worker", worker), func(t *testing.T) {
+			t.Parallel()
+			for seed := range seeds {
+				randomProgram(t, seed, variants)
 				if t.Failed() {
-					t.Logf("to repeat it: go test -run %s -random.seed=%d", t.Name(), seed)
+					failed.Store(true)
 				}
-			}()
-			want := newProgram(t, seed).play(variant{name: "plain", parkFor: -1})
-			if *randomSeed != 0 {
-				t.Logf("%s\n%s", want.result, strings.Join(want.ops, "\n"))
-			}
-			for i, v := range variants {
-				if *randomSeed == 0 && (uint64(i)+seed)%uint64((len(variants)+1)/2) != 0 {
-					continue // one or two each; all of them when there is one program
-				}
-				got := newProgram(t, seed).play(v)
-				require.Equal(t, want.result, got.result, "seed %d, %s", seed, v.name)
-				require.Equal(t, strings.Join(want.ops, "\n"), strings.Join(got.ops, "\n"), "seed %d, %s", seed, v.name)
 			}
 		})
 	}
+	go func() {
+		defer close(seeds)
+		for seed := first; seed <= last && !failed.Load(); seed++ {
+			seeds <- seed
+		}
+	}()
+}
+
+func randomProgram(t *testing.T, seed uint64, variants []variant) {
+	synctest.Test(t, func(t *testing.T) {
+		defer func() {
+			if t.Failed() {
+				name, _, _ := strings.Cut(t.Name(), "/")
+				t.Logf("to repeat it: go test -run '%s$' -random.seed=%d", name, seed)
+			}
+		}()
+		want := newProgram(t, seed).play(variant{name: "plain", parkFor: -1})
+		if *randomSeed != 0 {
+			t.Logf("%s\n%s", want.result, strings.Join(want.ops, "\n"))
+		}
+		for i, v := range variants {
+			if *randomSeed == 0 && (uint64(i)+seed)%uint64((len(variants)+1)/2) != 0 {
+				continue // one or two each; all of them when there is one program
+			}
+			got := newProgram(t, seed).play(v)
+			require.Equal(t, want.result, got.result, "seed %d, %s", seed, v.name)
+			require.Equal(t, strings.Join(want.ops, "\n"), strings.Join(got.ops, "\n"), "seed %d, %s", seed, v.name)
+		}
+	})
 }
 
 func TestRandomPrograms(t *testing.T) {
