@@ -330,7 +330,7 @@ func (e *Engine) Shutdown(ctx context.Context) error {
 	lost := 0
 	for _, x := range resident {
 		x.mu.Lock()
-		if x.replayed {
+		if x.unwritten {
 			lost++
 		}
 		x.mu.Unlock()

@@ -46,7 +46,8 @@ type residency struct {
 	drainAgain     bool   // and something came since it looked
 	cancelling     bool   // a cancel of the execution is being taken over
 	newsPending    bool   // the inbox got something while the residency was loading
-	replayed       bool   // its last append failed: what it did may be done again
+	replayed       bool   // its last append was not made: what it did may be done again
+	unwritten      bool   // and not because somebody else ended the execution
 	retiring       bool   // the engine shuts down
 	retireWake     bool   // it was not idle when the engine shut down
 	lends          int    // waits in Result by its code; under the engine's mu

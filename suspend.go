@@ -210,14 +210,15 @@ func (x *residency) lost(err error) {
 	if x.phase == phaseClosed || x.phase == phaseEnding && errors.Is(err, context.Canceled) { // of x.life
 		return
 	}
+	x.replayed = true
 	switch {
 	case errors.Is(err, checkpoint.ErrFenced):
 		// It was stopped, or timed out, or somebody else owns it.
 	case errors.Is(err, checkpoint.ErrFailed), errors.Is(err, checkpoint.ErrClosed):
-		x.replayed = true
+		x.unwritten = true
 		x.e.storeFailed(err)
 	default:
-		x.replayed = true
+		x.unwritten = true
 		x.e.log.Error("durable: checkpoint not written, the execution is replayed", "execution", x.id, "error", err.Error())
 		x.e.disown(x)
 	}
