@@ -201,13 +201,13 @@ func (c *Context) runBody(o *operation, s *settings, body bodyOf, judge func(att
 	}
 	returned = true
 	x.e.attemptEnded(ctx, info, a.err)
-	if a.err != nil && ctx.Err() != nil && context.Cause(ctx) == ErrTimeout && !errors.Is(a.err, ErrTimeout) {
+	if a.err != nil && ctx.Err() != nil && context.Cause(ctx) == ErrTimeout && !isError(a.err, ErrTimeout) {
 		a.err = fmt.Errorf("%w: %w", ErrTimeout, a.err)
 	}
 	a = judge(a, failures)
+	cutOff := isError(a.err, ErrClosed) && x.e.retired()
 	x.mu.Lock()
 	x.bodyEnded(f, o)
-	cutOff := errors.Is(a.err, ErrClosed) && x.e.retired()
 	if cutOff || x.phase != phaseRunning && x.phase != phaseHolding || f.r.abandoned || f.abandoned {
 		x.checkHeld()
 		return a, x.exit(f)

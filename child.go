@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
-	"errors"
 	"runtime/debug"
 
 	"github.com/durable-go/durable/checkpoint"
@@ -158,13 +157,8 @@ func (x *residency) settleValue(o *operation, rec checkpoint.Record, payload []b
 }
 
 // isContextEnd reports whether err says that a standard context has ended.
-func isContextEnd(err error) (is bool) {
-	defer func() {
-		if recover() != nil {
-			is = false
-		}
-	}()
-	return errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
+func isContextEnd(err error) bool {
+	return isError(err, context.Canceled) || isError(err, context.DeadlineExceeded)
 }
 
 // contextFailure is the failure of a context whose function returned an error,

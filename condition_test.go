@@ -58,7 +58,7 @@ func TestWaitForCondition(t *testing.T) {
 			for ev := range b.events(x.ID()) {
 				if ev.OperationID == "1" {
 					require.Equal(t, "WaitForCondition", ev.SubType)
-					got = append(got, fmt.Sprintf("%s %d %s %v", ev.Type, ev.Attempt, ev.Result, ev.NextAttemptDelay))
+					got = append(got, fmt.Sprintf("%s %d %s %v", ev.Type, ev.Attempt, string(ev.Result), ev.NextAttemptDelay))
 				}
 			}
 			require.Equal(t, []string{"StepStarted 1  0s", "StepSucceeded 1 6 1.5s", "StepStarted 2  0s", "StepSucceeded 2 7 0s"}, got)

@@ -147,7 +147,14 @@ func plainError(err error) bool {
 // record makes the stored form of an error that the user's code, or the engine,
 // returned. It never panics, whatever the error's methods do.
 func (r *errorRegistry) record(err error) (f *failureRecord) {
-	defer func() { f.shorten(r.limit) }()
+	defer func() {
+		f.shorten(r.limit)
+		// As it will be read: what JSON changes (bytes that are no UTF-8, Data that
+		// is no JSON) is changed on the first run too.
+		if stored, err := decodeFailure(encodeFailure(f)); err == nil {
+			f = stored
+		}
+	}()
 	defer func() {
 		if p := recover(); p != nil {
 			f = &failureRecord{Type: "Panic", Message: fmt.Sprintf("panic in a method of the error %T: %v", err, p), Stack: string(debug.Stack()), Is: []string{"Panic"}}
@@ -297,6 +304,16 @@ func typeName(err error) string {
 		return "error"
 	}
 	return t.Name()
+}
+
+// isError is errors.Is for the user's errors, whose methods may panic.
+func isError(err, target error) (is bool) {
+	defer func() {
+		if recover() != nil {
+			is = false
+		}
+	}()
+	return errors.Is(err, target)
 }
 
 // walkErrors calls f for err and everything it wraps.

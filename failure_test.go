@@ -30,11 +30,11 @@ type temporary struct{ After time.Duration }
 func (t *temporary) Error() string        { return "try later" }
 func (t *temporary) Is(target error) bool { return target == errSoldOut }
 
-// moody encodes only while its mood is good.
-type moody struct{ Bad bool }
+// touchy encodes only while its mood is good.
+type touchy struct{ Bad bool }
 
-func (m *moody) Error() string { return "moody" }
-func (m *moody) MarshalJSON() ([]byte, error) {
+func (m *touchy) Error() string { return "touchy" }
+func (m *touchy) MarshalJSON() ([]byte, error) {
 	if m.Bad {
 		return nil, errors.New("not now")
 	}
@@ -115,7 +115,7 @@ var ways = map[string]func(ctx *durable.Context, fail func() error) error{
 
 func TestFailure(t *testing.T) {
 	t.Parallel()
-	registered := durable.Options{Errors: []error{errSoldOut, io.ErrUnexpectedEOF, &transient{}, declined{}, &temporary{}, &moody{}, &fs.PathError{Err: nil}}}
+	registered := durable.Options{Errors: []error{errSoldOut, io.ErrUnexpectedEOF, &transient{}, declined{}, &temporary{}, &touchy{}, &fs.PathError{Err: nil}}}
 
 	// seen is what a handler can learn from an error, without the operation around it.
 	type seen struct {
@@ -159,7 +159,7 @@ func TestFailure(t *testing.T) {
 		"Deadline":            {fmt.Errorf("x: %w", context.DeadlineExceeded), seen{Type: "error", Message: "x: context deadline exceeded"}},
 		"TypeOfAPackage":      {&fs.PathError{Op: "open", Path: "x", Err: fs.ErrNotExist}, seen{Type: "PathError", Message: "open x: file does not exist"}},
 		"Anonymous":           {struct{ error }{errors.New("hidden")}, seen{Type: "error", Message: "hidden"}},
-		"DoesNotEncode":       {&moody{Bad: true}, seen{Type: "moody", Message: "moody"}},
+		"DoesNotEncode":       {&touchy{Bad: true}, seen{Type: "touchy", Message: "touchy"}},
 		"NotUTF8":             {errors.New("bad \xff text"), seen{Type: "error", Message: "bad \ufffd text"}},
 		"Long":                {errors.New(strings.Repeat("x", 5000)), seen{Type: "error", Message: strings.Repeat("x", 5000)}},
 		"ErrorPanics":         {&mean{"Error"}, seen{Type: "Panic", Matches: "ErrPanic"}},
@@ -170,6 +170,10 @@ func TestFailure(t *testing.T) {
 		"EmptyTextWithASense": {fmt.Errorf("%w", errSilent), seen{Type: "error"}},
 	} {
 		t.Run(name, func(t *testing.T) {
+			if name == "IsPanics" || name == "UnwrapPanics" {
+			}
+			if name == "NotUTF8" {
+			}
 			t.Parallel()
 			for way, op := range ways {
 				t.Run(way, func(t *testing.T) {
@@ -232,9 +236,6 @@ func TestFailure(t *testing.T) {
 					},
 					check: func(t *testing.T, got seen, err error) {
 						require.NoError(t, err)
-						if way == "Step" || way == "StepInAChild" || way == "Submitter" {
-							// It is retried, and is a panic in the end.
-						}
 						require.Equal(t, seen{Type: "Panic", Message: "panic: deep: code 503", Matches: "ErrPanic", Transient: transientErr}, got)
 					},
 				}.runLoosely(t)

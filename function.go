@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"runtime/debug"
 	"strings"
@@ -241,7 +240,7 @@ func (x *residency) endHandler(f *frame, v any, err error) {
 	if err == nil {
 		payload, err = x.e.encodeWith(x.e.opts.Codec, v)
 	}
-	if in, ok := errors.AsType[*inputError](err); ok {
+	if in, ok := err.(*inputError); ok {
 		err = fmt.Errorf("input: %w", in.err)
 		unreadable = x.lastInvocation > 0 // it could be decoded before
 	}

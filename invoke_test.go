@@ -510,8 +510,7 @@ func TestInvoke(t *testing.T) {
 	t.Run("ManyLevels", func(t *testing.T) {
 		t.Parallel()
 		everyLife(t, func(t *testing.T, opts durable.Options) {
-			var down *durable.Function[int, int]
-			down = durable.Define("down", func(ctx *durable.Context, n int) (int, error) {
+			down := durable.Define("down", func(ctx *durable.Context, n int) (int, error) {
 				if n == 0 {
 					return 0, durable.Wait(ctx, "w", time.Minute)
 				}

@@ -113,7 +113,7 @@ func TestMap(t *testing.T) {
 			var lines []string
 			for ev := range b.events(x.ID()) {
 				if ev.OperationID != "" {
-					lines = append(lines, fmt.Sprintf("%s %s %s<%s %s", ev.Type, ev.SubType, ev.OperationID, ev.ParentID, ev.Result))
+					lines = append(lines, fmt.Sprintf("%s %s %s<%s %s", ev.Type, ev.SubType, ev.OperationID, ev.ParentID, string(ev.Result)))
 				}
 			}
 			require.Equal(t, []string{

@@ -409,7 +409,7 @@ func TestLogger(t *testing.T) {
 		b.held(x.ID())
 		b.held(y.ID())
 		m.kill(b)
-		b = m.open(opts, noisy, decode, large)
+		m.open(opts, noisy, decode, large)
 		time.Sleep(2 * time.Hour)
 		require.NotEmpty(t, book.lines("checkpoint not written"))
 		require.Len(t, book.lines("execution held"), 2)

@@ -47,7 +47,10 @@ func TestDecodeErrors(t *testing.T) {
 		"{\"to\": {\"street\": []}}":     "line 1, column 19: to.street must be a string, it is a list",
 	} {
 		var o order
-		require.EqualError(t, input.Decode("order.json", []byte(text), &o), "order.json: "+want, text)
+		err := input.Decode("order.json", []byte(text), &o)
+		require.Error(t, err)
+		// From Go 1.27 on the JSON decoder says which item of a list it was.
+		require.Equal(t, "order.json: "+want, strings.Replace(err.Error(), "items.1 ", "items ", 1), text)
 	}
 }
 
