@@ -222,6 +222,47 @@ func TestCancel(t *testing.T) {
 			"WaitSucceeded 4 calm down", "StepStarted 5 undo next", "StepSucceeded 5 undo next", "InvocationCompleted", "ExecutionSucceeded",
 		}, b.history(x.ID()))
 	})
+
+	inBubble(t, "ACancelBetweenALookAtTheContextAndTheNextOperation", func(t *testing.T) {
+		// The handler looks, and sees nothing; the cancel comes; the next operation is
+		// refused. A replay must not see the cancel at that look.
+		var n notes
+		looked, cancelled := make(chan struct{}, 1), make(chan struct{})
+		f := durable.Define("f", func(ctx *durable.Context, _ int) (string, error) {
+			if _, err := durable.Step(ctx, "reserve", n.body("reserve")); err != nil {
+				return "", err
+			}
+			if ctx.Context().Err() != nil {
+				return durable.Step(ctx.WithoutCancel(), "undo reserve", n.body("undo reserve"))
+			}
+			select {
+			case looked <- struct{}{}:
+			default:
+			}
+			<-cancelled // plain code that takes its time
+			_, err := durable.Step(ctx, "next", n.body("next"))
+			if !errors.Is(err, durable.ErrCanceled) {
+				return "", fmt.Errorf("not cancelled: %w", err)
+			}
+			if _, err := durable.Step(ctx.WithoutCancel(), "undo both", n.body("undo both")); err != nil {
+				return "", err
+			}
+			return "undone", durable.Wait(ctx.WithoutCancel(), "sleep", time.Hour)
+		})
+		b := setup(t, f)
+		x := start(b, f, 0)
+		<-looked
+		b.cancel(x.ID())
+		synctest.Wait()
+		close(cancelled)
+		time.Sleep(2 * time.Hour)
+		synctest.Wait()
+		require.Nil(t, b.describe(x.ID()).Held, "%+v", b.describe(x.ID()).Held)
+		out, err := within(b, x, time.Hour)
+		require.NoError(t, err)
+		require.Equal(t, "undone", out)
+		require.Equal(t, []string{"reserve", "undo both"}, n.all())
+	})
 }
 
 // compensate waits, and when it is cancelled undoes something in a step that
@@ -400,6 +441,26 @@ func TestCancelOfBodies(t *testing.T) {
 		require.ErrorIs(t, err, durable.ErrCanceled)
 		require.Equal(t, []string{"slow"}, n.all())
 		time.Sleep(time.Hour)
+	})
+
+	inBubble(t, "ABodyMayCancelItsOwnExecution", func(t *testing.T) {
+		f := durable.Define("f", func(ctx *durable.Context, _ int) (string, error) {
+			v, err := durable.Step(ctx, "cancel", func(ctx context.Context) (string, error) {
+				info, _ := durable.StepInfoFrom(ctx)
+				err := info.Engine.Cancel(ctx, info.ExecutionID, "by itself")
+				<-ctx.Done()
+				return "did it", err
+			})
+			if err != nil {
+				return "", err
+			}
+			return v, durable.Wait(ctx, "sleep", time.Hour)
+		})
+		b := setup(t, f)
+		x := start(b, f, 0)
+		_, err := within(b, x, time.Minute)
+		require.ErrorIs(t, err, durable.ErrCanceled)
+		require.JSONEq(t, `"did it"`, string(b.operation(x.ID(), "1").Result))
 	})
 
 	inBubble(t, "ABodyThatGoesOnIsLoggedAndNamed", func(t *testing.T) {
@@ -688,6 +749,65 @@ func TestCancelAtAnyTime(t *testing.T) {
 			require.Equal(t, "Canceled", info.Failure.Type, info.Function)
 		}
 	})
+
+	for what, end := range map[string]func(ctx *durable.Context, invoke func(ctx *durable.Context) (int, error)) error{
+		"Cancel": func(ctx *durable.Context, invoke func(ctx *durable.Context) (int, error)) error {
+			_, err := invoke(ctx)
+			return err
+		},
+		"Abandon": func(ctx *durable.Context, invoke func(ctx *durable.Context) (int, error)) error {
+			_, err := durable.RunInChildContext(ctx, "child", func(ctx *durable.Context) (int, error) {
+				durable.Go(ctx, "invoke", invoke)
+				return 1, durable.Wait(ctx, "sleep", 30*time.Minute)
+			})
+			return err
+		},
+		"Timeout": func(ctx *durable.Context, invoke func(ctx *durable.Context) (int, error)) error {
+			_, err := durable.RunInChildContext(ctx, "child", invoke, durable.WithTimeout(30*time.Minute))
+			return err
+		},
+	} {
+		inBubble(t, "WhileAnInvokedExecutionIsOnItsWay/"+what, func(t *testing.T) {
+			if what == "Abandon" {
+			}
+			m := newMachine(t)
+			create := make(chan struct{})
+			m.onCreate = func(c *checkpoint.Creation) error {
+				if c.Caller != nil {
+					<-create
+				}
+				return nil
+			}
+			var after atomic.Int32
+			child := durable.Define("child", func(ctx *durable.Context, _ int) (int, error) {
+				err := durable.Wait(ctx, "sleep", 10*time.Hour)
+				if err == nil {
+					after.Add(1)
+				}
+				return 0, err
+			})
+			f := durable.Define("f", func(ctx *durable.Context, _ int) (int, error) {
+				err := end(ctx, func(ctx *durable.Context) (int, error) { return durable.Invoke(ctx, "invoke", child, 0) })
+				return 0, errors.Join(err, durable.Wait(ctx.WithoutCancel(), "sleep", 20*time.Hour))
+			})
+			b := m.open(durable.Options{}, f, child)
+			x := start(b, f, 0)
+			synctest.Wait()
+			if what == "Cancel" {
+				b.cancel(x.ID())
+			} else {
+				time.Sleep(time.Hour)
+			}
+			synctest.Wait()
+			close(create)
+			_, _ = within(b, x, 100*time.Hour)
+			require.Zero(t, after.Load(), "it is cancelled, or never created")
+			for info, err := range b.engine.Executions(b.ctx, durable.Query{Function: "child"}) {
+				require.NoError(t, err)
+				require.Equal(t, durable.ExecutionFailed, info.Status)
+			}
+		})
+	}
 
 	inBubble(t, "ACrashBeforeItIsRecordedDoesNotLoseIt", func(t *testing.T) {
 		m := newMachine(t)

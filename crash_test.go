@@ -262,6 +262,130 @@ func (s *tap) Records(ctx context.Context, id string, after uint64) iter.Seq2[ch
 	}
 }
 
+// TestNothingLeavesBeforeItIsDurable holds back what the store says of a step's
+// result: code goes on, effects wait.
+func TestNothingLeavesBeforeItIsDurable(t *testing.T) {
+	effects := map[string]func(ctx *durable.Context, n *notes) error{
+		"Step": func(ctx *durable.Context, n *notes) error {
+			_, err := durable.Step(ctx, "effect", n.body("effect"))
+			return err
+		},
+		"AtMostOnce": func(ctx *durable.Context, n *notes) error {
+			_, err := durable.Step(ctx, "effect", n.body("effect"), durable.AtMostOnce())
+			return err
+		},
+		"Check": func(ctx *durable.Context, n *notes) error {
+			_, err := durable.WaitForCondition(ctx, "effect", 0, func(context.Context, int) (int, error) { n.add("effect"); return 0, nil },
+				func(int, int) durable.Poll { return durable.PollDone() })
+			return err
+		},
+		"Submitter": func(ctx *durable.Context, n *notes) error {
+			return durable.Do(ctx.WithoutCancel(), "effect", func(context.Context) error { n.add("effect"); return nil })
+		},
+		"CallbackID": func(ctx *durable.Context, n *notes) error {
+			_, err := durable.CreateCallback[int](ctx, "effect")
+			n.add("effect")
+			return err
+		},
+		"Invoke": func(ctx *durable.Context, n *notes) error {
+			_, err := durable.InvokeByName[int](ctx, "effect", "child", 0)
+			return err
+		},
+		"InABranch": func(ctx *durable.Context, n *notes) error {
+			_, err := durable.Map(ctx, "map", []int{1}, func(ctx *durable.Context, _, _ int) (string, error) {
+				return durable.Step(ctx, "effect", n.body("effect"))
+			})
+			return err
+		},
+	}
+	for name, effect := range effects {
+		inBubble(t, name, func(t *testing.T) {
+			m := newMachine(t)
+			var n notes
+			durableNow := make(chan struct{})
+			m.afterAppend = func(a *checkpoint.Append, err error) error {
+				for _, rec := range a.Records {
+					if rec.Type == checkpoint.StepSucceeded && rec.OperationID == "1" {
+						<-durableNow
+					}
+				}
+				return err
+			}
+			m.onCreate = func(c *checkpoint.Creation) error {
+				if c.Caller != nil {
+					n.add("effect")
+				}
+				return nil
+			}
+			child := durable.DefinePlain("child", func(context.Context, int) (int, error) { return 0, nil })
+			f := durable.Define("f", func(ctx *durable.Context, _ int) (int, error) {
+				if _, err := durable.Step(ctx, "first", n.body("first")); err != nil {
+					return 0, err
+				}
+				durable.Now(ctx)
+				n.add("code goes on")
+				return 0, effect(ctx, &n)
+			})
+			b := m.open(durable.Options{}, f, child)
+			x := start(b, f, 0)
+			time.Sleep(time.Hour)
+			require.Equal(t, []string{"first", "code goes on"}, n.all())
+			close(durableNow)
+			_, err := within(b, x, time.Hour)
+			require.NoError(t, err)
+			require.Equal(t, []string{"first", "code goes on", "effect"}, n.all())
+		})
+	}
+}
+
+// TestDeposedOwner lets another engine take an execution over while its owner
+// still works on it, as happens when a lease runs out.
+func TestDeposedOwner(t *testing.T) {
+	inBubble(t, "WritesNothingAnyMore", func(t *testing.T) {
+		var n notes
+		f := func(who string, d time.Duration) *durable.Function[int, string] {
+			return durable.Define("f", func(ctx *durable.Context, _ int) (string, error) {
+				if _, err := durable.Step(ctx, "first", n.body("first of "+who)); err != nil {
+					return "", err
+				}
+				v, err := durable.Step(ctx, "slow", func(ctx context.Context) (string, error) {
+					n.add("%s begins", who)
+					err := rest(ctx, d)
+					n.add("%s ends", who)
+					return who, err
+				})
+				if err != nil {
+					return "", err
+				}
+				_, err = durable.Step(ctx, "last", n.body("last of "+who))
+				return v, err
+			})
+		}
+		m := newMachine(t)
+		old := m.open(durable.Options{}, f("old", time.Hour))
+		id, err := old.engine.StartByName(old.ctx, "f", json.RawMessage("0"), durable.WithExecutionID("x"))
+		require.NoError(t, err)
+		time.Sleep(10 * time.Minute)
+		s, err := m.mem.Get(t.Context(), id)
+		require.NoError(t, err)
+		require.NoError(t, m.mem.Disown(t.Context(), id, s.Epoch))
+		mine := f("new", 2*time.Hour)
+		b := m.open(durable.Options{}, mine)
+		time.Sleep(90 * time.Minute)
+		require.Equal(t, []string{"first of old", "old begins", "new begins", "old ends"}, n.all())
+		require.Equal(t, durable.OperationStarted, b.operation(id, "2").Status, "what the old one made of it is not written")
+		out, err := within(b, mine.Attach(b.engine, id), 10*time.Hour)
+		require.NoError(t, err)
+		require.Equal(t, "new", out)
+		require.Equal(t, []string{"new ends", "last of new"}, n.all()[4:])
+		checkHistory(b, "deposed", id)
+		history := b.history(id)
+		time.Sleep(10 * time.Hour)
+		require.Equal(t, history, b.history(id))
+		require.NoError(t, old.engine.Close())
+	})
+}
+
 // --- a real process, killed ---
 
 // The crash test runs this test binary again as a process that works on a bbolt

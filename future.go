@@ -115,6 +115,9 @@ func (c *Context) awaitSettled(o *operation) error {
 // x.mu is held.
 func (x *residency) foreign(f *frame, ops ...*operation) error {
 	for _, o := range ops {
+		if o.dead() && !o.settled() {
+			return x.opError(o, ownFailure("Canceled", "the function that started it has returned"))
+		}
 		if x.ops[o.id] != o && o.refused == nil {
 			return &OpError{Type: typeContext.String(), ExecutionID: x.id, OperationID: f.op.id, Name: f.op.name, Err: ErrConcurrentUse,
 				Hint: "what is awaited belongs to another execution, or to an earlier invocation of this one: keep futures, callbacks and timers in variables of the handler"}

@@ -370,6 +370,31 @@ func TestIdentity(t *testing.T) {
 		require.Len(t, keys, 2)
 	})
 
+	inBubble(t, "OfManyStartsAtOnceIsOne", func(t *testing.T) {
+		var entered atomic.Int32
+		f := durable.Define("f", func(ctx *durable.Context, i int) (int, error) {
+			return i, durable.Do(ctx, "x", func(context.Context) error { entered.Add(1); return nil })
+		})
+		b := setup(t, f)
+		var wg sync.WaitGroup
+		var others atomic.Int32
+		for i := range 200 {
+			wg.Go(func() {
+				out, err := f.Run(b.ctx, b.engine, i%2, durable.WithExecutionID("same"))
+				if err != nil {
+					require.ErrorIs(t, err, durable.ErrExecutionExists)
+					others.Add(1)
+					return
+				}
+				require.Equal(t, i%2, out)
+			})
+		}
+		wg.Wait()
+		require.EqualValues(t, 1, entered.Load())
+		require.EqualValues(t, 100, others.Load(), "those with the other input")
+		require.Equal(t, 1, b.count(durable.Query{}))
+	})
+
 	inBubble(t, "OfACallbackIsNotGuessed", func(t *testing.T) {
 		b := setup(t, awaitCallback)
 		x := start(b, awaitCallback, 0)

@@ -89,11 +89,9 @@ func (c *Context) invoke(name, function string, in any, s *settings, out any) er
 		x.mu.Unlock()
 		err := x.e.createInvoked(x, o.id, target, function, payload)
 		x.mu.Lock()
-		if err == nil && o.settled() && o.status != OperationSucceeded && o.status != OperationFailed {
-			// Cancelled or timed out meanwhile: then there was nobody to be told.
-			x.outsideWork(func() {
-				x.e.store.Deliver(x.life, cancelDelivery(target, "the operation that invoked it was cancelled"))
-			})
+		if err == nil && (o.dead() || o.settled() && o.status != OperationSucceeded && o.status != OperationFailed) {
+			// Abandoned, cancelled or timed out meanwhile, when there was nobody to be told.
+			go x.e.store.Deliver(context.WithoutCancel(x.life), cancelDelivery(target, "the operation that invoked it has ended"))
 		}
 		if !x.mayGoOn(f) {
 			return x.exit(f)

@@ -53,6 +53,14 @@ func (c *Context) enter(typ opType, sub checkpoint.SubType, name string) (*opera
 		if problem := mismatch(o, typ, sub, name); problem != "" {
 			return nil, x.mismatched(f, o, describeOp(typ, sub, name))
 		}
+		if o.refusal {
+			f.refused++
+			f.passed(o)
+			f.showCancel()
+			f.inUse.Store(false)
+			x.mu.Unlock()
+			return nil, x.opError(o, o.failure)
+		}
 		f.refused = 0
 		return o, nil
 	}
@@ -91,10 +99,13 @@ func (c *Context) enter(typ opType, sub checkpoint.SubType, name string) (*opera
 }
 
 // refuse is the error of an operation that began after a cancel: it has taken its
-// position, and nothing is recorded of it. x.mu is held, and given up.
+// position, and is no part of the history. That it was there is recorded
+// silently: on replay the code must get there again before it may see the cancel,
+// which on the first run may have come after its last look. x.mu is held, and
+// given up.
 func (x *residency) refuse(o, by *operation) error {
-	delete(x.ops, o.id)
 	failure := by.cancelled()
+	x.record(checkpoint.Record{Type: checkpoint.OperationRefused, OperationID: o.id, ParentID: o.recordedParent(), SubType: o.sub, Name: o.name, Flags: o.flags, Number: int64(o.typ)}, failure)
 	x.mu.Unlock()
 	return x.opError(o, failure)
 }

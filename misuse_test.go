@@ -274,6 +274,51 @@ func TestMisuse(t *testing.T) {
 		require.ErrorIs(t, err, durable.ErrConcurrentUse)
 	})
 
+	// Nothing will ever settle what a context that has returned left behind:
+	// awaiting it is an error, not a wait without an end.
+	for name, leak := range map[string]func(ctx *durable.Context) (func(ctx *durable.Context) error, error){
+		"Future": func(ctx *durable.Context) (func(ctx *durable.Context) error, error) {
+			future := durable.Go(ctx, "leaked", func(ctx *durable.Context) (int, error) { return 0, durable.Wait(ctx, "sleep", time.Hour) })
+			return func(ctx *durable.Context) error { _, err := future.Await(ctx); return err }, nil
+		},
+		"Timer": func(ctx *durable.Context) (func(ctx *durable.Context) error, error) {
+			timer := durable.After(ctx, "leaked", time.Hour)
+			return func(ctx *durable.Context) error { return timer.Await(ctx) }, nil
+		},
+		"Callback": func(ctx *durable.Context) (func(ctx *durable.Context) error, error) {
+			cb, err := durable.CreateCallback[int](ctx, "leaked")
+			return func(ctx *durable.Context) error { _, err := cb.Await(ctx); return err }, err
+		},
+		"Select": func(ctx *durable.Context) (func(ctx *durable.Context) error, error) {
+			timer := durable.After(ctx, "leaked", time.Hour)
+			return func(ctx *durable.Context) error { _, err := durable.Select(ctx, "select", timer); return err }, nil
+		},
+		"All": func(ctx *durable.Context) (func(ctx *durable.Context) error, error) {
+			future := durable.Go(ctx, "leaked", func(ctx *durable.Context) (int, error) { return 0, durable.Wait(ctx, "sleep", time.Hour) })
+			return func(ctx *durable.Context) error { _, err := durable.All(ctx, "all", future); return err }, nil
+		},
+	} {
+		inBubble(t, "WhatAContextLeftBehindThatHasReturned/"+name, func(t *testing.T) {
+			if name == "Select" || name == "All" {
+			}
+			f := durable.Define("f", func(ctx *durable.Context, _ int) (int, error) {
+				var await func(ctx *durable.Context) error
+				_, err := durable.RunInChildContext(ctx, "child", func(ctx *durable.Context) (_ int, err error) {
+					await, err = leak(ctx)
+					return 0, err
+				})
+				if err != nil {
+					return 0, err
+				}
+				return 0, await(ctx)
+			})
+			b := setup(t, f)
+			_, err := within(b, start(b, f, 0), 10*time.Hour)
+			require.Error(t, err, name)
+			require.NotErrorIs(t, err, context.DeadlineExceeded, name)
+		})
+	}
+
 	inBubble(t, "OnceValueAroundAWait", func(t *testing.T) {
 		// sync.OnceValue turns the Goexit of a suspension into a panic(nil).
 		var entered atomic.Int32

@@ -427,3 +427,48 @@ type leakyCodec struct{}
 func (leakyCodec) Name() string                    { return "leaky" }
 func (leakyCodec) Encode(v any) ([]byte, error)    { return nil, fmt.Errorf("can't encode %v", v) }
 func (leakyCodec) Decode(data []byte, _ any) error { return fmt.Errorf("can't decode %s", data) }
+
+func TestHistoryIsAppendOnly(t *testing.T) {
+	for _, parkFor := range []time.Duration{-1, 0} {
+		inBubble(t, fmt.Sprintf("ParkFor=%s", parkFor), func(t *testing.T) {
+			// Somebody reads all the time: what was seen once stays where it was.
+			f := durable.Define("f", func(ctx *durable.Context, _ int) (int, error) {
+				for range 5 {
+					batch, err := durable.Map(ctx, "map", []int{1, 2, 3, 4}, func(ctx *durable.Context, k, _ int) (int, error) {
+						if err := durable.Do(ctx, "work", func(ctx context.Context) error { return rest(ctx, time.Duration(k)*30*time.Millisecond) }); err != nil {
+							return 0, err
+						}
+						if k == 4 {
+							return 0, errors.New("fails")
+						}
+						return k, durable.Wait(ctx, "nap", time.Duration(k*k)*7*time.Millisecond)
+					}, durable.WithMinSuccessful(2), durable.WithToleratedFailures(4))
+					if err != nil {
+						return batch.Len(), err
+					}
+				}
+				return 1, nil
+			})
+			b := setupWith(t, durable.Options{ParkFor: parkFor}, f)
+			x := start(b, f, 0)
+			var seen []string
+			reads := 0
+			for ended := false; !ended; reads++ {
+				ended = b.describe(x.ID()).Status != durable.ExecutionRunning
+				var now []string
+				for ev := range b.events(x.ID()) {
+					encoded, err := json.Marshal(ev)
+					require.NoError(t, err)
+					now = append(now, string(encoded))
+				}
+				require.GreaterOrEqual(t, len(now), len(seen))
+				for i := range seen {
+					require.Equal(t, seen[i], now[i], "event %d", i+1)
+				}
+				seen = now
+				time.Sleep(time.Millisecond)
+			}
+			require.Greater(t, reads, 100)
+		})
+	}
+}

@@ -75,6 +75,7 @@ type operation struct {
 	onSettled []func()
 	running   bool              // a body of it runs
 	cancel    func(cause error) // ends the context of its body
+	refusal   bool              // it began in a cancelled scope
 	refused   error             // why it could not be entered; nothing is recorded of it
 	noted     bool              // its failure was seen by the handler
 }
@@ -201,6 +202,11 @@ func (o *operation) apply(rec *checkpoint.Record, failure *failureRecord) {
 		return
 	case checkpoint.AwaitableChosen:
 		o.choices = append(o.choices, rec.Number)
+		return
+	case checkpoint.OperationRefused:
+		o.typ, o.sub, o.name, o.refusal = opType(rec.Number), rec.SubType, rec.Name, true
+		o.flags |= checkpoint.FlagSilent
+		o.firstSeq, o.endSeq, o.status, o.failure = rec.Seq, rec.Seq, OperationCancelled, failure
 		return
 	}
 	if o.firstSeq == 0 {

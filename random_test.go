@@ -24,7 +24,7 @@ import (
 )
 
 var (
-	randomPrograms = flag.Int("random.programs", 200, "how many random programs TestRandomPrograms runs")
+	randomPrograms = flag.Int("random.programs", 0, "how many random programs each test of them runs; 0: 200, or what can be done in 15 s")
 	randomSeed     = flag.Uint64("random.seed", 0, "run only the random program with this seed")
 )
 
@@ -641,13 +641,16 @@ func checkHistory(b *bundle, what, id string) {
 
 // randomly runs random programs, each as it is meant to be and in some of the
 // variants, and compares.
-func randomly(t *testing.T, programs int, variants ...variant) {
+func randomly(t *testing.T, variants ...variant) {
 	t.Parallel()
-	first, last := uint64(1), uint64(programs)
-	if *randomSeed != 0 {
+	first, last, enough := uint64(1), uint64(200), time.Now().Add(15*time.Second)
+	switch {
+	case *randomSeed != 0:
 		first, last = *randomSeed, *randomSeed
-	} else if testing.Short() {
-		last = min(last, 40)
+	case *randomPrograms != 0:
+		last, enough = uint64(*randomPrograms), time.Now().Add(1000*time.Hour)
+	case testing.Short():
+		last = 40
 	}
 	seeds := make(chan uint64)
 	var failed atomic.Bool
@@ -664,7 +667,7 @@ func randomly(t *testing.T, programs int, variants ...variant) {
 	}
 	go func() {
 		defer close(seeds)
-		for seed := first; seed <= last && !failed.Load(); seed++ {
+		for seed := first; seed <= last && !failed.Load() && time.Now().Before(enough); seed++ {
 			seeds <- seed
 		}
 	}()
@@ -694,7 +697,7 @@ func randomProgram(t *testing.T, seed uint64, variants []variant) {
 }
 
 func TestRandomPrograms(t *testing.T) {
-	randomly(t, *randomPrograms,
+	randomly(t,
 		variant{name: "resident", parkFor: 0},
 		variant{name: "few places", parkFor: 0, places: 2},
 		variant{name: "faults", parkFor: -1, rate: 30},
@@ -706,5 +709,98 @@ func TestRandomPrograms(t *testing.T) {
 }
 
 func TestRandomProgramsOnAFlakyStore(t *testing.T) {
-	randomly(t, *randomPrograms/3, variant{name: "flaky", parkFor: -1, flaky: true})
+	randomly(t, variant{name: "flaky", parkFor: -1, flaky: true})
+}
+
+// TestRandomCancels cancels handlers that look at their context between
+// operations, at random moments: whichever arm the first run took, the replays
+// take, and exactly one compensation runs, once.
+func TestRandomCancels(t *testing.T) {
+
+	t.Parallel()
+	for seed := range uint64(300) {
+		if *randomSeed != 0 && seed != *randomSeed {
+			continue
+		}
+		synctest.Test(t, func(t *testing.T) {
+			var n notes
+			rng := rand.New(rand.NewPCG(seed, 4))
+			type place struct {
+				kind         int
+				delay, pause time.Duration
+				undo         int
+			}
+			places := make([]place, 3+rng.IntN(5))
+			ms := func() time.Duration { return time.Duration(rng.IntN(4)) * time.Millisecond }
+			for i := range places {
+				places[i] = place{rng.IntN(6), ms(), ms(), rng.IntN(3)}
+			}
+			scoped := rng.IntN(2) == 0 // cancelled by a timeout of a child instead of from outside
+			after := time.Duration(rng.IntN(20000)) * time.Microsecond
+			body := func(ctx *durable.Context) (string, error) {
+				undo := func(i int, why string) (string, error) {
+					for k := range places[i].undo {
+						if err := durable.Wait(ctx.WithoutCancel(), fmt.Sprint("calm down ", k), 2*time.Millisecond); err != nil {
+							return "", err
+						}
+					}
+					return durable.Step(ctx.WithoutCancel(), fmt.Sprint("undo ", i, why), n.body(fmt.Sprint("undo ", i, why)))
+				}
+				for i, p := range places {
+					name := fmt.Sprint(i)
+					step := func(ctx *durable.Context) (int, error) {
+						return 0, durable.Do(ctx, name, func(context.Context) error { time.Sleep(p.delay); return nil })
+					}
+					var err error
+					switch p.kind {
+					case 0, 1:
+						_, err = step(ctx)
+					case 2:
+						err = durable.Wait(ctx, name, p.delay)
+					case 3:
+						_, err = durable.RunInChildContext(ctx, name, step)
+					case 4:
+						_, err = durable.Map(ctx, name, []int{1, 2}, func(ctx *durable.Context, _, _ int) (int, error) { return step(ctx) })
+					case 5:
+						_, err = durable.Go(ctx, name, step).Await(ctx)
+					}
+					if err != nil {
+						return undo(i, " error")
+					}
+					time.Sleep(p.pause) // plain code
+					if ctx.Context().Err() != nil {
+						return undo(i, " seen")
+					}
+				}
+				return "finished", nil
+			}
+			f := durable.Define("f", func(ctx *durable.Context, _ int) (string, error) {
+				if !scoped {
+					return body(ctx)
+				}
+				var out string
+				_, err := durable.RunInChildContext(ctx, "scope", func(ctx *durable.Context) (_ int, err error) {
+					out, err = body(ctx)
+					return 0, err
+				}, durable.WithTimeout(after))
+				if err != nil && out == "" && !errors.Is(err, durable.ErrTimeout) {
+					return "", err
+				}
+				return "scope", durable.Wait(ctx, "sleep", time.Millisecond)
+			})
+			b := setup(t, f)
+			x := start(b, f, 0)
+			if !scoped {
+				time.Sleep(after)
+				b.cancel(x.ID())
+			}
+			time.Sleep(time.Minute)
+			synctest.Wait()
+			info := b.describe(x.ID())
+			require.Nil(t, info.Held, "seed %d: %+v\n%s", seed, info.Held, strings.Join(b.history(x.ID()), "\n"))
+			require.Equal(t, durable.ExecutionSucceeded, info.Status, "seed %d: %+v\n%s", seed, info.Failure, strings.Join(b.history(x.ID()), "\n"))
+			require.LessOrEqual(t, len(n.all()), 1, "seed %d\n%s", seed, strings.Join(b.history(x.ID()), "\n"))
+			checkHistory(b, fmt.Sprint("seed ", seed), x.ID())
+		})
+	}
 }

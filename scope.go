@@ -105,7 +105,7 @@ func (f *frame) showCancel() {
 			}
 		}
 	}
-	if next := f.x.ops[f.id(f.counter+1)]; next != nil && next.firstSeq != 0 && next.firstSeq < by.cancelSeq {
+	if next := f.x.ops[f.id(f.counter+1)]; next != nil && next.firstSeq != 0 && (next.firstSeq < by.cancelSeq || next.refusal) {
 		return
 	}
 	f.endCtx(causeOf(by.cancelCause))
@@ -172,7 +172,8 @@ func (x *residency) closeOutside(context *operation) {
 	}
 }
 
-// warnOfUnseen logs failures of futures that nobody awaited.
+// warnOfUnseen logs failures of futures that nobody awaited. One that was awaited
+// in a child context, which a replay does not run again, may be logged too.
 func (f *frame) warnOfUnseen() {
 	for _, o := range f.futures {
 		if o.settled() && o.failure != nil && !o.noted && !f.rebuild {

@@ -4,6 +4,8 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"path/filepath"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -380,6 +382,174 @@ func TestShutdown(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, 7, out)
 	})
+}
+
+func TestShutdownAndBadBodies(t *testing.T) {
+	// Whatever a body does at its end, it does not keep the engine from it.
+	for name, end := range map[string]func(){
+		"Panic":  func() { panic("boom") },
+		"Goexit": func() { runtime.Goexit() },
+	} {
+		bodies := map[string]durable.Definition{
+			"Step": durable.Define("f", func(ctx *durable.Context, _ int) (int, error) {
+				return 0, durable.Do(ctx, "slow", func(ctx context.Context) error { err := rest(ctx, time.Hour); end(); return err })
+			}),
+			"StepWithTimeout": durable.Define("f", func(ctx *durable.Context, _ int) (int, error) {
+				return 0, durable.Do(ctx, "slow", func(ctx context.Context) error { err := rest(ctx, time.Hour); end(); return err }, durable.WithTimeout(10*time.Hour))
+			}),
+			"Branch": durable.Define("f", func(ctx *durable.Context, _ int) (int, error) {
+				return durable.Go(ctx, "go", func(ctx *durable.Context) (int, error) {
+					return 0, durable.Do(ctx, "slow", func(ctx context.Context) error { err := rest(ctx, time.Hour); end(); return err })
+				}).Await(ctx)
+			}),
+			"Plain": durable.DefinePlain("f", func(ctx context.Context, _ int) (int, error) { err := rest(ctx, time.Hour); end(); return 0, err }),
+			"Handler": durable.Define("f", func(ctx *durable.Context, _ int) (int, error) {
+				err := durable.Do(ctx, "slow", func(ctx context.Context) error { return rest(ctx, time.Hour) })
+				end()
+				return 0, err
+			}),
+		}
+		for kind, f := range bodies {
+			inBubble(t, name+"/"+kind, func(t *testing.T) {
+				m := newMachine(t)
+				b := m.open(durable.Options{}, f)
+				_, err := b.engine.StartByName(b.ctx, "f", json.RawMessage("0"))
+				require.NoError(t, err)
+				time.Sleep(time.Minute)
+				ctx, done := context.WithTimeout(context.Background(), 10*time.Hour)
+				defer done()
+				require.NoError(t, b.engine.Shutdown(ctx))
+			})
+		}
+	}
+
+	inBubble(t, "ABodyMayCloseItsEngine", func(t *testing.T) {
+		closed := make(chan error, 1)
+		f := durable.Define("f", func(ctx *durable.Context, _ int) (int, error) {
+			return 0, durable.Do(ctx, "close", func(ctx context.Context) error {
+				info, _ := durable.StepInfoFrom(ctx)
+				closed <- info.Engine.Close()
+				return nil
+			})
+		})
+		m := newMachine(t)
+		b := m.open(durable.Options{}, f)
+		start(b, f, 0)
+		require.NoError(t, <-closed)
+	})
+}
+
+func TestStoreFailure(t *testing.T) {
+	inBubble(t, "NothingIsWrittenAnyMoreAndEverythingSaysSo", func(t *testing.T) {
+		m := newMachine(t)
+		var n notes
+		f := durable.Define("f", func(ctx *durable.Context, _ int) (string, error) {
+			if _, err := durable.Step(ctx, "a", n.body("a")); err != nil {
+				return "", err
+			}
+			if err := durable.Wait(ctx, "sleep", time.Hour); err != nil {
+				return "", err
+			}
+			return durable.Step(ctx, "b", n.body("b"))
+		})
+		book := new(logBook)
+		b := m.open(durable.Options{ParkFor: 100 * time.Hour, Logger: book.logger()}, f, awaitCallback)
+		x, y := start(b, f, 0), start(b, awaitCallback, 0)
+		id, err := b.engine.CallbackID(b.ctx, y.ID(), "cb")
+		require.NoError(t, err)
+		time.Sleep(30 * time.Minute)
+		var writes atomic.Int32
+		m.set(func() {
+			m.onAppend = func(*checkpoint.Append) error { writes.Add(1); return checkpoint.ErrFailed }
+			failed := func() error { return checkpoint.ErrFailed }
+			m.onCreate = func(*checkpoint.Creation) error { return failed() }
+			m.onDeliver = func(*checkpoint.Delivery) error { return failed() }
+			m.onEnd = func(*checkpoint.Ending) error { return failed() }
+		})
+		waiting := make(chan error, 1)
+		go func() { _, err := y.Result(context.Background()); waiting <- err }()
+		_, err = within(b, x, 10*time.Hour)
+		require.ErrorIs(t, err, durable.ErrStoreFailed)
+		require.ErrorIs(t, <-waiting, durable.ErrStoreFailed)
+		synctest.Wait()
+		before := writes.Load()
+		require.ErrorIs(t, b.engine.SucceedCallback(b.ctx, id, "x"), durable.ErrStoreFailed)
+		_, err = f.Start(b.ctx, b.engine, 0)
+		require.ErrorIs(t, err, durable.ErrStoreFailed)
+		require.ErrorIs(t, b.engine.Cancel(b.ctx, x.ID(), ""), durable.ErrStoreFailed)
+		require.ErrorIs(t, b.engine.Stop(b.ctx, x.ID(), ""), durable.ErrStoreFailed)
+		time.Sleep(10 * time.Hour)
+		require.Equal(t, before, writes.Load())
+		require.Equal(t, []string{"a"}, n.all())
+		require.Len(t, book.lines("level=ERROR"), 1, "it is said once")
+		m.set(func() { m.onAppend, m.onCreate, m.onDeliver, m.onEnd = nil, nil, nil, nil })
+		m.kill(b)
+
+		b = m.open(durable.Options{}, f, awaitCallback)
+		out, err := within(b, f.Attach(b.engine, x.ID()), time.Minute)
+		require.NoError(t, err)
+		require.Equal(t, "b", out)
+		require.Equal(t, []string{"a", "b"}, n.all())
+		require.NoError(t, b.engine.SucceedCallback(b.ctx, id, "x"), "what was not acknowledged may be sent again")
+	})
+}
+
+func TestReopen(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "durable.db")
+	var n notes
+	f := durable.Define("f", func(ctx *durable.Context, i int) (string, error) {
+		a, err := durable.Step(ctx, "a", n.body("a"))
+		if err != nil {
+			return "", err
+		}
+		answer, err := durable.WaitForCallback[string](ctx, "cb", func(context.Context, string) error { return nil })
+		if err != nil {
+			return "", err
+		}
+		return a + answer, durable.Wait(ctx, "nap", 10*time.Millisecond)
+	})
+	book := new(logBook)
+	open := func() *bundle {
+		e, err := durable.Open(path, &durable.Options{Functions: []durable.Definition{f}, Logger: book.logger()})
+		require.NoError(t, err)
+		t.Cleanup(func() { e.Close() })
+		return &bundle{T: t, ctx: t.Context(), engine: e}
+	}
+	b := open()
+	_, err := durable.Open(path, nil)
+	require.ErrorIs(t, err, durable.ErrLocked, "at once")
+	var ids []string
+	for i := range 20 {
+		ids = append(ids, start(b, f, i).ID())
+	}
+	for i, id := range ids {
+		cb, err := b.engine.CallbackID(b.ctx, id, "cb")
+		require.NoError(t, err)
+		if i%2 == 0 {
+			require.NoError(t, b.engine.SucceedCallback(b.ctx, cb, "b"))
+		}
+		switch i {
+		case 6:
+			require.NoError(t, b.engine.Close())
+			b = open()
+		case 13:
+			require.NoError(t, b.engine.Shutdown(b.ctx))
+			b = open()
+		}
+	}
+	require.NoError(t, b.engine.Close())
+	b = open()
+	for i, id := range ids {
+		if i%2 != 0 {
+			b.complete(id, "cb", "b")
+		}
+		out, err := f.Attach(b.engine, id).Result(b.ctx)
+		require.NoError(t, err)
+		require.Equal(t, "ab", out)
+		checkHistory(b, "reopened", id)
+	}
+	require.Len(t, n.all(), 20, "no step ran twice")
 }
 
 func TestClose(t *testing.T) {

@@ -3,6 +3,8 @@ package durable_test
 import (
 	"context"
 	"errors"
+	"fmt"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -290,6 +292,80 @@ func TestStop(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, 2, out)
 	})
+}
+
+func TestStopFromInside(t *testing.T) {
+	inBubble(t, "ABodyMayStopItsOwnExecution", func(t *testing.T) {
+		f := durable.Define("f", func(ctx *durable.Context, _ int) (int, error) {
+			return 0, durable.Do(ctx, "stop", func(ctx context.Context) error {
+				info, _ := durable.StepInfoFrom(ctx)
+				return info.Engine.Stop(ctx, info.ExecutionID, "by itself")
+			})
+		})
+		b := setup(t, f)
+		x := start(b, f, 0)
+		_, err := within(b, x, time.Minute)
+		require.ErrorIs(t, err, durable.ErrStopped)
+		require.Equal(t, []string{"ExecutionStarted", "InvocationCompleted", "ExecutionStopped"}, b.history(x.ID()))
+	})
+}
+
+// TestOneEnd ends executions in several ways at the same moment: one of them
+// counts, for everybody.
+func TestOneEnd(t *testing.T) {
+	for _, parkFor := range []time.Duration{-1, 0} {
+		inBubble(t, fmt.Sprintf("ParkFor=%s", parkFor), func(t *testing.T) {
+			f := durable.Define("f", func(ctx *durable.Context, _ int) (int, error) { return 42, durable.Wait(ctx, "sleep", time.Hour) },
+				durable.WithExecutionTimeout(time.Hour))
+			parent := durable.Define("parent", func(ctx *durable.Context, _ int) (string, error) {
+				v, err := durable.Invoke(ctx, "invoke", f, 0)
+				return fmt.Sprint(v, errors.Is(err, durable.ErrStopped), errors.Is(err, durable.ErrTimeout), errors.Is(err, durable.ErrCanceled)), nil
+			})
+			b := setupWith(t, durable.Options{ParkFor: parkFor}, f, parent)
+			var parents []*durable.Execution[string]
+			for range 100 {
+				parents = append(parents, start(b, parent, 0))
+			}
+			synctest.Wait()
+			var ids []string
+			for info, err := range b.engine.Executions(b.ctx, durable.Query{Function: "f"}) {
+				require.NoError(t, err)
+				ids = append(ids, info.ID)
+			}
+			var wg sync.WaitGroup
+			for i, id := range ids {
+				wg.Go(func() {
+					time.Sleep(time.Hour)
+					if i%3 != 0 {
+						b.stop(id)
+					}
+				})
+				wg.Go(func() {
+					time.Sleep(time.Hour)
+					if i%3 != 1 {
+						b.cancel(id)
+					}
+				})
+			}
+			wg.Wait()
+			seen := map[string]string{}
+			for _, id := range ids {
+				v, err := within(b, f.Attach(b.engine, id), time.Minute)
+				info := b.describe(id)
+				require.NotEqual(t, durable.ExecutionRunning, info.Status)
+				seen[info.Parent] = fmt.Sprint(v, errors.Is(err, durable.ErrStopped), errors.Is(err, durable.ErrTimeout), errors.Is(err, durable.ErrCanceled))
+				checkHistory(b, "one end", id)
+				history := b.history(id)
+				require.Equal(t, map[durable.ExecutionStatus]string{durable.ExecutionSucceeded: "ExecutionSucceeded", durable.ExecutionFailed: "ExecutionFailed",
+					durable.ExecutionStopped: "ExecutionStopped", durable.ExecutionTimedOut: "ExecutionTimedOut"}[info.Status], history[len(history)-1])
+			}
+			for _, x := range parents {
+				out, err := within(b, x, time.Minute)
+				require.NoError(t, err)
+				require.Equal(t, seen[x.ID()], out, "its caller saw the same")
+			}
+		})
+	}
 }
 
 // TestOneBodyAtATime checks that two bodies of one operation never run at once,

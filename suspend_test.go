@@ -354,6 +354,24 @@ func TestWakeIsNotLost(t *testing.T) {
 		})
 	}
 
+	inBubble(t, "ATimerThatIsDueWhenItIsParkedLongEnough", func(t *testing.T) {
+		f := durable.Define("f", func(ctx *durable.Context, d time.Duration) (int, error) {
+			cb, err := durable.CreateCallback[int](ctx, "cb")
+			if err != nil {
+				return 0, err
+			}
+			timer := durable.After(ctx, "timer", d)
+			_, err = durable.Select(ctx, "first", cb, timer)
+			return 1, err
+		})
+		b := setupWith(t, durable.Options{ParkFor: time.Minute}, f)
+		for i := range 100 {
+			began := time.Now()
+			run(b, f, time.Minute+time.Duration(i-50))
+			punctual(t, time.Minute+time.Duration(i-50), time.Since(began))
+		}
+	})
+
 	inBubble(t, "TheEndOfAnInvokedExecutionJustBeforeTheRelease", func(t *testing.T) {
 		m := newMachine(t)
 		release := make(chan struct{})

@@ -112,6 +112,9 @@ const (
 	AwaitableChosen
 	// CancelRequested stands in inboxes only: somebody asked to cancel the execution.
 	CancelRequested
+	// OperationRefused: the operation began in a cancelled scope. It took its
+	// position and is no part of the history; Number is its type.
+	OperationRefused
 )
 
 var eventNames = [...]string{
@@ -143,6 +146,7 @@ var eventNames = [...]string{
 	VersionChosen:          "VersionChosen",
 	AwaitableChosen:        "AwaitableChosen",
 	CancelRequested:        "CancelRequested",
+	OperationRefused:       "OperationRefused",
 }
 
 func (t EventType) String() string {
