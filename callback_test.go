@@ -775,6 +775,29 @@ func TestCallback(t *testing.T) {
 		}.run(t)
 	})
 
+	t.Run("DeepInside", func(t *testing.T) {
+		t.Parallel()
+		for _, depth := range []int{10, 400} {
+			trial[string]{
+				op: func(ctx *durable.Context) (string, error) {
+					var dig func(ctx *durable.Context, depth int) (string, error)
+					dig = func(ctx *durable.Context, depth int) (string, error) {
+						if depth == 0 {
+							return awaited[string]()(ctx)
+						}
+						return durable.RunInChildContext(ctx, "", func(ctx *durable.Context) (string, error) { return dig(ctx, depth-1) })
+					}
+					return dig(ctx, depth)
+				},
+				outside: succeeded("gold"),
+				check: func(t *testing.T, got string, err error) {
+					require.NoError(t, err)
+					require.Equal(t, "gold", got)
+				},
+			}.run(t)
+		}
+	})
+
 	t.Run("BadName", func(t *testing.T) {
 		t.Parallel()
 		trial[int]{
@@ -1128,6 +1151,31 @@ func TestWaitForCallback(t *testing.T) {
 			check:   func(t *testing.T, _ string, err error) { require.Equal(t, "ErrCanceled", matching(err)) },
 			history: []string{"ContextStarted 1 cb", "CallbackStarted 1-1 cb", "StepStarted 1-2 cb", "StepSucceeded 1-2 cb", "CallbackFailed 1-1 cb", "ContextFailed 1 cb"},
 		}.run(t)
+	})
+
+	t.Run("SubmitterPanics", func(t *testing.T) {
+		t.Parallel()
+		trial[string]{
+			op: func(ctx *durable.Context) (string, error) {
+				return durable.WaitForCallback[string](ctx, "cb", func(context.Context, string) error { panic("boom") }, durable.WithRetry(durable.NoRetry()))
+			},
+			check: func(t *testing.T, _ string, err error) { require.Equal(t, "ErrPanic", matching(err)) },
+		}.run(t)
+	})
+
+	t.Run("CancelWhileTheSubmitterRuns", func(t *testing.T) {
+		t.Parallel()
+		for name, end := range map[string]error{"EndsWell": nil, "Fails": errors.New("no")} {
+			t.Run(name, func(t *testing.T) {
+				trial[string]{
+					op: func(ctx *durable.Context) (string, error) {
+						return durable.WaitForCallback[string](ctx, "cb", func(c context.Context, _ string) error { <-c.Done(); return end })
+					},
+					outside: cancelled,
+					check:   func(t *testing.T, _ string, err error) { require.Equal(t, "ErrCanceled", matching(err)) },
+				}.run(t)
+			})
+		}
 	})
 
 	t.Run("LargePayloadIsNotStoredTwice", func(t *testing.T) {

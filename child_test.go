@@ -680,6 +680,59 @@ func TestLargeResult(t *testing.T) {
 		}
 	})
 
+	t.Run("WithBatchesThatEndedEarly", func(t *testing.T) {
+		t.Parallel()
+		for form, flat := range map[string][]durable.BatchOption{"Contexts": nil, "Flat": {durable.Flat()}} {
+			t.Run(form, func(t *testing.T) {
+				trial[string]{
+					opts: opts,
+					op: func(ctx *durable.Context) (string, error) {
+						s, err := durable.RunInChildContext(ctx, "child", func(ctx *durable.Context) (string, error) {
+							b, err := durable.Parallel(ctx, "p", branches(job{takes: time.Minute}, job{takes: 2 * time.Minute}, job{takes: 50 * time.Hour}), append(flat, durable.WithMinSuccessful(2))...)
+							if err != nil {
+								return "", err
+							}
+							w, err := durable.Parallel(ctx, "fails", branches(job{}, job{takes: time.Minute, fail: large}, job{takes: 50 * time.Hour}), flat...)
+							return look(b).Items + look(w).Items + err.Error(), nil
+						})
+						return s, err
+					},
+					check: func(t *testing.T, got string, err error) {
+						require.NoError(t, err)
+						require.Contains(t, got, "0b0=SUCCEEDED 1b1=SUCCEEDED 2b2=STARTED"+"0b0=SUCCEEDED 1b1=FAILED 2b2=STARTED")
+					},
+				}.runLoosely(t)
+			})
+		}
+	})
+
+	t.Run("AfterACancelInside", func(t *testing.T) {
+		t.Parallel()
+		trial[string]{
+			opts: opts,
+			op: func(ctx *durable.Context) (string, error) {
+				s, err := durable.RunInChildContext(ctx, "child", func(ctx *durable.Context) (string, error) {
+					c := ctx.Context()
+					before := c.Err()
+					err := durable.Wait(ctx, "w", 50*time.Hour)
+					_, refused := durable.Step(ctx, "refused", body(1))
+					undone, undo := durable.Step(ctx.WithoutCancel(), "undo", body("undone"))
+					if undo != nil {
+						return "", undo
+					}
+					return fmt.Sprint(large, before, matching(err), c.Err(), matching(refused), undone), nil
+				})
+				return strings.TrimPrefix(s, large), err
+			},
+			outside: cancelled,
+			check: func(t *testing.T, got string, err error) {
+				require.NoError(t, err)
+				require.Equal(t, "<nil>ErrCanceledcontext canceledErrCanceledundone", strings.ReplaceAll(got, " ErrC", "ErrC"))
+			},
+			history: []string{"ContextStarted 1 child", "WaitStarted 1-1 w", "WaitCancelled 1-1 w", "StepStarted 1-3 undo", "StepSucceeded 1-3 undo", "ContextSucceeded 1 child"},
+		}.run(t)
+	})
+
 	t.Run("AnotherValueIsNoticed", func(t *testing.T) {
 		t.Parallel()
 		for name, again := range map[string]func(ctx *durable.Context) (string, error){

@@ -362,7 +362,7 @@ func TestDeposedOwner(t *testing.T) {
 			})
 		}
 		m := newMachine(t)
-		old := m.open(durable.Options{}, f("old", time.Hour))
+		old := m.open(durable.Options{MaxResident: 1}, f("old", time.Hour))
 		id, err := old.engine.StartByName(old.ctx, "f", json.RawMessage("0"), durable.WithExecutionID("x"))
 		require.NoError(t, err)
 		time.Sleep(10 * time.Minute)

@@ -238,6 +238,69 @@ func TestGo(t *testing.T) {
 		}.run(t)
 	})
 
+	t.Run("OfAFunctionThatReturnedDelaysNothing", func(t *testing.T) {
+		t.Parallel()
+		for name, gather := range map[string]func(ctx *durable.Context, abandoned, fine *durable.Future[int]) error{
+			"All": func(ctx *durable.Context, a, f *durable.Future[int]) error {
+				_, err := durable.All(ctx, "g", f, a)
+				return err
+			},
+			"Any": func(ctx *durable.Context, a, _ *durable.Future[int]) error {
+				_, err := durable.Any(ctx, "g", a, a)
+				return err
+			},
+			"Race": func(ctx *durable.Context, a, f *durable.Future[int]) error {
+				_, err := durable.Race(ctx, "g", f, a)
+				return err
+			},
+			"Select": func(ctx *durable.Context, a, f *durable.Future[int]) error {
+				first, err := durable.Select(ctx, "g", f, a)
+				if err == nil {
+					_, err = first.(*durable.Future[int]).Await(ctx)
+				}
+				return err
+			},
+			"Settled": func(ctx *durable.Context, a, f *durable.Future[int]) (err error) {
+				for s := range durable.Settled(ctx, "g", f, a) {
+					_, e := s.(*durable.Future[int]).Await(ctx)
+					err = errors.Join(err, e)
+				}
+				return err
+			},
+		} {
+			t.Run(name, func(t *testing.T) {
+				everyLife(t, func(t *testing.T, opts durable.Options) {
+					f := durable.Define("f", func(ctx *durable.Context, _ int) (string, error) {
+						fine := later(ctx, "fine", time.Hour, 1, "")
+						b, err := durable.Map(ctx, "keep", []int{1}, func(ctx *durable.Context, _, _ int) (string, error) {
+							var left *durable.Future[int]
+							_, err := durable.RunInChildContext(ctx, "child", func(ctx *durable.Context) (int, error) {
+								left = later(ctx, "left", 50*time.Hour, 1, "")
+								return 1, nil
+							})
+							if err != nil || left == nil {
+								return "ErrCanceled", err // on replay the child is not run again, and this item neither
+							}
+							return matching(gather(ctx, left, fine)), nil
+						})
+						if err != nil {
+							return "", err
+						}
+						return b.Values()[0], nil
+					})
+					opts.ParkFor = 1000 * time.Hour // a handler can't hold on to a future over a suspension
+					b := setupWith(t, opts, f)
+					x := start(b, f, 1)
+					began := time.Now()
+					out, err := finish(b, x)
+					require.NoError(t, err)
+					require.Equal(t, "ErrCanceled", out)
+					require.LessOrEqual(t, time.Since(began), time.Hour)
+				})
+			})
+		}
+	})
+
 	t.Run("Cancel", func(t *testing.T) {
 		t.Parallel()
 		trial[int]{
@@ -588,6 +651,32 @@ func TestSelect(t *testing.T) {
 				require.Equal(t, "bb", got)
 			},
 		}.run(t)
+	})
+
+	t.Run("DueTogetherIsInTheOrderOfTheDueTimes", func(t *testing.T) {
+		t.Parallel()
+		everyLife(t, func(t *testing.T, opts durable.Options) {
+			f := durable.Define("f", func(ctx *durable.Context, _ int) (out string, _ error) {
+				var as []durable.Awaitable
+				for i := range 10 {
+					as = append(as, durable.After(ctx, fmt.Sprint(i), time.Duration(10-i)*time.Minute))
+				}
+				for a := range durable.Settled(ctx, "settled", as...) {
+					out += a.Name()
+				}
+				return out, nil
+			})
+			d := newDisk(t)
+			b := boot(t, d, opts, f)
+			x := start(b, f, 1)
+			time.Sleep(30 * time.Second)
+			b.crash()
+			time.Sleep(time.Hour) // they are all over when the process comes back
+			b = boot(t, d, opts, f)
+			out, err := f.Attach(b.engine, x.ID()).Result(b.ctx)
+			require.NoError(t, err)
+			require.Equal(t, "9876543210", out)
+		})
 	})
 
 	t.Run("AFailureCounts", func(t *testing.T) {

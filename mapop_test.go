@@ -623,6 +623,62 @@ func TestMap(t *testing.T) {
 		})
 	})
 
+	t.Run("ManyItems", func(t *testing.T) {
+		t.Parallel()
+		const n = 2000
+		for form, opts := range flat {
+			t.Run(form, func(t *testing.T) {
+				everyLife(t, func(t *testing.T, life durable.Options) {
+					f := durable.Define("f", func(ctx *durable.Context, _ int) (int, error) {
+						b, err := durable.Map(ctx, "m", make([]int, n), func(ctx *durable.Context, _, i int) (int, error) { return durable.Step(ctx, "s", body(i)) }, opts...)
+						if err != nil {
+							return 0, err
+						}
+						if err := durable.Wait(ctx, "w", time.Hour); err != nil {
+							return 0, err
+						}
+						sum := 0
+						for _, v := range b.Values() {
+							sum += v
+						}
+						return sum, nil
+					})
+					b := setupWith(t, life, f)
+					require.Equal(t, n*(n-1)/2, run(b, f, 1))
+				})
+			})
+		}
+	})
+
+	t.Run("AsStepInAFlatBatch", func(t *testing.T) {
+		t.Parallel()
+		trial[[]int]{
+			op: func(ctx *durable.Context) ([]int, error) {
+				b, err := durable.Map(ctx, "m", []int{1, 2}, durable.AsStep(func(_ context.Context, n int) (int, error) { return 2 * n, nil }),
+					durable.Flat(), durable.WithMaxConcurrency(1), durable.WithItemNames(func(i int) string { return fmt.Sprint("n", i) }))
+				return b.Values(), err
+			},
+			check: func(t *testing.T, got []int, err error) {
+				require.NoError(t, err)
+				require.Equal(t, []int{2, 4}, got)
+			},
+			history: []string{"ContextStarted 1 m", "StepStarted 1-1-1 n0", "StepSucceeded 1-1-1 n0", "StepStarted 1-2-1 n1", "StepSucceeded 1-2-1 n1", "ContextSucceeded 1 m"},
+		}.run(t)
+	})
+
+	t.Run("ItemNameThatPanicsFailsTheExecution", func(t *testing.T) {
+		t.Parallel()
+		everyLife(t, func(t *testing.T, opts durable.Options) {
+			f := durable.Define("f", func(ctx *durable.Context, _ int) (int, error) {
+				_, err := durable.Map(ctx, "m", []int{1}, func(*durable.Context, int, int) (int, error) { return 1, nil }, durable.WithItemNames(func(int) string { panic("boom") }))
+				return 1, err
+			})
+			b := setupWith(t, opts, f)
+			_, err := finish(b, start(b, f, 1))
+			require.ErrorIs(t, err, durable.ErrPanic)
+		})
+	})
+
 	t.Run("SurvivesRestarts", func(t *testing.T) {
 		t.Parallel()
 		for form, opts := range flat {

@@ -751,6 +751,30 @@ func TestStep(t *testing.T) {
 			})
 		})
 
+		t.Run("TimeoutOfAnInterruptedOne", func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var calls atomic.Int32
+				f := durable.Define("f", func(ctx *durable.Context, _ int) (int, error) {
+					return durable.Step(ctx, "s", func(c context.Context) (int, error) {
+						calls.Add(1)
+						<-c.Done()
+						return 0, c.Err()
+					}, durable.AtMostOnce(), durable.WithTimeout(time.Hour), durable.WithRetry(durable.RetryPolicy{MaxAttempts: 2, Initial: 10 * time.Hour, Max: 10 * time.Hour, Jitter: durable.NoJitter}))
+				})
+				d := newDisk(t)
+				b := boot(t, d, durable.Options{}, f)
+				x := start(b, f, 1)
+				began := time.Now()
+				time.Sleep(time.Minute)
+				b.crash()
+				b = boot(t, d, durable.Options{}, f)
+				_, err := f.Attach(b.engine, x.ID()).Result(b.ctx)
+				require.ErrorIs(t, err, durable.ErrTimeout, "the retry would come after the timeout")
+				require.Equal(t, time.Hour, time.Since(began))
+				require.EqualValues(t, 1, calls.Load())
+			})
+		})
+
 		for _, c := range []struct {
 			name     string
 			opts     []durable.StepOption
@@ -856,6 +880,37 @@ func TestStep(t *testing.T) {
 			require.ErrorContains(t, err, "enough")
 			require.Less(t, time.Since(began), time.Second)
 		})
+	})
+
+	t.Run("NilFunctionsArePanics", func(t *testing.T) {
+		t.Parallel()
+		for name, op := range map[string]func(*durable.Context) error{
+			"Step": func(ctx *durable.Context) error {
+				_, err := durable.Step[int](ctx, "s", nil, durable.WithRetry(durable.NoRetry()))
+				return err
+			},
+			"Do": func(ctx *durable.Context) error {
+				return durable.Do(ctx, "s", nil, durable.WithRetry(durable.NoRetry()))
+			},
+			"Child": func(ctx *durable.Context) error { _, err := durable.RunInChildContext[int](ctx, "s", nil); return err },
+			"Go":    func(ctx *durable.Context) error { _, err := durable.Go[int](ctx, "s", nil).Await(ctx); return err },
+			"Condition": func(ctx *durable.Context) error {
+				_, err := durable.WaitForCondition(ctx, "s", 0, nil, durable.PollEvery(1, atLeast(1)))
+				return err
+			},
+			"Map": func(ctx *durable.Context) error { _, err := durable.Map[int, int](ctx, "s", []int{1}, nil); return err },
+			"Submitter": func(ctx *durable.Context) error {
+				_, err := durable.WaitForCallback[int](ctx, "s", nil, durable.WithRetry(durable.NoRetry()))
+				return err
+			},
+		} {
+			t.Run(name, func(t *testing.T) {
+				trial[durable.None]{
+					op:    func(ctx *durable.Context) (durable.None, error) { return durable.None{}, op(ctx) },
+					check: func(t *testing.T, _ durable.None, err error) { require.ErrorIs(t, err, durable.ErrPanic) },
+				}.run(t)
+			})
+		}
 	})
 
 	t.Run("OperationInsideABodyIsRefused", func(t *testing.T) {
