@@ -77,18 +77,25 @@ func WaitForCondition[S any](ctx *Context, name string, initial S,
 		retry = *s.retry
 	}
 	err = ctx.runSteps(o, &s, retry, defaultMaxAttempts, func(c context.Context, recorded []byte, number int) (a attempt) {
-		state := initial
-		if recorded != nil {
-			codec, err := x.e.codecFor(s.codec, o.codec)
-			if err != nil {
-				return attempt{err: err}
+		// Each check gets a state of its own, the initial one too: what a failed
+		// check did to it is forgotten.
+		name := o.codec
+		if recorded == nil {
+			var err error
+			if recorded, err = x.e.encode(s.codec, initial); err != nil {
+				return attempt{err: fmt.Errorf("initial state: %w", err)}
 			}
-			state = *new(S)
-			if err := decodeWith(codec, recorded, &state); err != nil {
-				return attempt{err: err}
-			}
+			name = x.e.codecName(s.codec)
 		}
-		state, err := check(c, state)
+		codec, err := x.e.codecFor(s.codec, name)
+		if err != nil {
+			return attempt{err: err}
+		}
+		var state S
+		if err := decodeWith(codec, recorded, &state); err != nil {
+			return attempt{err: err}
+		}
+		state, err = check(c, state)
 		if err != nil {
 			return attempt{err: err}
 		}
@@ -96,8 +103,7 @@ func WaitForCondition[S any](ctx *Context, name string, initial S,
 			return a
 		}
 		var decoded S
-		codec, err := x.e.codecFor(s.codec, "")
-		if err == nil {
+		if codec, err = x.e.codecFor(s.codec, ""); err == nil {
 			err = decodeWith(codec, a.payload, &decoded)
 		}
 		if err != nil {

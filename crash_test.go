@@ -408,7 +408,8 @@ type crasher struct {
 }
 
 func (c *crasher) say(format string, args ...any) {
-	if _, err := fmt.Fprintf(c.witness, format+"\n", args...); err != nil {
+	// A line that a kill cut off has no end: the next one begins on a line of its own.
+	if _, err := fmt.Fprintf(c.witness, "\n"+format+" .", args...); err != nil {
 		panic(err)
 	}
 }
@@ -673,6 +674,10 @@ func checkWitness(t *testing.T, dir string) {
 	effects := 0
 	for l := range strings.Lines(string(witness)) {
 		words := strings.Fields(l)
+		if len(words) == 0 || words[len(words)-1] != "." {
+			continue // cut off
+		}
+		words = words[:len(words)-1]
 		what, id, rest := words[0], words[1], words[2:]
 		info, ok := infos[id]
 		require.True(t, ok, "%s: no such execution", l)

@@ -119,13 +119,13 @@ func TestFailure(t *testing.T) {
 
 	// seen is what a handler can learn from an error, without the operation around it.
 	type seen struct {
-		Type, Message             string
-		Matches                   string
-		SoldOut, EOF, Other       bool
-		Transient                 *transient
-		Declined                  declined
-		Temporary                 *temporary
-		ContextEnded, OpErrorElse bool
+		Type, Message       string
+		Matches             string
+		SoldOut, EOF, Other bool
+		Transient           *transient
+		Declined            declined
+		Temporary           *temporary
+		ContextEnded        bool
 	}
 	look := func(err error) (s seen) {
 		f := failure(err)

@@ -260,13 +260,6 @@ func TestGo(t *testing.T) {
 				}
 				return err
 			},
-			"Settled": func(ctx *durable.Context, a, f *durable.Future[int]) (err error) {
-				for s := range durable.Settled(ctx, "g", f, a) {
-					_, e := s.(*durable.Future[int]).Await(ctx)
-					err = errors.Join(err, e)
-				}
-				return err
-			},
 		} {
 			t.Run(name, func(t *testing.T) {
 				everyLife(t, func(t *testing.T, opts durable.Options) {
