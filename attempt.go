@@ -208,6 +208,11 @@ func (c *Context) runBody(o *operation, s *settings, body bodyOf, judge func(att
 	cutOff := isError(a.err, ErrClosed) && x.e.retired()
 	x.mu.Lock()
 	x.bodyEnded(f, o)
+	if cutOff && x.phase == phaseRunning { // it is about to be retired
+		x.mu.Unlock()
+		<-f.r.quit
+		x.mu.Lock()
+	}
 	if cutOff || x.phase != phaseRunning && x.phase != phaseHolding || f.r.abandoned || f.abandoned {
 		x.checkHeld()
 		return a, x.exit(f)

@@ -154,8 +154,12 @@ func (x *residency) catchUp() {
 	entries, err := x.e.store.Inbox(x.life, x.id, x.sum.InboxSeen)
 	if err != nil {
 		x.mu.Lock()
-		x.lost(err)
-		x.mu.Unlock()
+		defer x.mu.Unlock()
+		if x.life.Err() != nil {
+			x.closeNow(err)
+		} else {
+			x.lost(err)
+		}
 		return
 	}
 	// Nothing is sent before the handler is entered, so the order of the inbox

@@ -104,6 +104,24 @@ func TestCancel(t *testing.T) {
 				}
 				return first.(*durable.Timer).Await(ctx)
 			},
+			"settled": func(ctx *durable.Context) (err error) {
+				for s := range durable.Settled(ctx, "settled", durable.After(ctx, "a", 100*time.Hour)) {
+					err = s.(*durable.Timer).Await(ctx)
+				}
+				return err
+			},
+			"race": func(ctx *durable.Context) error {
+				_, err := durable.Race(ctx, "race", durable.Go(ctx, "go", func(ctx *durable.Context) (int, error) {
+					return 0, durable.Wait(ctx, "inner", 100*time.Hour)
+				}))
+				return err
+			},
+			"any": func(ctx *durable.Context) error {
+				_, err := durable.Any(ctx, "any", durable.Go(ctx, "go", func(ctx *durable.Context) (int, error) {
+					return 0, durable.Wait(ctx, "inner", 100*time.Hour)
+				}))
+				return err
+			},
 			"all": func(ctx *durable.Context) error {
 				_, err := durable.All(ctx, "all", durable.Go(ctx, "go", func(ctx *durable.Context) (int, error) {
 					return 0, durable.Wait(ctx, "inner", 100*time.Hour)
@@ -157,7 +175,7 @@ func TestCancel(t *testing.T) {
 		for _, l := range b.history(x.ID())[before:] {
 			types[strings.Fields(l)[0]]++
 		}
-		require.Equal(t, 6, types["WaitCancelled"])
+		require.Equal(t, 9, types["WaitCancelled"])
 		require.Equal(t, 2, types["CallbackFailed"])
 		require.Equal(t, 2, types["StepFailed"])
 		require.Equal(t, 1, types["ChainedInvokeStopped"])

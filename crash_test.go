@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
 	"iter"
 	"log/slog"
 	"math"
@@ -64,9 +66,10 @@ type machine struct {
 	// afterNextDue is called with the answer on its way.
 	afterNextDue func()
 	// onRead may change a record of an execution that is read.
-	onRead func(id string, r *checkpoint.Record)
-	ahead  time.Duration                           // of the store's clock
-	wrap   func(checkpoint.Store) checkpoint.Store // around what the engine gets
+	onRead    func(id string, r *checkpoint.Record)
+	lateHints func() []time.Duration                  // how late a hint comes, each time
+	ahead     time.Duration                           // of the store's clock
+	wrap      func(checkpoint.Store) checkpoint.Store // around what the engine gets
 }
 
 // tap is what one engine has of a machine's store.
@@ -85,10 +88,20 @@ func newMachine(t *testing.T) *machine {
 }
 
 func (m *machine) hint(h checkpoint.Hint) {
-	m.mu.Lock()
-	tap := m.tap
-	m.mu.Unlock()
-	if tap != nil && !tap.dead.Load() {
+	if late := hook(m, &m.lateHints); late != nil {
+		for _, d := range late() {
+			go func() {
+				time.Sleep(d)
+				m.giveHint(h)
+			}()
+		}
+		return
+	}
+	m.giveHint(h)
+}
+
+func (m *machine) giveHint(h checkpoint.Hint) {
+	if tap := hook(m, &m.tap); tap != nil && !tap.dead.Load() {
 		tap.watch(h)
 	}
 }
@@ -257,6 +270,79 @@ func (s *tap) Records(ctx context.Context, id string, after uint64) iter.Seq2[ch
 			}
 			if !yield(rec, err) {
 				return
+			}
+		}
+	}
+}
+
+// TestAppendFailures lets each kind of append fail in each way that a store may
+// report, made or not made: the execution is replayed, and goes on.
+func TestAppendFailures(t *testing.T) {
+	kinds := map[string]func(a *checkpoint.Append) bool{
+		"Plain":   func(a *checkpoint.Append) bool { return a.Status == 0 && a.Release == nil },
+		"Release": func(a *checkpoint.Append) bool { return a.Release != nil },
+		"End":     func(a *checkpoint.Append) bool { return a.Status != 0 },
+	}
+	errs := map[string]error{
+		"Unknown":          errors.New("connection reset"),
+		"Canceled":         context.Canceled,
+		"DeadlineExceeded": fmt.Errorf("append: %w", context.DeadlineExceeded),
+		"Conflict":         checkpoint.ErrConflict,
+		"EOF":              io.ErrUnexpectedEOF,
+		"InboxNews":        checkpoint.ErrInboxNews,
+	}
+	for kind, is := range kinds {
+		for name, failure := range errs {
+			for _, made := range []bool{false, true} {
+				for _, parkFor := range []time.Duration{-1, 0} {
+					if name == "InboxNews" && (kind != "Release" || made) {
+						continue // no store says so
+					}
+					inBubble(t, fmt.Sprintf("%s/%s/made=%v/ParkFor=%s", kind, name, made, parkFor), func(t *testing.T) {
+						if kind == "End" && name == "Canceled" {
+						}
+						m := newMachine(t)
+						var failures atomic.Int32
+						fail := func(a *checkpoint.Append) error {
+							if is(a) && failures.Add(1) <= 3 {
+								return failure
+							}
+							return nil
+						}
+						if made {
+							m.afterAppend = func(a *checkpoint.Append, err error) error {
+								if err != nil {
+									return err
+								}
+								return fail(a)
+							}
+						} else {
+							m.onAppend = fail
+						}
+						child := durable.Define("child", func(ctx *durable.Context, _ int) (int, error) {
+							return 7, durable.Do(ctx, "x", func(context.Context) error { return nil })
+						})
+						f := durable.Define("f", func(ctx *durable.Context, _ int) (int, error) {
+							if err := durable.Do(ctx, "x", func(context.Context) error { return nil }); err != nil {
+								return 0, err
+							}
+							if err := durable.Wait(ctx, "sleep", time.Hour); err != nil {
+								return 0, err
+							}
+							return durable.Invoke(ctx, "invoke", child, 0)
+						})
+						b := m.open(durable.Options{ParkFor: parkFor}, f, child)
+						x := start(b, f, 0)
+						out, err := within(b, x, 3*time.Hour)
+						require.NoError(t, err)
+						require.Equal(t, 7, out)
+						require.NotZero(t, failures.Load())
+						checkHistory(b, "append", x.ID())
+						time.Sleep(time.Minute)
+						synctest.Wait()
+						require.Zero(t, b.engine.Stats().Resident)
+					})
+				}
 			}
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"iter"
+	"math"
 	"slices"
 	"time"
 
@@ -80,10 +81,10 @@ func (e *Engine) Executions(ctx context.Context, q Query) iter.Seq2[ExecutionInf
 		}
 		sq := checkpoint.Query{Function: q.Function, IDPrefix: q.IDPrefix, Status: status, Limit: q.Limit}
 		if !q.StartedAfter.IsZero() {
-			sq.StartedAfter = q.StartedAfter.UnixNano()
+			sq.StartedAfter = nanoseconds(q.StartedAfter)
 		}
 		if !q.StartedBefore.IsZero() {
-			sq.StartedBefore = q.StartedBefore.UnixNano()
+			sq.StartedBefore = nanoseconds(q.StartedBefore)
 		}
 		for s, err := range e.store.List(ctx, sq) {
 			var info ExecutionInfo
@@ -97,6 +98,17 @@ func (e *Engine) Executions(ctx context.Context, q Query) iter.Seq2[ExecutionInf
 			}
 		}
 	}
+}
+
+// nanoseconds is t as stores count it; what is out of their reach is its end.
+func nanoseconds(t time.Time) int64 {
+	switch {
+	case t.After(time.Unix(0, math.MaxInt64)):
+		return math.MaxInt64
+	case t.Before(time.Unix(0, math.MinInt64)):
+		return math.MinInt64
+	}
+	return t.UnixNano()
 }
 
 func parseStatus(s ExecutionStatus) (checkpoint.Status, error) {

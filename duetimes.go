@@ -192,7 +192,9 @@ func (x *residency) timeOutExecution() {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	if err != nil {
-		x.lost(err)
+		if x.life.Err() == nil { // else it has ended meanwhile
+			x.lost(err)
+		}
 		return
 	}
 	x.closeNow(ErrTimeout)

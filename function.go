@@ -245,8 +245,13 @@ func (x *residency) endHandler(f *frame, v any, err error) {
 		unreadable = x.lastInvocation > 0 // it could be decoded before
 	}
 	recorded, ended := x.e.errs.recordAny(err), isContextEnd(err)
+	cutOff := isError(err, ErrClosed) && x.e.retired()
 	x.mu.Lock()
 	defer x.mu.Unlock()
+	if cutOff { // it runs again when the store is opened
+		x.retireWake = true
+		return
+	}
 	failure := x.contextFailure(x.root, ended, recorded)
 	retiring := x.phase == phaseHolding && x.held == nil && err != errGoexit
 	if f.r.abandoned || x.phase != phaseRunning && !retiring {

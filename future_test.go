@@ -116,6 +116,54 @@ func TestGo(t *testing.T) {
 		}.run(t)
 	})
 
+	t.Run("OneThatCouldNotStartHasSettled", func(t *testing.T) {
+		t.Parallel()
+		never := func(ctx *durable.Context) *durable.Future[int] {
+			return durable.Go(ctx, "\n", func(*durable.Context) (int, error) { return 1, nil })
+		}
+		for name, op := range map[string]func(ctx *durable.Context) error{
+			"All": func(ctx *durable.Context) error {
+				_, err := durable.All(ctx, "g", later(ctx, "f", time.Hour, 1, ""), never(ctx))
+				return err
+			},
+			"Race": func(ctx *durable.Context) error {
+				_, err := durable.Race(ctx, "g", later(ctx, "f", time.Hour, 1, ""), never(ctx))
+				return err
+			},
+			"Any": func(ctx *durable.Context) error { _, err := durable.Any(ctx, "g", never(ctx), never(ctx)); return err },
+			"Select": func(ctx *durable.Context) error {
+				first, err := durable.Select(ctx, "g", later(ctx, "f", time.Hour, 1, ""), never(ctx))
+				if err != nil {
+					return err
+				}
+				_, err = first.(*durable.Future[int]).Await(ctx)
+				return err
+			},
+			"Settled": func(ctx *durable.Context) error {
+				for first := range durable.Settled(ctx, "g", later(ctx, "f", time.Hour, 1, ""), never(ctx)) {
+					_, err := first.(*durable.Future[int]).Await(ctx)
+					return err
+				}
+				return nil
+			},
+			"Timer": func(ctx *durable.Context) error {
+				first, err := durable.Select(ctx, "g", later(ctx, "f", time.Hour, 1, ""), durable.After(ctx, "\n", time.Hour))
+				if err != nil {
+					return err
+				}
+				return first.(*durable.Timer).Await(ctx)
+			},
+		} {
+			t.Run(name, func(t *testing.T) {
+				trial[durable.None]{
+					op:     func(ctx *durable.Context) (durable.None, error) { return durable.None{}, op(ctx) },
+					check:  func(t *testing.T, _ durable.None, err error) { require.ErrorIs(t, err, durable.ErrInvalidID) },
+					varied: true, // what the other future records meanwhile
+				}.run(t)
+			})
+		}
+	})
+
 	t.Run("NotAwaitedEndsWithTheHandler", func(t *testing.T) {
 		t.Parallel()
 		everyLife(t, func(t *testing.T, opts durable.Options) {

@@ -362,3 +362,116 @@ func TestOperations(t *testing.T) {
 		})
 	})
 }
+
+func TestExecutions(t *testing.T) {
+	t.Parallel()
+
+	t.Run("Queries", func(t *testing.T) {
+		t.Parallel()
+		everyLife(t, func(t *testing.T, opts durable.Options) {
+			b := setupWith(t, opts, slow, failing, echo)
+			began := time.Now()
+			for i, begin := range []func(id durable.StartOption){
+				func(id durable.StartOption) { start(b, slow, "x", id) },
+				func(id durable.StartOption) { start(b, failing, "no", id) },
+				func(id durable.StartOption) { start(b, echo, "x", id) },
+				func(id durable.StartOption) { start(b, slow, "x", id, durable.WithExecutionTimeout(time.Minute)) },
+				func(id durable.StartOption) { start(b, slow, "x", id) },
+				func(id durable.StartOption) { start(b, slow, "x", id) },
+			} {
+				begin(durable.WithExecutionID(fmt.Sprintf("%c-%d", "ab"[i%2], i)))
+				time.Sleep(time.Minute)
+			}
+			require.NoError(t, b.engine.Stop(b.ctx, "a-4", ""))
+			at := func(minutes int) time.Time { return began.Add(time.Duration(minutes) * time.Minute) }
+			for name, c := range map[string]struct {
+				q    durable.Query
+				want string
+			}{
+				"All":           {durable.Query{}, "b-5 a-4 b-3 a-2 b-1 a-0"},
+				"Limit":         {durable.Query{Limit: 2}, "b-5 a-4"},
+				"Function":      {durable.Query{Function: "slow"}, "b-5 a-4 b-3 a-0"},
+				"NoSuch":        {durable.Query{Function: "nobody"}, ""},
+				"Prefix":        {durable.Query{IDPrefix: "a-"}, "a-4 a-2 a-0"},
+				"Running":       {durable.Query{Status: durable.ExecutionRunning}, "b-5 a-0"},
+				"Succeeded":     {durable.Query{Status: durable.ExecutionSucceeded}, "a-2"},
+				"Failed":        {durable.Query{Status: durable.ExecutionFailed}, "b-1"},
+				"TimedOut":      {durable.Query{Status: durable.ExecutionTimedOut}, "b-3"},
+				"Stopped":       {durable.Query{Status: durable.ExecutionStopped}, "a-4"},
+				"StartedAfter":  {durable.Query{StartedAfter: at(3)}, "b-5 a-4"},
+				"StartedBefore": {durable.Query{StartedBefore: at(2)}, "b-1 a-0"},
+				"Between":       {durable.Query{StartedAfter: at(0), StartedBefore: at(3)}, "a-2 b-1"},
+				"Together":      {durable.Query{Function: "slow", IDPrefix: "b", Status: durable.ExecutionRunning, StartedAfter: at(1), Limit: 9}, "b-5"},
+			} {
+				var ids []string
+				for info, err := range b.engine.Executions(b.ctx, c.q) {
+					require.NoError(t, err)
+					ids = append(ids, info.ID)
+				}
+				require.Equal(t, c.want, strings.Join(ids, " "), name)
+			}
+			for _, err := range b.engine.Executions(b.ctx, durable.Query{Status: "running"}) {
+				require.ErrorContains(t, err, `"running"`, "an unknown status is an error, not nothing")
+			}
+			for range b.engine.Executions(b.ctx, durable.Query{}) {
+				break
+			}
+		})
+	})
+
+	t.Run("QueriesWithFarTimes", func(t *testing.T) {
+		t.Parallel()
+		synctest.Test(t, func(t *testing.T) {
+			b := setup(t, echo)
+			run(b, echo, "x")
+			for _, q := range []durable.Query{
+				{StartedBefore: time.Date(9999, 1, 1, 0, 0, 0, 0, time.UTC)}, {StartedAfter: time.Date(1, 1, 2, 0, 0, 0, 0, time.UTC)},
+			} {
+				n := 0
+				for _, err := range b.engine.Executions(b.ctx, q) {
+					require.NoError(t, err)
+					n++
+				}
+				require.Equal(t, 1, n, "%v", q)
+			}
+		})
+	})
+
+	t.Run("Describe", func(t *testing.T) {
+		t.Parallel()
+		synctest.Test(t, func(t *testing.T) {
+			b := setup(t, slow, failing)
+			began := time.Now()
+			x := start(b, slow, "x", durable.WithExecutionID("x"), durable.WithExecutionTimeout(time.Hour))
+			time.Sleep(time.Minute)
+			info := b.describe("x")
+			require.Equal(t, "slow", info.Function)
+			require.Equal(t, durable.ExecutionRunning, info.Status)
+			require.True(t, info.StartedAt.Equal(began))
+			require.True(t, info.Deadline.Equal(began.Add(time.Hour)))
+			require.True(t, info.WakeAt.Equal(began.Add(30*time.Minute)))
+			require.True(t, info.EndedAt.IsZero())
+			require.False(t, info.Resident)
+			require.Nil(t, info.Held)
+			require.Nil(t, info.Failure)
+			require.Nil(t, info.Result)
+			require.Empty(t, info.Parent)
+			require.JSONEq(t, `"x"`, string(info.Input))
+			_, err := finish(b, x)
+			require.NoError(t, err)
+			info = b.describe("x")
+			require.True(t, info.EndedAt.Equal(began.Add(30*time.Minute)))
+			require.True(t, info.WakeAt.IsZero())
+			require.JSONEq(t, `"x!"`, string(info.Result))
+			data, err := json.Marshal(info)
+			require.NoError(t, err)
+			for _, absent := range []string{"wakeAt", "held", "parent", "failure", "bodies"} {
+				require.NotContains(t, string(data), `"`+absent+`"`)
+			}
+			_, err = b.engine.Describe(b.ctx, "nobody")
+			require.ErrorIs(t, err, durable.ErrExecutionNotFound)
+			_, err = b.engine.Describe(b.ctx, "")
+			require.ErrorIs(t, err, durable.ErrInvalidID)
+		})
+	})
+}

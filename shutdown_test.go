@@ -384,6 +384,91 @@ func TestShutdown(t *testing.T) {
 	})
 }
 
+func TestShutdownRefusesBodies(t *testing.T) {
+	// A body asks the engine for something while it shuts down, and passes on that
+	// it was refused. That is no result of the body's.
+	asks := map[string]func(ctx context.Context, e *durable.Engine) error{
+		"Start": func(ctx context.Context, e *durable.Engine) error { _, err := nap.Start(ctx, e, 0); return err },
+		"Run":   func(ctx context.Context, e *durable.Engine) error { _, err := nap.Run(ctx, e, 0); return err },
+	}
+	for name, ask := range asks {
+		ask := func(ctx context.Context, n *notes) error {
+			info, _ := durable.StepInfoFrom(ctx)
+			n.add("body")
+			if len(n.all()) > 1 {
+				return nil
+			}
+			if err := rest(ctx, 10*time.Minute); err != nil {
+				return err
+			}
+			return ask(ctx, info.Engine)
+		}
+		kinds := map[string]func(n *notes) *durable.Function[int, int]{
+			"Step": func(n *notes) *durable.Function[int, int] {
+				return durable.Define("f", func(ctx *durable.Context, _ int) (int, error) {
+					return 42, durable.Do(ctx, "ask", func(ctx context.Context) error { return ask(ctx, n) }, durable.WithRetry(durable.NoRetry()))
+				})
+			},
+			"StepWithTimeout": func(n *notes) *durable.Function[int, int] {
+				return durable.Define("f", func(ctx *durable.Context, _ int) (int, error) {
+					return 42, durable.Do(ctx, "ask", func(ctx context.Context) error { return ask(ctx, n) }, durable.WithRetry(durable.NoRetry()), durable.WithTimeout(time.Hour))
+				})
+			},
+			"Branch": func(n *notes) *durable.Function[int, int] {
+				return durable.Define("f", func(ctx *durable.Context, _ int) (int, error) {
+					return durable.Go(ctx, "go", func(ctx *durable.Context) (int, error) {
+						return 42, durable.Do(ctx, "ask", func(ctx context.Context) error { return ask(ctx, n) }, durable.WithRetry(durable.NoRetry()))
+					}).Await(ctx)
+				})
+			},
+			"Plain": func(n *notes) *durable.Function[int, int] {
+				return durable.DefinePlain("f", func(ctx context.Context, _ int) (int, error) { return 42, ask(ctx, n) })
+			},
+		}
+		for kind, define := range kinds {
+			for _, when := range []string{"Early", "Late"} {
+				inBubble(t, name+"/"+kind+"/"+when, func(t *testing.T) {
+					m := newMachine(t)
+					var n notes
+					f := define(&n)
+					b := m.open(durable.Options{}, f, nap)
+					x := start(b, f, 0)
+					synctest.Wait()
+					claim := func() {}
+					if when == "Early" {
+						// The shutdown has begun, and waits for the claim loop.
+						claiming, claimed := make(chan struct{}, 1), make(chan struct{})
+						m.set(func() {
+							m.onClaim = func() error {
+								select {
+								case claiming <- struct{}{}:
+								default:
+								}
+								<-claimed
+								return nil
+							}
+						})
+						<-claiming
+						claim = func() { close(claimed) }
+					}
+					var wg sync.WaitGroup
+					wg.Go(func() { require.NoError(t, b.engine.Shutdown(context.Background())) })
+					time.Sleep(20 * time.Minute)
+					claim()
+					wg.Wait()
+					m.set(func() { m.onClaim = nil })
+					m.kill(b)
+					b = m.open(durable.Options{}, f, nap)
+					out, err := within(b, f.Attach(b.engine, x.ID()), 10*time.Hour)
+					require.NoError(t, err)
+					require.Equal(t, 42, out)
+					require.Equal(t, []string{"body", "body"}, n.all())
+				})
+			}
+		}
+	}
+}
+
 func TestShutdownAndBadBodies(t *testing.T) {
 	// Whatever a body does at its end, it does not keep the engine from it.
 	for name, end := range map[string]func(){

@@ -207,7 +207,7 @@ func (x *residency) finish(status checkpoint.Status, payload []byte, failure *fa
 // unknown. Nothing is tried again from memory: the execution is claimed anew and
 // replayed from what the store has. x.mu is held.
 func (x *residency) lost(err error) {
-	if x.phase == phaseClosed || x.phase == phaseEnding && errors.Is(err, context.Canceled) { // of x.life
+	if x.phase == phaseClosed {
 		return
 	}
 	x.replayed = true
@@ -284,7 +284,7 @@ func (x *residency) retire() {
 	x.retiring = true
 	switch x.phase {
 	case phaseRunning:
-		x.retireWake = x.running > 0
+		x.retireWake = x.retireWake || x.running > 0
 		x.phase = phaseHolding
 		for r := range x.routines {
 			if !r.inBody {

@@ -2,6 +2,8 @@ package durable_test
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"math"
 	"sync/atomic"
 	"testing"
@@ -127,6 +129,67 @@ func TestWait(t *testing.T) {
 				})
 			})
 		}
+	})
+
+	t.Run("LongestTimeoutsAndDelaysNeverFire", func(t *testing.T) {
+		t.Parallel()
+		for name, op := range map[string]func(ctx *durable.Context) error{
+			"TimeoutOfAStep": func(ctx *durable.Context) error {
+				return durable.Do(ctx, "s", func(context.Context) error { time.Sleep(time.Minute); return nil }, durable.WithTimeout(math.MaxInt64), durable.WithAttemptTimeout(math.MaxInt64))
+			},
+			"TimeoutOfAChild": func(ctx *durable.Context) error {
+				_, err := durable.RunInChildContext(ctx, "c", func(ctx *durable.Context) (int, error) { return 1, durable.Wait(ctx, "w", time.Minute) }, durable.WithTimeout(math.MaxInt64))
+				return err
+			},
+			"TimeoutsOfACallback": func(ctx *durable.Context) error {
+				cb, err := durable.CreateCallback[int](ctx, "cb", durable.WithTimeout(math.MaxInt64), durable.WithHeartbeatTimeout(math.MaxInt64))
+				if err != nil {
+					return err
+				}
+				first, err := durable.Select(ctx, "s", cb, durable.After(ctx, "t", time.Minute))
+				if err == nil && first == cb {
+					_, err = cb.Await(ctx)
+				}
+				return err
+			},
+			"TimeoutOfAnInvoke": func(ctx *durable.Context) error {
+				_, err := durable.Invoke(ctx, "i", slow, "x", durable.WithTimeout(math.MaxInt64))
+				return err
+			},
+			"PollAfter": func(ctx *durable.Context) error {
+				_, err := durable.WaitForCondition(ctx, "c", 0, increment, func(n, _ int) durable.Poll {
+					if n == 1 {
+						return durable.PollAfter(math.MaxInt64)
+					}
+					return durable.PollDone()
+				}, durable.WithTimeout(time.Minute))
+				if !errors.Is(err, durable.ErrTimeout) {
+					return fmt.Errorf("the next check came: %w", err)
+				}
+				return nil
+			},
+			"RetryAfter": func(ctx *durable.Context) error {
+				err := durable.Do(ctx, "s", func(context.Context) error { return durable.RetryAfter(math.MaxInt64, errors.New("no")) }, durable.WithTimeout(time.Minute))
+				if !errors.Is(err, durable.ErrTimeout) {
+					return fmt.Errorf("the next attempt came: %w", err)
+				}
+				return nil
+			},
+		} {
+			t.Run(name, func(t *testing.T) {
+				trial[durable.None]{
+					functions: []durable.Definition{slow},
+					op:        func(ctx *durable.Context) (durable.None, error) { return durable.None{}, op(ctx) },
+					check:     func(t *testing.T, _ durable.None, err error) { require.NoError(t, err) },
+				}.run(t)
+			})
+		}
+		t.Run("TimeoutOfAnExecution", func(t *testing.T) {
+			everyLife(t, func(t *testing.T, opts durable.Options) {
+				b := setupWith(t, opts, slow)
+				require.Equal(t, "x!", run(b, slow, "x", durable.WithExecutionTimeout(math.MaxInt64)))
+			})
+		})
 	})
 
 	t.Run("DurationIsThatOfTheFirstRun", func(t *testing.T) {
