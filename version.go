@@ -9,7 +9,7 @@ import (
 )
 
 // Now returns the time, the same on every replay. It is recorded with the next
-// checkpoint and costs no flush of its own.
+// checkpoint and costs no flush of its own. In a cancelled scope it is zero.
 func Now(ctx *Context) time.Time {
 	var ns int64
 	ctx.note(checkpoint.Now, &ns, func() any { return ctx.f.x.e.now() })
@@ -17,7 +17,8 @@ func Now(ctx *Context) time.Time {
 }
 
 // NewUUID returns a random UUID, the same on every replay. It is recorded with
-// the next checkpoint and costs no flush of its own.
+// the next checkpoint and costs no flush of its own. In a cancelled scope it is
+// uuid.Nil: draw what compensation needs on WithoutCancel.
 func NewUUID(ctx *Context) uuid.UUID {
 	var id uuid.UUID
 	ctx.note(checkpoint.UUID, &id, func() any { return uuid.New() })
