@@ -279,7 +279,7 @@ func TestMismatch(t *testing.T) {
 			m.kill(b)
 			d.release.Store(2)
 			done := n.all()
-			before := b.describeIn(m, x.ID())
+			before := recordedBefore(m, x.ID())
 
 			b = m.open(durable.Options{ParkFor: -1, Build: "2"}, f, nap, doze)
 			time.Sleep(4 * time.Hour)
@@ -303,7 +303,7 @@ func TestMismatch(t *testing.T) {
 			// The old code goes on where it was.
 			d.release.Store(1)
 			require.NoError(t, b.engine.Resume(b.ctx, x.ID()))
-			out, err := within(b, x2(f, b, x.ID()), 10*time.Hour)
+			out, err := within(b, f.Attach(b.engine, x.ID()), 10*time.Hour)
 			require.NoError(t, err)
 			require.Equal(t, "last", out)
 			require.Equal(t, append(done, "last"), n.all())
@@ -330,15 +330,10 @@ func TestMismatch(t *testing.T) {
 	}
 }
 
-// x2 attaches to an execution by another engine.
-func x2[O any](f *durable.Function[int, O], b *bundle, id string) *durable.Execution[O] {
-	return f.Attach(b.engine, id)
-}
-
-// describeIn is the history of an execution as the store has it, read by an
-// engine of its own that runs nothing.
-func (b *bundle) describeIn(m *machine, id string) []string {
-	b.Helper()
+// recordedBefore is recordedIn of an execution whose engine is closed, read by one
+// that runs nothing.
+func recordedBefore(m *machine, id string) []string {
+	m.Helper()
 	reader := m.open(durable.Options{})
 	defer reader.engine.Close()
 	return recordedIn(reader, id)
@@ -375,7 +370,7 @@ func TestHold(t *testing.T) {
 		m.kill(b)
 		d.release.Store(1)
 		b = m.open(durable.Options{ParkFor: -1, Build: "3"}, f)
-		out, err := within(b, x2(f, b, x.ID()), time.Minute)
+		out, err := within(b, f.Attach(b.engine, x.ID()), time.Minute)
 		require.NoError(t, err)
 		require.Equal(t, "last", out)
 	})
@@ -436,7 +431,7 @@ func TestHold(t *testing.T) {
 			time.Sleep(time.Minute)
 			synctest.Wait()
 		}
-		out, err := within(b, x2(old, b, x.ID()), 10*time.Hour)
+		out, err := within(b, old.Attach(b.engine, x.ID()), 10*time.Hour)
 		require.NoError(t, err)
 		require.Equal(t, 1, out)
 		require.Equal(t, []string{"old"}, n.all())
@@ -594,7 +589,7 @@ func TestHold(t *testing.T) {
 		m.kill(b)
 		d.release.Store(1)
 		b = m.open(durable.Options{ParkFor: -1, Build: "fixed"}, f)
-		out, err := within(b, x2(f, b, x.ID()), 10*time.Hour)
+		out, err := within(b, f.Attach(b.engine, x.ID()), 10*time.Hour)
 		require.NoError(t, err)
 		require.Equal(t, []string{"after slow", "changed"}, out)
 		require.Equal(t, []string{"slow begins", "slow ends, <nil>", "after slow"}, n.all())
@@ -619,7 +614,7 @@ func TestHold(t *testing.T) {
 		m.kill(b)
 		b = m.open(durable.Options{ParkFor: -1}, f, nap)
 		require.Nil(t, b.describe(x.ID()).Held)
-		_, err = within(b, x2(f, b, x.ID()), time.Minute)
+		_, err = within(b, f.Attach(b.engine, x.ID()), time.Minute)
 		require.NoError(t, err, "its wait was over before the cancel")
 	})
 

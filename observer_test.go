@@ -472,3 +472,40 @@ func TestHistoryIsAppendOnly(t *testing.T) {
 		})
 	}
 }
+
+func TestHistoryOfARunningStep(t *testing.T) {
+	inBubble(t, "ShowsItsStartSoonWithItsTrueTime", func(t *testing.T) {
+		m := newMachine(t)
+		f := durable.Define("f", func(ctx *durable.Context, _ int) (int, error) {
+			if err := durable.Do(ctx, "quick", func(context.Context) error { return nil }); err != nil {
+				return 0, err
+			}
+			return 0, durable.Do(ctx, "slow", func(ctx context.Context) error { return rest(ctx, time.Hour) })
+		})
+		b := m.open(durable.Options{}, f)
+		began := time.Now()
+		x := start(b, f, 0)
+		time.Sleep(100 * time.Millisecond)
+		var events []durable.Event
+		for ev := range b.events(x.ID()) {
+			events = append(events, ev)
+		}
+		require.Len(t, events, 4)
+		require.Equal(t, "StepStarted 2 slow", line(events[3]))
+		require.True(t, began.Equal(events[3].Time), "%s", events[3].Time)
+		require.Equal(t, durable.OperationStarted, b.operation(x.ID(), "2").Status)
+		records := 0
+		for _, err := range m.mem.Records(b.ctx, x.ID(), 0) {
+			require.NoError(t, err)
+			records++
+		}
+		require.Equal(t, 3, records, "the quick one is one record of two events")
+		// A crash does not take away what was seen.
+		m.kill(b)
+		b = m.open(durable.Options{}, f)
+		synctest.Wait()
+		require.Equal(t, "StepStarted 2 slow", b.history(x.ID())[3])
+		_, err := within(b, f.Attach(b.engine, x.ID()), 2*time.Hour)
+		require.NoError(t, err)
+	})
+}
