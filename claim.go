@@ -71,8 +71,8 @@ func (e *Engine) run() {
 // claimDue claims what is due and starts it, as long as there are places.
 func (e *Engine) claimDue() error {
 	for {
-		free := e.freePlaces()
-		if free <= 0 {
+		places := e.reserveForClaims(claimBite)
+		if places == 0 {
 			at, err := e.store.NextDue(e.life, e.claims)
 			starved := err == nil && !at.IsZero() && !at.After(e.store.Now())
 			e.starved.Store(starved)
@@ -83,8 +83,9 @@ func (e *Engine) claimDue() error {
 		}
 		e.hungry.Store(false)
 		r := e.claims
-		r.Max = min(free, claimBite)
+		r.Max = places
 		claims, err := e.store.Claim(e.life, r)
+		e.unreserve(places - len(claims))
 		if err != nil {
 			return err
 		}
@@ -139,14 +140,15 @@ func (e *Engine) expire() (more bool) {
 	return err == nil && n == expireBite
 }
 
-// admit makes a claimed execution resident and runs it. If an earlier residency
-// of it still has goroutines, it waits for them.
+// admit makes a claimed execution, for which a place is reserved, resident and
+// runs it. If an earlier residency of it still has goroutines, it waits for them.
 func (e *Engine) admit(c checkpoint.Claim) {
 	def := e.defs[c.Function]
 	x := newResidency(e, def, c)
 	e.mu.Lock()
 	earlier := e.residents[c.ID]
 	e.residents[c.ID] = x
+	e.reserved--
 	e.counts.invocations++
 	closing := e.shut
 	x.troubled = e.disowned[c.ID] > 0

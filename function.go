@@ -197,9 +197,12 @@ func (e *Engine) create(ctx context.Context, id, function string, input []byte, 
 		return checkpoint.Summary{}, false, fmt.Errorf("durable: start %q: %w", function, err)
 	}
 	claim := e.has(function) && e.reserve()
-	s, created, err := e.store.Create(ctx, checkpoint.Creation{ID: id, Incarnation: inc, Digest: digest, Caller: caller, Started: started, Claim: claim})
 	if claim {
-		defer e.unreserve()
+		defer e.starting.Done()
+	}
+	s, created, err := e.store.Create(ctx, checkpoint.Creation{ID: id, Incarnation: inc, Digest: digest, Caller: caller, Started: started, Claim: claim})
+	if claim && (err != nil || !created) {
+		e.unreserve(1)
 	}
 	if err != nil {
 		return s, false, fmt.Errorf("start execution %s of %q: %w", id, function, e.outward(err))

@@ -8,17 +8,17 @@ import (
 // Places bound the executions in memory. One that waits for another one's result
 // lends its place.
 
+// freePlaces is how many places nobody has. e.mu is held.
 func (e *Engine) freePlaces() int {
-	e.mu.Lock()
-	defer e.mu.Unlock()
 	return e.opts.MaxResident + e.extra - len(e.residents) - e.reserved + e.lending
 }
 
-// reserve takes a place for an execution that is about to be created.
+// reserve takes a place for an execution that is about to be created. admit
+// takes it over, or else it is given back.
 func (e *Engine) reserve() bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if e.retiring || e.starved.Load() || e.opts.MaxResident+e.extra-len(e.residents)-e.reserved+e.lending <= 0 {
+	if e.retiring || e.starved.Load() || e.freePlaces() <= 0 {
 		return false
 	}
 	e.reserved++
@@ -26,11 +26,24 @@ func (e *Engine) reserve() bool {
 	return true
 }
 
-func (e *Engine) unreserve() {
+// reserveForClaims takes as many places as there are, up to most, for what is
+// about to be claimed.
+func (e *Engine) reserveForClaims(most int) int {
 	e.mu.Lock()
-	e.reserved--
+	defer e.mu.Unlock()
+	n := max(min(e.freePlaces(), most), 0)
+	e.reserved += n
+	return n
+}
+
+// unreserve gives back reserved places that were not needed.
+func (e *Engine) unreserve(n int) {
+	e.mu.Lock()
+	e.reserved -= n
 	e.mu.Unlock()
-	e.starting.Done()
+	if n > 0 && e.starved.Load() {
+		e.wake()
+	}
 }
 
 // wanted reports whether work waits for a place, to one who could give one up:
@@ -50,13 +63,14 @@ func (e *Engine) makePlace() {
 	}
 	var longest *residency
 	var since time.Time
-	stuck := true
-	for _, x := range e.lockedResidents() {
+	residents := e.lockedResidents()
+	stuck := len(residents) > 0
+	for _, x := range residents {
 		x.mu.Lock()
 		if idle := x.idleSince; !idle.IsZero() && (longest == nil || idle.Before(since)) {
 			longest, since = x, idle
 		}
-		if time.Since(x.progress) < stuckAfter || len(x.bodies) > 0 {
+		if x.phase != phaseRunning || x.running == 0 || len(x.bodies) > 0 || time.Since(x.progress) < stuckAfter {
 			stuck = false
 		}
 		x.mu.Unlock()
@@ -76,7 +90,7 @@ func (e *Engine) makePlace() {
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if e.extra == 0 {
+	if e.extra == 0 && e.reserved == 0 {
 		e.extra = max(e.opts.MaxResident/10, 1)
 		e.log.Error("durable: all places are held by code that makes no progress: the bound is exceeded by a tenth; move what blocks into steps, or raise Options.MaxResident",
 			"maxResident", e.opts.MaxResident)

@@ -177,7 +177,8 @@ func TestPlaces(t *testing.T) {
 				invoked, err := durable.Invoke(ctx, "invoke", child, i)
 				return invoked + batch.Len(), err
 			})
-			b = setupWith(t, durable.Options{MaxResident: 3, ParkFor: parkFor}, f, child)
+			book := new(logBook)
+			b = setupWith(t, durable.Options{MaxResident: 3, ParkFor: parkFor, Logger: book.logger()}, f, child)
 			var xs []*durable.Execution[int]
 			for i := range 60 {
 				xs = append(xs, start(b, f, i))
@@ -187,6 +188,7 @@ func TestPlaces(t *testing.T) {
 				require.NoError(t, err)
 				require.Equal(t, i+2, out)
 			}
+			require.Empty(t, book.lines("level=ERROR"))
 			require.EqualValues(t, 3, most.Load())
 			synctest.Wait()
 			if parkFor < 0 {
@@ -230,6 +232,7 @@ func TestPlaces(t *testing.T) {
 		for i := range 20 {
 			xs = append(xs, start(b, stuck, i))
 		}
+		synctest.Wait()
 		began := time.Now()
 		x := start(b, quick, 0)
 		time.Sleep(9 * time.Second)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"path/filepath"
 	"runtime"
 	"sync"
@@ -508,6 +509,39 @@ func TestShutdownAndBadBodies(t *testing.T) {
 		}
 	}
 
+	for name, news := range map[string]func(b *bundle, id, callback string) error{
+		"ACallback": func(b *bundle, _, callback string) error { return b.engine.SucceedCallback(b.ctx, callback, "x") },
+		"ACancel":   func(b *bundle, id, _ string) error { return b.engine.Cancel(b.ctx, id, "") },
+	} {
+		inBubble(t, "WhatIsTakenOverMeanwhileGoesOnWhenItIsOpenedAgain/"+name, func(t *testing.T) {
+			m := newMachine(t)
+			inbox := &slowInbox{read: make(chan struct{})}
+			m.wrap = func(s checkpoint.Store) checkpoint.Store { inbox.Store = s; return inbox }
+			f := durable.Define("f", func(ctx *durable.Context, _ int) (string, error) {
+				_, err := durable.WaitForCallback[string](ctx, "cb", func(context.Context, string) error { return nil })
+				return fmt.Sprint(err), durable.Wait(ctx.WithoutCancel(), "nap", time.Minute)
+			})
+			b := m.open(durable.Options{ParkFor: 1000 * time.Hour}, f)
+			x := start(b, f, 0)
+			synctest.Wait()
+			id, err := b.engine.CallbackID(b.ctx, x.ID(), "cb")
+			require.NoError(t, err)
+			inbox.slow.Store(true)
+			require.NoError(t, news(b, x.ID(), id))
+			synctest.Wait()
+			shut := make(chan error)
+			go func() { shut <- b.engine.Shutdown(b.ctx) }()
+			synctest.Wait()
+			close(inbox.read)
+			require.NoError(t, <-shut)
+
+			m.wrap = nil
+			b = m.open(durable.Options{}, f)
+			_, err = within(b, f.Attach(b.engine, x.ID()), time.Hour)
+			require.NoError(t, err)
+		})
+	}
+
 	inBubble(t, "ABodyMayCloseItsEngine", func(t *testing.T) {
 		closed := make(chan error, 1)
 		f := durable.Define("f", func(ctx *durable.Context, _ int) (int, error) {
@@ -522,6 +556,20 @@ func TestShutdownAndBadBodies(t *testing.T) {
 		start(b, f, 0)
 		require.NoError(t, <-closed)
 	})
+}
+
+// slowInbox is a store that, when it is slow, reads an inbox when read is closed.
+type slowInbox struct {
+	checkpoint.Store
+	slow atomic.Bool
+	read chan struct{}
+}
+
+func (s *slowInbox) Inbox(ctx context.Context, id string, after uint64) ([]checkpoint.Record, error) {
+	if s.slow.Load() {
+		<-s.read
+	}
+	return s.Store.Inbox(ctx, id, after)
 }
 
 func TestStoreFailure(t *testing.T) {

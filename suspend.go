@@ -284,7 +284,8 @@ func (x *residency) retire() {
 	x.retiring = true
 	switch x.phase {
 	case phaseRunning:
-		x.retireWake = x.retireWake || x.running > 0
+		// What is being taken over may wake what waits.
+		x.retireWake = x.retireWake || x.running > 0 || x.busy > 0
 		x.phase = phaseHolding
 		for r := range x.routines {
 			if !r.inBody {
