@@ -31,6 +31,8 @@ func (c *Context) runSteps(o *operation, s *settings, retry RetryPolicy, byDefau
 	for !o.settled() {
 		interrupted := o.status == OperationStarted
 		switch {
+		case x.replay != nil:
+			return x.beyond(f, o.id, "its outcome")
 		case o.status == OperationPending:
 			if err := x.waitFor(f, o); err != nil {
 				return err

@@ -103,6 +103,9 @@ func (b *batchRun) run(collect func(*batchResult) ([]byte, error)) error {
 		return err
 	}
 	b.startMore()
+	if x.replay != nil {
+		return x.beyond(f, o.id, "its outcome")
+	}
 	for !b.decided {
 		b.w = &waiter{r: f.r, ch: make(chan struct{})}
 		if err := x.block(f, b.w); err != nil {
@@ -157,6 +160,7 @@ func (b *batchRun) take(i int, failure *failureRecord) {
 
 // startMore starts items while it may. x.mu is held.
 func (b *batchRun) startMore() {
+	x := b.c.f.x
 	limit := len(b.statuses)
 	if b.s.maxConcurrency != nil {
 		limit = *b.s.maxConcurrency
@@ -167,7 +171,7 @@ func (b *batchRun) startMore() {
 		b.next++
 		// A cancel keeps new items from starting. One that had started before it
 		// goes on: it may be compensating.
-		if st := b.statuses[i]; st == 'T' || st == 0 && !cancelled {
+		if st := b.statuses[i]; st == 'T' || st == 0 && !cancelled && x.replay == nil {
 			b.start(i)
 		}
 	}

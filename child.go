@@ -63,6 +63,9 @@ func (c *Context) child(sub checkpoint.SubType, name string, s *settings, fn con
 		x.mu.Unlock()
 		x.runContext(below, s, fn)
 		x.mu.Lock()
+		if x.replay != nil && x.mayGoOn(f) && !o.settled() {
+			return x.beyond(f, o.id, "its outcome")
+		}
 		if !o.settled() || !x.mayGoOn(f) {
 			return x.exit(f)
 		}
@@ -125,6 +128,9 @@ func (x *residency) endContext(f *frame, s *settings, payload []byte, err error)
 	}
 	if f.rebuild {
 		x.endRebuild(f, payload, err)
+		return
+	}
+	if x.replay != nil {
 		return
 	}
 	defer func() {

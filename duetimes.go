@@ -97,7 +97,7 @@ const clockCheck = 30 * time.Second
 
 // armTimer sets the timer for what is due next. x.mu is held.
 func (x *residency) armTimer() {
-	if x.phase != phaseRunning || x.firing {
+	if x.phase != phaseRunning || x.firing || x.replay != nil {
 		return
 	}
 	next := x.nextDue(true)

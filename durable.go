@@ -154,6 +154,14 @@ func (o *Options) check() error {
 }
 
 func newEngine(store checkpoint.Store, opts *Options) (*Engine, error) {
+	e := prepareEngine(store, opts)
+	store.Watch(e.hint)
+	go e.run()
+	return e, nil
+}
+
+// prepareEngine makes an engine that does not run.
+func prepareEngine(store checkpoint.Store, opts *Options) *Engine {
 	e := &Engine{
 		store: store, defs: make(map[string]*definition), residents: make(map[string]*residency),
 		watchers: make(map[string][]chan struct{}), disowned: make(map[string]int),
@@ -173,9 +181,7 @@ func newEngine(store checkpoint.Store, opts *Options) (*Engine, error) {
 		e.claims.Functions = append(e.claims.Functions, def.name)
 	}
 	e.claims.Build = e.opts.Build
-	store.Watch(e.hint)
-	go e.run()
-	return e, nil
+	return e
 }
 
 func (o *Options) setDefaults() {

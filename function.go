@@ -286,6 +286,10 @@ func (c *Context) plain(call func(context.Context) error) {
 		x.exit(f)
 		return
 	}
+	if x.replay != nil {
+		x.beyond(f, "", "the call of a plain function")
+		return
+	}
 	var ctx context.Context = &bodyContext{f.context(false), info}
 	f.r.inBody, x.root.running = true, true
 	x.bodies[x.root] = struct{}{}

@@ -164,6 +164,9 @@ func (c *Context) gather(sub checkpoint.SubType, name string, ops []*operation, 
 		if err := c.startContext(o, &settings{}); err != nil {
 			return 0, err
 		}
+		if x.replay != nil {
+			return 0, x.beyond(f, o.id, "its outcome")
+		}
 		choice, chosen := choose(nil)
 		w := &waiter{r: f.r, ch: make(chan struct{})}
 		if !chosen {
@@ -366,7 +369,7 @@ func Settled(ctx *Context, name string, as ...Awaitable) iter.Seq[Awaitable] {
 	}
 	q := &settledQueue{c: ctx, o: o, ops: ops}
 	q.watch()
-	if len(as) == 0 && !o.settled() {
+	if len(as) == 0 && !o.settled() && x.replay == nil {
 		x.settle(o, checkpoint.Record{Type: checkpoint.ContextSucceeded}, nil)
 	}
 	x.mu.Unlock()
@@ -422,6 +425,9 @@ func (q *settledQueue) choice(k int) (int, bool) {
 	if k >= len(q.o.choices) {
 		if f.rebuild {
 			return 0, x.mismatched(f, q.o, "another choice") == nil
+		}
+		if x.replay != nil {
+			return 0, x.beyond(f, q.o.id, "another choice") == nil
 		}
 		if len(q.ready) == 0 {
 			q.w = &waiter{r: f.r, ch: make(chan struct{})}

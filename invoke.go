@@ -84,7 +84,7 @@ func (c *Context) invoke(name, function string, in any, s *settings, out any) er
 			return err
 		}
 	}
-	if !o.settled() {
+	if !o.settled() && x.replay == nil {
 		target, payload := o.target, o.payload
 		x.mu.Unlock()
 		err := x.e.createInvoked(x, o.id, target, function, payload)

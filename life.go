@@ -73,6 +73,9 @@ func (c *Context) enter(typ opType, sub checkpoint.SubType, name string) (*opera
 		flags |= checkpoint.FlagParent
 		parent = f.op.parent
 	}
+	if x.replay != nil && !f.rebuild {
+		return nil, x.beyond(f, id, describeOp(typ, sub, name))
+	}
 	if o == nil {
 		o = x.ops.add(id, name, typ, sub, flags, parent)
 	}

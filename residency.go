@@ -39,21 +39,22 @@ type residency struct {
 	root  *operation
 	journal
 	inboxSeen      uint64
-	lastInvocation uint64 // sequence of the last InvocationCompleted before this residency
-	cutOff         bool   // an earlier invocation was cut off
-	held           error  // why it is held; nil while holding: the engine shuts down
-	draining       bool   // a goroutine moves the inbox into the journal
-	drainAgain     bool   // and something came since it looked
-	cancelling     bool   // a cancel of the execution is being taken over
-	newsPending    bool   // the inbox got something while the residency was loading
-	replayed       bool   // its last append was not made: what it did may be done again
-	unwritten      bool   // and not because somebody else ended the execution
-	retiring       bool   // the engine shuts down
-	retireWake     bool   // it was not idle when the engine shut down
-	lends          int    // waits in Result by its code; under the engine's mu
-	left           bool   // it has no place any more; under the engine's mu
-	warned         bool   // that it is stalled
-	troubled       bool   // the residency before was lost
+	lastInvocation uint64     // sequence of the last InvocationCompleted before this residency
+	cutOff         bool       // an earlier invocation was cut off
+	held           error      // why it is held; nil while holding: the engine shuts down
+	draining       bool       // a goroutine moves the inbox into the journal
+	drainAgain     bool       // and something came since it looked
+	cancelling     bool       // a cancel of the execution is being taken over
+	newsPending    bool       // the inbox got something while the residency was loading
+	replayed       bool       // its last append was not made: what it did may be done again
+	unwritten      bool       // and not because somebody else ended the execution
+	retiring       bool       // the engine shuts down
+	retireWake     bool       // it was not idle when the engine shut down
+	lends          int        // waits in Result by its code; under the engine's mu
+	left           bool       // it has no place any more; under the engine's mu
+	warned         bool       // that it is stalled
+	troubled       bool       // the residency before was lost
+	replay         *replayRun // nothing begins and nothing is recorded; nil: it is for real
 
 	routines map[*routine]struct{}
 	running  int                     // routines that run code: not blocked, not abandoned

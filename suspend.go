@@ -24,6 +24,10 @@ func (x *residency) checkIdle() {
 	if x.phase != phaseRunning || x.running > 0 || x.busy > 0 || x.alive == 0 {
 		return
 	}
+	if x.replay != nil {
+		x.closeNow(errSuspended)
+		return
+	}
 	x.send()
 	if x.idleSince.IsZero() {
 		x.idleSince = time.Now()
@@ -100,6 +104,11 @@ func (x *residency) holdNow(err error) {
 		x.finish(checkpoint.Failed, nil, x.e.errs.record(err))
 		return
 	}
+	if x.replay != nil {
+		x.replay.problem = err
+		x.closeNow(err)
+		return
+	}
 	x.phase = phaseHolding
 	x.held = err
 	for r := range x.routines {
@@ -172,6 +181,11 @@ func (x *residency) heldFor() string {
 // finish ends the execution. x.mu is held.
 func (x *residency) finish(status checkpoint.Status, payload []byte, failure *failureRecord) {
 	if x.phase != phaseRunning && (x.phase != phaseHolding || x.held != nil) {
+		return
+	}
+	if x.replay != nil {
+		x.replay.problem = x.replay.compare(status, payload, failure)
+		x.closeNow(nil)
 		return
 	}
 	x.numberStarts()

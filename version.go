@@ -74,7 +74,9 @@ func Version(ctx *Context, change string, latest int) int {
 		if next := x.ops[f.id(f.counter+1)]; next == nil || next.status == "" {
 			recorded = int64(latest)
 		}
-		x.record(checkpoint.Record{Type: checkpoint.VersionChosen, OperationID: f.op.id, Key: change, Number: recorded}, nil)
+		if x.replay == nil {
+			x.record(checkpoint.Record{Type: checkpoint.VersionChosen, OperationID: f.op.id, Key: change, Number: recorded}, nil)
+		}
 	}
 	x.mu.Unlock()
 	return int(recorded)

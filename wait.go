@@ -61,6 +61,9 @@ func (c *Context) awaitOne(o *operation) error {
 		if c.f.rebuild {
 			return c.f.x.mismatched(c.f, o, "its outcome")
 		}
+		if x := c.f.x; x.replay != nil {
+			return x.beyond(c.f, o.id, "its outcome")
+		}
 		if err := c.f.x.waitFor(c.f, o); err != nil {
 			return err
 		}

@@ -1,0 +1,200 @@
+package durable
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"fmt"
+	"log/slog"
+	"strings"
+	"time"
+
+	"github.com/durable-go/durable/checkpoint"
+)
+
+// Replay runs the code of a function over the recording of one of its executions
+// and reports the first place where they diverge, as a *NonDeterministicError;
+// nil means that today's code goes the recorded way. Of an execution that had not
+// ended, that is as far as the recording goes.
+//
+// Nothing begins: no body is called, no execution started, no time waited for, and
+// nothing is recorded. Only code between operations runs, on this process's
+// goroutines, so a debugger can step through it. Of the options the functions, the
+// codec, the sealer, the errors, the logger and the limits are used; the recorded
+// function must be among the functions. Callback IDs are other ones than the
+// recorded execution had.
+//
+// The result, or the failure, of an execution that ended by its handler is compared
+// too. A plain function has nothing to replay.
+func Replay(ctx context.Context, rec *Recording, opts *Options) error {
+	if err := opts.check(); err != nil {
+		return err
+	}
+	store := &recordedStore{rec: rec, now: time.Now()}
+	if n := len(rec.records); n > 0 {
+		store.now = timeOf(rec.records[n-1].Time)
+	}
+	e := prepareEngine(store, opts)
+	e.opts.Observer, e.opts.FailOnMismatch = nil, false
+	if opts == nil || opts.Logger == nil {
+		e.log = slog.New(slog.DiscardHandler)
+	}
+	defer e.endLife(ErrClosed)
+	def := e.defs[rec.Function]
+	if def == nil {
+		return fmt.Errorf("durable: replay of execution %s: %w: %q is not in Options.Functions", rec.ID, ErrFunctionNotFound, rec.Function)
+	}
+	x := newResidency(e, def, checkpoint.Claim{Summary: checkpoint.Summary{
+		ID: rec.ID, Function: rec.Function, Incarnation: rec.incarnation, Tail: uint64(len(rec.records)), Status: checkpoint.Running}})
+	x.replay = &replayRun{x: x, rec: rec}
+	if err := x.replay.run(ctx); err != nil {
+		return err
+	}
+	return x.replay.verdict()
+}
+
+// replayRun is a residency that replays a recording.
+//
+// It ends when the handler returns, when the code asks for something that is not
+// what is recorded, or when every goroutine waits for something that the recording
+// does not hold.
+type replayRun struct {
+	x     *residency
+	rec   *Recording
+	final *checkpoint.Record // the end of the execution; nil: it had not ended
+	input checkpoint.Record
+
+	first   *NonDeterministicError // what the code asked for beyond the recording, the outermost
+	ended   bool                   // the handler returned
+	problem error
+}
+
+func (r *replayRun) run(ctx context.Context) error {
+	x := r.x
+	x.mu.Lock()
+	for i := range r.rec.records {
+		rec := r.rec.records[i]
+		failure, err := decodeFailure(rec.Failure)
+		if err != nil {
+			x.mu.Unlock()
+			return fmt.Errorf("durable: replay of execution %s, record %d: %w", x.id, rec.Seq, err)
+		}
+		switch rec.Type {
+		case checkpoint.ExecutionStarted:
+			r.input = rec
+		case checkpoint.ScopeCancelled:
+			x.cancels++
+		case checkpoint.ExecutionSucceeded, checkpoint.ExecutionFailed, checkpoint.ExecutionTimedOut, checkpoint.ExecutionStopped:
+			r.final = &r.rec.records[i]
+		}
+		x.ops.apply(&rec, failure)
+		x.lastInvocation = rec.Seq // all of it has been before
+	}
+	codec, err := x.e.codecFor(nil, r.input.Codec)
+	if err != nil {
+		x.mu.Unlock()
+		return fmt.Errorf("durable: replay of execution %s: input: %w", x.id, err)
+	}
+	x.phase = phaseRunning
+	f := x.newFrame(x.root, nil)
+	f.replaying = true
+	x.spawn(f, func() { x.runHandler(f, codec, r.input.Payload) })
+	x.mu.Unlock()
+	select {
+	case <-x.gone:
+		return nil
+	case <-ctx.Done():
+		x.stopNow(context.Cause(ctx))
+		return context.Cause(ctx)
+	}
+}
+
+// beyond ends the goroutine's way, for now: the code asks for something that the
+// recording does not hold. x.mu is held, and given up.
+func (x *residency) beyond(f *frame, id, asked string) error {
+	if r := x.replay; r.first == nil || compareDepth(id, r.first.OperationID) < 0 {
+		recorded := "nothing"
+		if o := x.ops[id]; o != nil && o.status != "" && o.id != "" {
+			recorded = describeOp(o.typ, o.sub, o.name) + " without an end"
+		}
+		r.first = &NonDeterministicError{ExecutionID: x.id, OperationID: id, Recorded: recorded, Asked: asked}
+	}
+	return x.block(f, &waiter{r: f.r, ch: make(chan struct{})})
+}
+
+// compareDepth orders operations by how far inside they are, then by place: of all
+// that waits, the outermost is what keeps the handler from its end.
+func compareDepth(a, b string) int {
+	return cmp.Or(cmp.Compare(strings.Count(a, "-"), strings.Count(b, "-")), compareIDs(a, b))
+}
+
+// compare tells whether the handler's end is the recorded one. x.mu is held.
+func (r *replayRun) compare(status checkpoint.Status, payload []byte, failure *failureRecord) error {
+	r.ended = true
+	now := "the result " + excerpt(payload)
+	if failure != nil {
+		now = fmt.Sprintf("the failure %s: %s", failure.Type, failure.Message)
+	}
+	different := func(recorded string) error {
+		return &NonDeterministicError{ExecutionID: r.x.id, Recorded: recorded, Asked: now}
+	}
+	switch {
+	case r.final == nil: // it ended, and the process died before that was recorded
+	case r.final.Type == checkpoint.ExecutionSucceeded:
+		if status != checkpoint.Succeeded || !bytes.Equal(compactJSON(payload), compactJSON(r.final.Payload)) {
+			return different("the result " + excerpt(r.final.Payload))
+		}
+	case r.final.Type == checkpoint.ExecutionFailed:
+		recorded, err := decodeFailure(r.final.Failure)
+		if err != nil {
+			return err
+		}
+		if failure == nil || failure.Type != recorded.Type || failure.Message != recorded.Message {
+			return different(fmt.Sprintf("the failure %s: %s", recorded.Type, recorded.Message))
+		}
+	}
+	return nil
+}
+
+// verdict is what the replay has found.
+func (r *replayRun) verdict() error {
+	r.x.mu.Lock()
+	defer r.x.mu.Unlock()
+	switch {
+	case r.problem != nil:
+		return r.problem
+	case r.ended || r.final == nil:
+		return nil
+	case r.final.Type == checkpoint.ExecutionTimedOut, r.final.Type == checkpoint.ExecutionStopped:
+		return nil // it was ended from outside, anywhere
+	case r.first != nil:
+		return r.first
+	}
+	return fmt.Errorf("durable: replay of execution %s: %w: the code waits for something else where the recorded execution had ended", r.x.id, ErrNonDeterministic)
+}
+
+// excerpt is the beginning of a payload as people see it.
+func excerpt(payload []byte) string {
+	const most = 200
+	text := string(shown(payload))
+	if len(text) > most {
+		return fmt.Sprintf("%s… (%d bytes)", text[:most], len(text))
+	}
+	return cmp.Or(text, "null")
+}
+
+// recordedStore is what a replay has for a store: a clock that stands still and a
+// secret.
+type recordedStore struct {
+	checkpoint.Store
+	rec *Recording
+	now time.Time
+}
+
+func (s *recordedStore) Now() time.Time { return s.now }
+
+func (s *recordedStore) Secret() []byte { return make([]byte, 32) }
+
+func (s *recordedStore) Get(context.Context, string) (checkpoint.Summary, error) {
+	return checkpoint.Summary{}, checkpoint.ErrNotFound
+}

@@ -1,0 +1,268 @@
+package durable_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/durable-go/durable"
+)
+
+// replayed is a recording as its file has it, cut after n records if n is not 0.
+func replayed(t *testing.T, r *durable.Recording, n int) *durable.Recording {
+	data, err := json.MarshalIndent(r, "", "  ")
+	require.NoError(t, err)
+	if n > 0 {
+		var file map[string]any
+		require.NoError(t, json.Unmarshal(data, &file))
+		file["records"] = file["records"].([]any)[:n]
+		data, err = json.Marshal(file)
+		require.NoError(t, err)
+	}
+	back := new(durable.Recording)
+	require.NoError(t, json.Unmarshal(data, back))
+	return back
+}
+
+func records(t *testing.T, r *durable.Recording) (n int) {
+	data, err := json.Marshal(r)
+	require.NoError(t, err)
+	var file struct{ Records []json.RawMessage }
+	require.NoError(t, json.Unmarshal(data, &file))
+	return len(file.Records)
+}
+
+// eachOperation is a handler with each kind of operation; n gets what its bodies do.
+func eachOperation(n *notes, child *durable.Function[int, int]) func(*durable.Context, int) (string, error) {
+	type ctx = *durable.Context
+	return func(c *durable.Context, in int) (string, error) {
+		a, err := durable.Step(c, "a", func(ctx context.Context) (int, error) {
+			n.add("a")
+			if attempt(ctx) < 3 {
+				return 0, errors.New("not yet")
+			}
+			return in, nil
+		})
+		if err != nil {
+			return "", err
+		}
+		if durable.Version(c, "change", 2) != 2 {
+			return "", errors.New("another version")
+		}
+		began, key := durable.Now(c), durable.NewUUID(c)
+		polled, err := durable.WaitForCondition(c, "poll", 0, func(_ context.Context, s int) (int, error) { n.add("poll"); return s + 1, nil },
+			durable.PollEvery(time.Minute, func(s int) bool { return s == 3 }))
+		if err != nil {
+			return "", err
+		}
+		answer, err := durable.WaitForCallback[string](c, "ask", func(ctx context.Context, id string) error {
+			n.add("ask")
+			info, _ := durable.StepInfoFrom(ctx)
+			go info.Engine.SucceedCallback(context.Background(), id, "yes")
+			return nil
+		})
+		if err != nil {
+			return "", err
+		}
+		mapped, err := durable.Map(c, "map", []int{1, 2, 3, 4, 5}, func(c ctx, item, _ int) (int, error) {
+			if err := durable.Wait(c, "nap", time.Duration(item)*time.Second); err != nil {
+				return 0, err
+			}
+			return durable.Step(c, "item", func(context.Context) (int, error) {
+				n.add("item")
+				if item == 2 {
+					return 0, durable.Permanent(errors.New("two"))
+				}
+				return item, nil
+			})
+		}, durable.WithMaxConcurrency(2), durable.WithMinSuccessful(3), durable.WithToleratedFailures(2))
+		if err != nil {
+			return "", err
+		}
+		flat, err := durable.Parallel(c, "flat", []durable.Branch[int]{
+			{Name: "x", Run: func(c ctx) (int, error) {
+				return durable.Step(c, "x", func(context.Context) (int, error) { return 1, nil })
+			}},
+			{Name: "y", Run: func(c ctx) (int, error) { return 2, durable.Wait(c, "y", time.Second) }},
+		}, durable.Flat())
+		if err != nil {
+			return "", err
+		}
+		fast := durable.Go(c, "fast", func(c ctx) (int, error) { return 1, durable.Wait(c, "w", time.Second) })
+		slow := durable.Go(c, "slow", func(c ctx) (int, error) {
+			if err := durable.Wait(c, "w", 2*time.Second); err != nil {
+				return 0, err
+			}
+			return 2, durable.Wait(c, "w2", 100*time.Hour)
+		})
+		won, err := durable.Race(c, "race", fast, slow)
+		if err != nil {
+			return "", err
+		}
+		timer := durable.After(c, "timer", 5*time.Second)
+		quick := durable.Go(c, "quick", func(c ctx) (int, error) { return 3, nil })
+		var order []string
+		for s := range durable.Settled(c, "settled", timer, quick) {
+			order = append(order, s.Name())
+		}
+		large, err := durable.RunInChildContext(c, "large", func(c ctx) (string, error) {
+			letter, err := durable.Step(c, "letter", func(context.Context) (string, error) { n.add("letter"); return "z", nil })
+			return strings.Repeat(letter, 500), err
+		})
+		if err != nil {
+			return "", err
+		}
+		_, caught := durable.Step(c, "fails", func(context.Context) (int, error) {
+			return 0, durable.Permanent(errors.New("caught"))
+		})
+		invoked, err := durable.Invoke(c, "invoke", child, a)
+		return fmt.Sprint(a, began.UTC(), key, polled, answer, mapped.Values(), mapped.Len(), flat.Values(), won, order, len(large), caught, invoked, c.Deadline()), err
+	}
+}
+
+func TestReplay(t *testing.T) {
+	t.Parallel()
+	var n notes
+	child := durable.Define("child", func(ctx *durable.Context, i int) (int, error) { return i + 1, durable.Wait(ctx, "nap", time.Hour) })
+	f := durable.Define("f", eachOperation(&n, child))
+	opts := durable.Options{ParkFor: -1, InlineResult: 100}
+	var recording *durable.Recording
+	synctest.Test(t, func(t *testing.T) {
+		b := setupWith(t, opts, f, child)
+		x := start(b, f, 7)
+		_, err := x.Result(b.ctx)
+		require.NoError(t, err)
+		recording, err = b.engine.Recording(b.ctx, x.ID())
+		require.NoError(t, err)
+	})
+	ran := len(n.all())
+	opts.Functions = []durable.Definition{f, child}
+	replay := func(t *testing.T, h func(*durable.Context, int) (string, error), cut int) error {
+		opts := opts
+		if h != nil {
+			opts.Functions = []durable.Definition{durable.Define("f", h)}
+		}
+		return durable.Replay(t.Context(), replayed(t, recording, cut), &opts)
+	}
+
+	t.Run("TheRecordedWay", func(t *testing.T) {
+		require.NoError(t, replay(t, nil, 0))
+		require.Len(t, n.all(), ran, "no body is called")
+	})
+	t.Run("AsFarAsItGoes", func(t *testing.T) {
+		for cut := range records(t, recording) {
+			if cut > 0 {
+				require.NoError(t, replay(t, nil, cut), "the first %d records", cut)
+			}
+		}
+		require.Len(t, n.all(), ran, "no body is called")
+	})
+	original := eachOperation(&n, child)
+	diverges := func(t *testing.T, err error, what ...string) {
+		t.Helper()
+		require.ErrorIs(t, err, durable.ErrNonDeterministic)
+		for _, w := range what {
+			require.ErrorContains(t, err, w)
+		}
+	}
+	t.Run("AnotherFirstOperation", func(t *testing.T) {
+		err := replay(t, func(c *durable.Context, in int) (string, error) {
+			if _, err := durable.Step(c, "b", func(context.Context) (int, error) { n.add("b"); return 0, nil }); err != nil {
+				return "", err
+			}
+			return original(c, in)
+		}, 0)
+		diverges(t, err, `operation 1`, `STEP (Step) "a"`, `STEP (Step) "b"`)
+	})
+	t.Run("AnOperationLess", func(t *testing.T) {
+		err := replay(t, func(*durable.Context, int) (string, error) { return "early", nil }, 0)
+		diverges(t, err, "operation 1", "the function returned")
+	})
+	t.Run("AnOperationMore", func(t *testing.T) {
+		err := replay(t, func(c *durable.Context, in int) (string, error) {
+			out, err := original(c, in)
+			if err != nil {
+				return "", err
+			}
+			return out, durable.Do(c, "more", func(context.Context) error { n.add("more"); return nil })
+		}, 0)
+		diverges(t, err, "recorded is nothing", `STEP (Step) "more"`)
+	})
+	t.Run("AnotherResult", func(t *testing.T) {
+		err := replay(t, func(c *durable.Context, in int) (string, error) {
+			out, err := original(c, in)
+			return out + "!", err
+		}, 0)
+		diverges(t, err, "the result")
+	})
+	t.Run("AFailure", func(t *testing.T) {
+		err := replay(t, func(c *durable.Context, in int) (string, error) {
+			if _, err := original(c, in); err != nil {
+				return "", err
+			}
+			return "", errors.New("today it fails")
+		}, 0)
+		diverges(t, err, "today it fails")
+	})
+	t.Run("AFunctionThatIsNotThere", func(t *testing.T) {
+		err := durable.Replay(t.Context(), recording, &durable.Options{})
+		require.ErrorIs(t, err, durable.ErrFunctionNotFound)
+	})
+	t.Run("ItsContextEnds", func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		opts := opts
+		opts.Functions = []durable.Definition{durable.Define("f", func(c *durable.Context, _ int) (string, error) {
+			cancel()
+			<-c.Context().Done()
+			return "", nil
+		})}
+		require.ErrorIs(t, durable.Replay(ctx, recording, &opts), context.Canceled)
+	})
+	require.Len(t, n.all(), ran, "no body is called")
+
+	t.Run("ARecordingOfANewerVersion", func(t *testing.T) {
+		require.ErrorContains(t, json.Unmarshal([]byte(`{"version": 99}`), new(durable.Recording)), "99")
+		require.ErrorContains(t, json.Unmarshal([]byte(`{"version":1,"incarnation":"00000000000000000000000000000000","records":[{"seq":1,"type":"Odd"}]}`), new(durable.Recording)), "Odd")
+	})
+}
+
+func TestReplayEnds(t *testing.T) {
+	fails := durable.Define("f", func(c *durable.Context, _ int) (int, error) {
+		return durable.Step(c, "a", func(context.Context) (int, error) { return 0, durable.Permanent(errors.New("no")) })
+	})
+	sleeps := durable.Define("f", func(c *durable.Context, _ int) (int, error) {
+		_ = durable.Wait(c, "sleep", time.Hour)
+		return durable.Step(c.WithoutCancel(), "undo", func(context.Context) (int, error) { return 1, nil })
+	})
+	for name, c := range map[string]struct {
+		f   *durable.Function[int, int]
+		end func(b *bundle, id string) error
+	}{
+		"Failed":    {fails, func(*bundle, string) error { return nil }},
+		"Stopped":   {sleeps, func(b *bundle, id string) error { return b.engine.Stop(b.ctx, id, "x") }},
+		"Cancelled": {sleeps, func(b *bundle, id string) error { return b.engine.Cancel(b.ctx, id, "x") }},
+	} {
+		inBubble(t, name, func(t *testing.T) {
+			b := setup(t, c.f)
+			x := start(b, c.f, 0)
+			time.Sleep(time.Minute)
+			require.NoError(t, c.end(b, x.ID()))
+			_, _ = x.Result(b.ctx)
+			recording, err := b.engine.Recording(b.ctx, x.ID())
+			require.NoError(t, err)
+			opts := durable.Options{Functions: []durable.Definition{c.f}}
+			for cut := range records(t, recording) {
+				require.NoError(t, durable.Replay(t.Context(), replayed(t, recording, cut), &opts), "the first %d records", cut)
+			}
+			other := durable.Define("f", func(*durable.Context, int) (int, error) { return 1, nil })
+			require.ErrorIs(t, durable.Replay(t.Context(), recording, &durable.Options{Functions: []durable.Definition{other}}), durable.ErrNonDeterministic)
+		})
+	}
+}
