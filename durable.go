@@ -33,6 +33,8 @@ type Options struct {
 	Logger *slog.Logger
 	// Observer is told what happens; default: nobody.
 	Observer *Observer
+	// Interceptor stands around the bodies of steps and submitters; default: nothing does.
+	Interceptor Interceptor
 	// ParkFor is how long an idle execution stays in memory before it is
 	// suspended, so that a quick wake-up costs no replay; default 1 s. Negative:
 	// suspend at once. A wait known to be longer suspends at once.

@@ -72,14 +72,16 @@ func TestImports(t *testing.T) {
 		}
 	})
 
-	t.Run("OfStoretestAreOnlyTheStandardLibraryAndOurs", func(t *testing.T) {
-		p, ok := packages[modulePath+"/checkpoint/storetest"]
-		require.True(t, ok, "checkpoint/storetest is missing")
-		for _, path := range p.Imports {
-			_, ours := nameInModule(path)
-			require.True(t, ours || standard[path], "%s imports %s", p.ImportPath, path)
-		}
-	})
+	for _, name := range []string{"checkpoint/storetest", "durabletest"} {
+		t.Run("OfTestKitsAreOnlyTheStandardLibraryAndOurs/"+name, func(t *testing.T) {
+			p, ok := packages[modulePath+"/"+name]
+			require.True(t, ok, "%s is missing", name)
+			for _, path := range p.Imports {
+				_, ours := nameInModule(path)
+				require.True(t, ours || standard[path], "%s imports %s", p.ImportPath, path)
+			}
+		})
+	}
 
 	t.Run("OfTestifyAreOnlyInTests", func(t *testing.T) {
 		for _, p := range packages {

@@ -88,7 +88,7 @@ func (c *Context) step(sub checkpoint.SubType, name string, s *settings, body fu
 		retry = *s.retry
 	}
 	err = c.runSteps(o, s, retry, byDefault, func(ctx context.Context, _ []byte, _ int) (a attempt) {
-		a.payload, a.err = body(ctx)
+		a.payload, a.err = x.e.intercepted(ctx, s.codec, body, out)
 		return a
 	})
 	if err != nil {

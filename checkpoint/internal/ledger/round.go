@@ -128,6 +128,20 @@ func WakeAt(row *checkpoint.Row, view interface {
 	return earlier(row.WakeAt, beat), err
 }
 
+// Restore puts a row that was inserted with all that belongs to it into its place.
+// Its owner, if it had one, is gone.
+func (r *Round) Restore(row *checkpoint.Row) error {
+	place, err := r.place(row)
+	if err != nil {
+		return err
+	}
+	r.move(row.Number, Place{}, place)
+	if row.Owned {
+		return r.lose(row)
+	}
+	return nil
+}
+
 // write appends records to a journal. They are numbered already.
 func (r *Round) write(row *checkpoint.Row, records []checkpoint.Record, encoded []byte) {
 	if len(records) == 0 {

@@ -1,0 +1,24 @@
+package durabletest_test
+
+import (
+	"os"
+	"os/exec"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+const childVariable = "DURABLETEST_CHILD"
+
+// inChild reports whether this process was started by child.
+func inChild() bool { return os.Getenv(childVariable) != "" }
+
+// child runs tests of this package in a process of its own.
+func child(t *testing.T, pattern string) (string, error) {
+	self, err := os.Executable()
+	require.NoError(t, err)
+	cmd := exec.CommandContext(t.Context(), self, "-test.run="+pattern, "-test.v", "-test.timeout=60s")
+	cmd.Env = append(os.Environ(), childVariable+"=1")
+	output, err := cmd.CombinedOutput()
+	return string(output), err
+}

@@ -1,0 +1,285 @@
+package durabletest
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/durable-go/durable"
+	"github.com/durable-go/durable/checkpoint/memstore"
+)
+
+// CrashEverywhere runs an execution of f to its end, and then again and again,
+// crashing at each of its checkpoints, and fails the test if that makes a
+// difference: if the result or the error is another one, if a step runs again whose
+// outcome was durable, if Config.Outside returns something else, or if the execution
+// doesn't end.
+//
+// It crashes in two ways:
+//
+//   - in this process: everything that the engine has in memory is lost, just before
+//     a checkpoint becomes durable and just after, and the next life goes on from
+//     what was durable. Fakes of the world outside survive, as the world does.
+//   - into a fresh process: what was durable at a checkpoint is given to the test's
+//     own binary, started for this test alone, and goes on there. This finds what a
+//     handler or a step keeps in globals and captured variables. The code of the
+//     test before the call runs in that process too.
+//
+// An execution with n checkpoints is run 3n times or so; Config.MaxCrashes bounds n.
+// Callbacks must have answers or timeouts. It can't be called inside Test.
+func CrashEverywhere[I, O any](t *testing.T, c Config, f *durable.Function[I, O], in I) {
+	t.Helper()
+	s := &scenario{c: &c, start: func(ctx context.Context, e *durable.Engine) error {
+		_, err := f.Start(ctx, e, in, durable.WithExecutionID(crashedID))
+		return err
+	}}
+	call := nextCall(t)
+	if path := os.Getenv(resumeVariable); path != "" {
+		resume(t, s, path, call)
+		return
+	}
+	s.crashEverywhere(t, call)
+}
+
+// crashedID is the ID of the execution that is crashed.
+const crashedID = "crash-everywhere"
+
+// scenario is what is run again and again.
+type scenario struct {
+	c     *Config
+	start func(context.Context, *durable.Engine) error
+}
+
+// crash says where a run crashes.
+type crash struct {
+	at    int // at this write of its first life; 0: nowhere
+	after bool
+}
+
+// outcome is how a run ended.
+type outcome struct {
+	Result  json.RawMessage
+	Failure string
+	Problem string   // it did not end
+	Again   []string // steps that ran again although their outcome was durable
+
+	outside any
+	writes  []string // of the first life
+	crashed string   // the write it crashed at
+	states  []state  // after each write, if they were asked for
+}
+
+// state is what was durable at a moment.
+type state struct {
+	write    string
+	at       time.Time
+	snapshot []byte
+}
+
+func (s *scenario) crashEverywhere(t *testing.T, call int) {
+	t.Helper()
+	base := s.run(t, crash{}, true)
+	if base.Problem != "" {
+		t.Fatalf("durabletest: without a crash: %s", base.Problem)
+	}
+	report := &report{t: t, base: base, normalize: s.c.Normalize}
+	report.compare("run once more, without a crash (is there something random in the result? see Config.Normalize)", s.run(t, crash{}, false))
+	places := spread(len(base.writes), cmp.Or(s.c.MaxCrashes, 200))
+	if len(places) < len(base.writes) {
+		t.Logf("durabletest: %d of %d places to crash at: see Config.MaxCrashes", len(places), len(base.writes))
+	}
+	for _, at := range places {
+		for _, after := range []bool{false, true} {
+			o := s.run(t, crash{at, after}, false)
+			if o.crashed == "" {
+				continue // this run came to its end with fewer writes
+			}
+			when := "before"
+			if after {
+				when = "after"
+			}
+			report.compare(fmt.Sprintf("crashed %s checkpoint %d (%s) became durable", when, at, o.crashed), o)
+		}
+	}
+	if !report.full() {
+		s.inFreshProcesses(t, call, base, places, report)
+	}
+}
+
+// run is one run, over a crash or not.
+func (s *scenario) run(t *testing.T, at crash, keepStates bool) (o outcome) {
+	t.Helper()
+	if s.c.Before != nil {
+		s.c.Before()
+	}
+	synctest.Test(t, func(t *testing.T) {
+		store := memstore.New()
+		first := newTap(store)
+		first.dieAt, first.after = at.at, at.after
+		first.written = func(write string) {
+			o.writes = append(o.writes, write)
+			if !keepStates {
+				return
+			}
+			snapshot, err := store.Snapshot()
+			if err != nil {
+				t.Error(err)
+			}
+			o.states = append(o.states, state{write, time.Now(), snapshot})
+		}
+		s.live(t, store, first, &o)
+		o.crashed = first.last
+	})
+	if s.c.Outside != nil {
+		o.outside = s.c.Outside()
+	}
+	return o
+}
+
+// live runs the execution to its end, in as many lives as it takes.
+func (s *scenario) live(t *testing.T, store *memstore.Store, first *tap, o *outcome) {
+	e := newEngine(t, s.c, store)
+	e.again = func(info durable.StepInfo) {
+		o.Again = append(o.Again, fmt.Sprintf("%q (operation %s)", info.Name, info.OperationID))
+	}
+	limit := cmp.Or(s.c.Limit, 400*24*time.Hour)
+	ctx, cancel := context.WithTimeout(context.Background(), limit)
+	defer cancel()
+	e.open(first)
+	defer e.close()
+	for lives := 0; ; lives++ {
+		err := s.end(ctx, e, o)
+		if err == nil {
+			return
+		}
+		if ctx.Err() != nil {
+			o.Problem = fmt.Sprintf("it did not end in %s of virtual time: %s", limit, e.waitsFor())
+			return
+		}
+		if lives > 0 {
+			o.Problem = err.Error()
+			return
+		}
+		e.kill()
+		e.open(newTap(store))
+	}
+}
+
+// end waits for the end of the execution, or of the life.
+func (s *scenario) end(ctx context.Context, e *Engine, o *outcome) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	died := e.tap.died
+	go func() {
+		select {
+		case <-died:
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
+	if err := s.start(ctx, e.Engine); err != nil {
+		return err
+	}
+	result, err := e.ResultJSON(ctx, crashedID)
+	if e.tap.alive() != nil {
+		return errCrashed
+	}
+	if failed, ok := errors.AsType[*durable.Failure](err); ok {
+		o.Failure = failed.Type + ": " + failed.Message
+		return nil
+	}
+	o.Result = result
+	return err
+}
+
+var errCrashed = errors.New("it crashed once more")
+
+// waitsFor says what the executions that have not ended wait for.
+func (e *Engine) waitsFor() string {
+	var all []string
+	for _, id := range e.running() {
+		ops, err := e.Operations(context.Background(), id)
+		if err != nil {
+			all = append(all, err.Error())
+			continue
+		}
+		var open []string
+		for _, o := range ops {
+			if o.Type != "CONTEXT" && (o.Status == durable.OperationStarted || o.Status == durable.OperationPending || o.Status == durable.OperationReady) {
+				open = append(open, fmt.Sprintf("%s %q (operation %s)", o.SubType, o.Name, o.ID))
+			}
+		}
+		info, err := e.Describe(context.Background(), id)
+		if err == nil && info.Held != nil {
+			open = append(open, "it is held: "+info.Held.Message)
+		}
+		all = append(all, fmt.Sprintf("execution %s waits for %s", id, cmp.Or(strings.Join(open, ", "), "nothing that is recorded")))
+	}
+	return strings.Join(all, "; ")
+}
+
+// report tells how runs differ from the one without a crash.
+type report struct {
+	t         *testing.T
+	base      outcome
+	normalize func(json.RawMessage) any
+	failures  int
+}
+
+// full reports whether enough was said.
+func (r *report) full() bool { return r.failures >= 3 }
+
+// compare fails the test if a run ended otherwise.
+func (r *report) compare(what string, o outcome) {
+	r.t.Helper()
+	problem := ""
+	switch {
+	case r.full():
+		return
+	case o.Problem != "":
+		problem = o.Problem
+	case len(o.Again) > 0:
+		problem = fmt.Sprintf("step %s ran again although its outcome was durable", strings.Join(o.Again, ", "))
+	case o.Failure != r.base.Failure || !reflect.DeepEqual(r.normal(o.Result), r.normal(r.base.Result)):
+		problem = fmt.Sprintf("the result is %s, without a crash %s", o.text(), r.base.text())
+	case !reflect.DeepEqual(o.outside, r.base.outside):
+		problem = fmt.Sprintf("the world outside is %+v, without a crash %+v", o.outside, r.base.outside)
+	default:
+		return
+	}
+	r.failures++
+	r.t.Errorf("durabletest: %s: %s", what, problem)
+}
+
+func (r *report) normal(result json.RawMessage) any {
+	if r.normalize != nil {
+		return r.normalize(slices.Clone(result))
+	}
+	return string(result)
+}
+
+func (o *outcome) text() string {
+	if o.Failure != "" {
+		return "the failure " + o.Failure
+	}
+	return cmp.Or(string(o.Result), "null")
+}
+
+// spread is up to most of the numbers 1 to n, evenly spread.
+func spread(n, most int) []int {
+	count := min(n, most)
+	places := make([]int, count)
+	for i := range places {
+		places[i] = 1 + i*n/count
+	}
+	return places
+}

@@ -1,0 +1,220 @@
+package durabletest
+
+import (
+	"context"
+	"slices"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/durable-go/durable"
+	"github.com/durable-go/durable/checkpoint"
+	"github.com/durable-go/durable/checkpoint/memstore"
+)
+
+// Engine is an engine on memory, in virtual time. Its methods fail the test where
+// they can't do what they are asked for.
+type Engine struct {
+	// Engine is the engine of this life: another one after Crash and Restart.
+	*durable.Engine
+
+	t     testing.TB
+	c     *Config
+	store *memstore.Store
+	tap   *tap
+
+	mu       sync.Mutex
+	answered map[string]bool // in this life, by execution and operation
+	bodies   int
+	answers  sync.WaitGroup
+	again    func(info durable.StepInfo) // told of a body that begins although its outcome is durable
+}
+
+// Test calls f with an engine, in a bubble of virtual time that ends with f. See
+// the package's documentation.
+func Test(t *testing.T, c Config, f func(t *testing.T, e *Engine)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		e := newEngine(t, &c, memstore.New())
+		e.open(newTap(e.store))
+		defer e.close()
+		f(t, e)
+	})
+}
+
+func newEngine(t testing.TB, c *Config, store *memstore.Store) *Engine {
+	return &Engine{t: t, c: c, store: store}
+}
+
+// open begins a life.
+func (e *Engine) open(tap *tap) {
+	e.t.Helper()
+	opts := e.c.options()
+	observer := durable.Observer{}
+	if opts.Observer != nil {
+		observer = *opts.Observer
+	}
+	started, ended := observer.AttemptStarted, observer.AttemptEnded
+	observer.AttemptStarted = func(ctx context.Context, info durable.StepInfo) context.Context {
+		e.began(tap, info)
+		if started != nil {
+			return started(ctx, info)
+		}
+		return nil
+	}
+	observer.AttemptEnded = func(ctx context.Context, info durable.StepInfo, err error) {
+		e.mu.Lock()
+		e.bodies--
+		e.mu.Unlock()
+		if ended != nil {
+			ended(ctx, info, err)
+		}
+	}
+	opts.Observer = &observer
+	e.mu.Lock()
+	e.tap, e.answered = tap, make(map[string]bool)
+	e.mu.Unlock()
+	tap.opened = e.answer
+	engine, err := durable.New(tap, &opts)
+	if err != nil {
+		e.t.Fatal(err)
+	}
+	e.mu.Lock()
+	e.Engine = engine
+	e.mu.Unlock()
+	for _, id := range e.running() {
+		go e.answer(id)
+	}
+}
+
+func (e *Engine) began(tap *tap, info durable.StepInfo) {
+	tap.mu.Lock()
+	finished := info.OperationID != "" && tap.finished[info.ExecutionID+" "+info.OperationID]
+	tap.mu.Unlock()
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.bodies++
+	if finished && e.again != nil {
+		e.again(info)
+	}
+}
+
+// running are the executions that have not ended.
+func (e *Engine) running() (ids []string) {
+	for s, err := range e.store.List(context.Background(), checkpoint.Query{Status: checkpoint.Running}) {
+		if err == nil {
+			ids = append(ids, s.ID)
+		}
+	}
+	return ids
+}
+
+// answer calls the answers of the callbacks that an execution has open.
+func (e *Engine) answer(id string) {
+	if len(e.c.Answers) == 0 {
+		return
+	}
+	e.mu.Lock()
+	engine, answered := e.Engine, e.answered
+	e.mu.Unlock()
+	if engine == nil {
+		return
+	}
+	open, err := openCallbacks(context.Background(), engine, id)
+	if err != nil {
+		return // it is gone, or the engine is
+	}
+	for _, cb := range open {
+		key := id + " " + cb.operationID
+		e.mu.Lock()
+		known := answered[key]
+		answered[key] = true
+		e.mu.Unlock()
+		if answer := e.c.Answers[cb.Name]; answer != nil && !known {
+			e.answers.Go(func() { answer(cb) })
+		}
+	}
+}
+
+// Crash kills the engine as a crash of its process would, and opens another one on
+// what was durable. What the test's own code holds in memory survives; a fresh
+// process is what CrashEverywhere also has.
+func (e *Engine) Crash() {
+	e.t.Helper()
+	e.kill()
+	e.open(newTap(e.store))
+}
+
+// Restart shuts the engine down, which lets running bodies end, and opens another
+// one.
+func (e *Engine) Restart() {
+	e.t.Helper()
+	if err := e.Shutdown(context.Background()); err != nil {
+		e.t.Fatalf("durabletest: shutdown: %v", err)
+	}
+	e.open(newTap(e.store))
+}
+
+// kill ends a life. When it returns nothing of it runs any more.
+func (e *Engine) kill() {
+	e.tap.kill()
+	e.Close()
+	synctest.Wait()
+	for wait := time.Millisecond; e.busy() && wait < time.Hour; wait *= 2 {
+		time.Sleep(wait) // bodies that ignore their contexts
+	}
+	for s, err := range e.store.List(context.Background(), checkpoint.Query{Status: checkpoint.Running}) {
+		if err == nil && s.Owned {
+			err = e.store.Disown(context.Background(), s.ID, s.Epoch)
+		}
+		if err != nil {
+			e.t.Fatal(err)
+		}
+	}
+}
+
+func (e *Engine) busy() bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.bodies > 0
+}
+
+// close ends the last life, and waits for what the test's code still does: a bubble
+// ends with its last goroutine.
+func (e *Engine) close() {
+	e.kill()
+	e.answers.Wait()
+	e.store.Close()
+}
+
+// Callback waits until an execution has a callback open under the name, and
+// returns it. Virtual time passes meanwhile.
+func (e *Engine) Callback(executionID, name string) *Callback {
+	e.t.Helper()
+	if _, err := e.CallbackID(context.Background(), executionID, name); err != nil {
+		e.t.Fatalf("durabletest: callback %q: %v", name, err)
+	}
+	open, err := openCallbacks(context.Background(), e.Engine, executionID)
+	if err != nil {
+		e.t.Fatalf("durabletest: callback %q: %v", name, err)
+	}
+	i := slices.IndexFunc(open, func(cb *Callback) bool { return cb.Name == name || cb.operationID == name })
+	if i < 0 {
+		e.t.Fatalf("durabletest: callback %q of execution %s has got its outcome meanwhile", name, executionID)
+	}
+	return open[i]
+}
+
+// Events is the history of an execution.
+func (e *Engine) Events(executionID string) []durable.Event {
+	e.t.Helper()
+	var events []durable.Event
+	for ev, err := range e.History(context.Background(), executionID) {
+		if err != nil {
+			e.t.Fatal(err)
+		}
+		events = append(events, ev)
+	}
+	return events
+}
