@@ -2,13 +2,12 @@ package hello_test
 
 import (
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/durable-go/durable"
-	"github.com/durable-go/durable/checkpoint/memstore"
+	"github.com/durable-go/durable/durabletest"
 	"github.com/durable-go/durable/examples/helloworld/hello"
 )
 
@@ -30,18 +29,21 @@ func TestGreet(t *testing.T) {
 	}
 }
 
-// TestFunction invokes it as durable executions do.
+// caller invokes it as durable executions do.
+var caller = durable.Define("caller", func(ctx *durable.Context, name string) (hello.Output, error) {
+	return durable.Invoke(ctx, "greet", hello.Function, hello.Input{Name: name})
+})
+
 func TestFunction(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		caller := durable.Define("caller", func(ctx *durable.Context, name string) (hello.Output, error) {
-			return durable.Invoke(ctx, "greet", hello.Function, hello.Input{Name: name})
-		})
-		e, err := durable.New(memstore.New(), &durable.Options{Functions: []durable.Definition{caller, hello.Function}})
+	config := durabletest.Config{Functions: []durable.Definition{caller, hello.Function}}
+	durabletest.Test(t, config, func(t *testing.T, e *durabletest.Engine) {
+		x, err := caller.Start(t.Context(), e.Engine, "Ada")
 		require.NoError(t, err)
-		defer e.Close()
-		out, err := caller.Run(t.Context(), e, "Ada")
+		out, err := x.Result(t.Context())
 		require.NoError(t, err)
 		require.Equal(t, hello.Output{StatusCode: 200, Greeting: "Hello, Ada!", Timestamp: time.Now().UTC(), ProcessedBy: "hello-world-function", InputReceived: hello.Input{Name: "Ada"}}, out)
+		e.Golden(x.ID(), "testdata/caller.golden")
 	})
+	durabletest.CrashEverywhere(t, config, caller, "Ada")
 }
