@@ -106,9 +106,9 @@ func (e *Engine) untilNext() (time.Duration, error) {
 	}
 	at, err := e.store.NextDue(e.life, e.claims)
 	if err != nil || at.IsZero() {
-		return clockCheck, err
+		return e.clockCheck, err
 	}
-	return min(at.Sub(e.store.Now()), clockCheck), nil
+	return min(at.Sub(e.store.Now()), e.clockCheck), nil
 }
 
 // troubled notes an error of the store and returns how long to leave it alone.

@@ -91,7 +91,7 @@ func (x *residency) nextDue(heartbeats bool) int64 {
 	return next
 }
 
-// clockCheck is how often a waiting timer looks at the clock again, because the
+// clockCheck is how often, on a clock that is not steady, a waiting timer looks at the clock again, because the
 // clock may jump and the process may be stopped.
 const clockCheck = 30 * time.Second
 
@@ -104,7 +104,7 @@ func (x *residency) armTimer() {
 	if next == 0 {
 		return
 	}
-	d := min(time.Duration(next-x.e.now()), clockCheck)
+	d := min(time.Duration(next-x.e.now()), x.e.clockCheck)
 	if x.timer == nil {
 		x.timer = time.AfterFunc(d, x.fire)
 	} else {

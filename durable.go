@@ -74,6 +74,8 @@ type Engine struct {
 	defs   map[string]*definition
 	claims checkpoint.ClaimRequest
 
+	clockCheck time.Duration // how long a timer may sleep
+
 	life     context.Context // ends when the engine closes
 	endLife  context.CancelCauseFunc
 	kick     chan struct{}
@@ -183,6 +185,10 @@ func prepareEngine(store checkpoint.Store, opts *Options) *Engine {
 		e.claims.Functions = append(e.claims.Functions, def.name)
 	}
 	e.claims.Build = e.opts.Build
+	e.clockCheck = clockCheck
+	if s, ok := store.(checkpoint.SteadyClock); ok && s.SteadyClock() {
+		e.clockCheck = 10_000 * 24 * time.Hour // still far from what int64 nanoseconds hold
+	}
 	return e
 }
 

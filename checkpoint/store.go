@@ -129,6 +129,15 @@ type Store interface {
 	Close() error
 }
 
+// SteadyClock is what a Store may be, too: one whose Now never jumps against the
+// timers of the process, as in a bubble of testing/synctest. An engine on it sleeps
+// until something is due, however far that is; on another one it looks at the clock
+// every 30 s.
+type SteadyClock interface {
+	// SteadyClock reports whether that is so.
+	SteadyClock() bool
+}
+
 // Hint tells an engine where to look.
 type Hint struct {
 	Kind HintKind

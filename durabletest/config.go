@@ -29,12 +29,15 @@ type Config struct {
 	Answers map[string]Answer
 
 	// Options are the engine's otherwise. Their Functions are taken too. The default
-	// differs in that nothing is logged, and that executions leave memory whenever
-	// they wait (ParkFor: -1), so that each wait is a replay.
+	// differs in that nothing is logged, that executions leave memory whenever they
+	// wait (ParkFor: -1), so that each wait is a replay, and that they are kept for
+	// ever (Retention: -1).
 	Options durable.Options
 
-	// Limit is how long, in virtual time, CrashEverywhere lets a run take;
-	// default: 400 days.
+	// Limit is how long, in virtual time, Test and each run of CrashEverywhere may
+	// take; by default as good as for ever. Nothing waits that long: when all that
+	// runs waits for what does not come, time jumps there, and the test fails and
+	// says what it waits for.
 	Limit time.Duration
 
 	// Before is called before each run of CrashEverywhere: the place to make fakes
@@ -76,6 +79,9 @@ func (c *Config) options() durable.Options {
 	}
 	if opts.ParkFor == 0 {
 		opts.ParkFor = -1
+	}
+	if opts.Retention == 0 {
+		opts.Retention = -1
 	}
 	opts.Functions = slices.DeleteFunc(slices.Concat(c.Functions, opts.Functions), func(d durable.Definition) bool {
 		named, ok := d.(interface{ Name() string })

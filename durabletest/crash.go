@@ -151,7 +151,7 @@ func (s *scenario) live(t *testing.T, store *memstore.Store, first *tap, o *outc
 	e.again = func(info durable.StepInfo) {
 		o.Again = append(o.Again, fmt.Sprintf("%q (operation %s)", info.Name, info.OperationID))
 	}
-	limit := cmp.Or(s.c.Limit, 400*24*time.Hour)
+	limit := cmp.Or(s.c.Limit, testLimit)
 	ctx, cancel := context.WithTimeout(context.Background(), limit)
 	defer cancel()
 	e.open(first)

@@ -194,3 +194,18 @@ func TestTwoCalls(t *testing.T) {
 	}
 	durabletest.CrashEverywhere(t, durabletest.Config{Functions: []durable.Definition{ship}}, ship, "2")
 }
+
+func TestStuck(t *testing.T) {
+	if !inChild() {
+		t.Parallel()
+		output, err := child(t, "^TestStuck$")
+		require.Error(t, err, output)
+		require.Contains(t, output, `waits for Callback "nobody answers" (operation 1-1)`)
+		return
+	}
+	f := buggy["ItNeverEnds"]
+	durabletest.Test(t, durabletest.Config{Functions: []durable.Definition{f}}, func(t *testing.T, e *durabletest.Engine) {
+		_, err := f.Run(t.Context(), e.Engine, 0)
+		require.ErrorIs(t, err, durable.ErrClosed)
+	})
+}

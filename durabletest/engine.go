@@ -1,6 +1,7 @@
 package durabletest
 
 import (
+	"cmp"
 	"context"
 	"slices"
 	"sync"
@@ -31,6 +32,9 @@ type Engine struct {
 	again    func(info durable.StepInfo) // told of a body that begins although its outcome is durable
 }
 
+// testLimit is the default of Config.Limit in Test.
+const testLimit = 36_500 * 24 * time.Hour
+
 // Test calls f with an engine, in a bubble of virtual time that ends with f. See
 // the package's documentation.
 func Test(t *testing.T, c Config, f func(t *testing.T, e *Engine)) {
@@ -39,6 +43,13 @@ func Test(t *testing.T, c Config, f func(t *testing.T, e *Engine)) {
 		e := newEngine(t, &c, memstore.New())
 		e.open(newTap(e.store))
 		defer e.close()
+		limit := cmp.Or(c.Limit, testLimit)
+		stuck := time.AfterFunc(limit, func() {
+			t.Errorf("durabletest: %s of virtual time have passed: %s", limit, e.waitsFor())
+			e.tap.kill()
+			e.Close() // what the test waits for returns
+		})
+		defer stuck.Stop()
 		f(t, e)
 	})
 }

@@ -31,6 +31,9 @@ type tap struct {
 	written  func(write string) // told of each write, t.mu held
 }
 
+// SteadyClock is true: nobody sets the clock of a bubble.
+func (t *tap) SteadyClock() bool { return true }
+
 // newTap returns the tap of a new life, which knows what is finished.
 func newTap(store *memstore.Store) *tap {
 	t := &tap{Store: store, died: make(chan struct{}), finished: make(map[string]bool)}
