@@ -261,8 +261,7 @@ func (s *Store) Records(ctx context.Context, id string, after uint64) iter.Seq2[
 					return notFound(id)
 				}
 				number = x.row.Number
-				from := min(after, uint64(len(x.journal)))
-				records = x.journal[from:min(from+page, uint64(len(x.journal)))]
+				records = x.journal.after(after, page)
 				return nil
 			})
 			if err != nil {

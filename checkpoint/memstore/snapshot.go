@@ -20,7 +20,7 @@ type snapshot struct {
 
 type savedExecution struct {
 	Row       checkpoint.Row
-	Journal   []checkpoint.Record
+	Journal   journal
 	Inbox     []checkpoint.Record
 	Callbacks map[string]ledger.Callback
 	Children  []uint64

@@ -24,7 +24,7 @@ var _ ledger.View = (*tables)(nil)
 
 type execution struct {
 	row       checkpoint.Row
-	journal   []checkpoint.Record
+	journal   journal
 	inbox     []checkpoint.Record
 	callbacks map[string]ledger.Callback
 	beats     map[string]int64 // HeartbeatAt of the open callbacks that have one
@@ -65,10 +65,10 @@ func (x *execution) summary() checkpoint.Summary {
 	s := x.row.Summary
 	s.WakeAt, _ = ledger.WakeAt(&x.row, x)
 	if len(x.journal) > 0 {
-		s.Started = x.journal[0]
+		s.Started = x.journal.first()
 	}
 	if s.Status != checkpoint.Running {
-		s.Ended = x.journal[len(x.journal)-1]
+		s.Ended = x.journal.last()
 	}
 	return s
 }
@@ -104,7 +104,7 @@ func (t *tables) Remove(row *checkpoint.Row) {
 
 func (t *tables) WriteJournal(row *checkpoint.Row, records []checkpoint.Record, _ []byte) {
 	x := t.byNumber[row.Number]
-	x.journal = append(x.journal, records...)
+	x.journal = append(x.journal, records)
 }
 
 func (t *tables) PutInbox(row *checkpoint.Row, r checkpoint.Record) {

@@ -1,0 +1,44 @@
+package memstore
+
+import (
+	"slices"
+
+	"github.com/durable-go/durable/checkpoint"
+)
+
+// journal is the records of an execution, as the rounds that wrote them: what an
+// append brings is kept as it is, and nothing is copied when the journal grows.
+type journal [][]checkpoint.Record
+
+func (j journal) first() checkpoint.Record { return j[0][0] }
+
+func (j journal) last() checkpoint.Record {
+	round := j[len(j)-1]
+	return round[len(round)-1]
+}
+
+// after returns up to most records behind a sequence number.
+func (j journal) after(seq uint64, most int) []checkpoint.Record {
+	// The last round that begins at or before the record that is looked for.
+	at, found := slices.BinarySearchFunc(j, seq+1, func(round []checkpoint.Record, seq uint64) int {
+		switch first := round[0].Seq; {
+		case first < seq:
+			return -1
+		case first > seq:
+			return 1
+		}
+		return 0
+	})
+	if !found {
+		at = max(at-1, 0)
+	}
+	var records []checkpoint.Record
+	for ; at < len(j) && len(records) < most; at++ {
+		for i := range j[at] {
+			if j[at][i].Seq > seq && len(records) < most {
+				records = append(records, j[at][i])
+			}
+		}
+	}
+	return records
+}
