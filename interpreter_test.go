@@ -241,7 +241,10 @@ func (p *program) cancelled(ctx *durable.Context, name string, n *node) (string,
 		case "wait":
 			err = durable.Wait(ctx, open, never)
 		case "callback":
-			_, err = durable.WaitForCallback[string](ctx, open, func(context.Context, string) error { return nil })
+			var cb *durable.Callback[string]
+			if cb, err = durable.CreateCallback[string](ctx, open); err == nil {
+				_, err = cb.Await(ctx)
+			}
 		case "invoke":
 			_, err = durable.InvokeByName[string](ctx, "sleeper", "sleeper", n.id)
 		case "retry":

@@ -114,11 +114,9 @@ func (p *program) open(n *node) (count int) {
 		if err != nil {
 			return 0
 		}
-		names := map[string]string{}
 		for _, o := range ops {
-			names[o.ID] = o.Name
 			underWay := o.Status == durable.OperationStarted && o.Type != "CONTEXT" || o.Status == durable.OperationPending
-			if underWay && (waiting[o.Name] || o.Type == "CALLBACK" && waiting[names[o.ParentID]]) {
+			if underWay && waiting[o.Name] {
 				count++
 			}
 		}

@@ -51,7 +51,7 @@ func (g *generator) delay() time.Duration {
 }
 
 func (g *generator) sequence(depth int) []*node {
-	seq := make([]*node, 1+g.IntN(4))
+	seq := make([]*node, 1+g.IntN(3))
 	for i := range seq {
 		seq[i] = g.node(depth)
 	}
@@ -60,7 +60,7 @@ func (g *generator) sequence(depth int) []*node {
 
 func (g *generator) node(depth int) *node {
 	kinds := leafKinds
-	if depth > 0 && g.chance(60) {
+	if depth > 0 && g.chance(50) {
 		kinds = branchingKinds
 	}
 	n := g.add(kinds[g.IntN(len(kinds))])
@@ -91,7 +91,7 @@ func (g *generator) add(kind string) *node {
 // generate makes the program of a seed: what its handler does, and all its nodes.
 func generate(seed uint64) (root, nodes []*node) {
 	g := &generator{Rand: rand.New(rand.NewPCG(seed, 1))}
-	for range 1 + g.IntN(3) {
+	for range 1 + g.IntN(2) {
 		root = append(root, g.sequence(3)...)
 	}
 	if g.chance(25) {

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/durable-go/durable/checkpoint"
 )
 
 var (
@@ -161,4 +163,33 @@ func randomProgram(t *testing.T, seed uint64) {
 // replay says how to run a program again.
 func replay(seed uint64, v variant) string {
 	return fmt.Sprintf("to replay it: go test -run 'TestRandomPrograms$' -random.seed=%d -random.variant='%s' -random.times=20 .", seed, v.name)
+}
+
+// TestRandomProgramsAreTheirSeeds: a seed makes the same program, chooses the same
+// variants, and lets the same happen to it.
+func TestRandomProgramsAreTheirSeeds(t *testing.T) {
+	t.Parallel()
+	for seed := range uint64(50) {
+		first, _ := generate(seed)
+		second, _ := generate(seed)
+		require.Equal(t, fmt.Sprint(first), fmt.Sprint(second))
+		require.Equal(t, chosen(seed), chosen(seed))
+		for _, v := range chosen(seed) {
+			p, q := &program{seed: seed, variant: v}, &program{seed: seed, variant: v}
+			require.Equal(t, p.draw("1", checkpoint.StepSucceeded).Uint64(), q.draw("1", checkpoint.StepSucceeded).Uint64())
+			require.Equal(t, p.late("callback 1"), q.late("callback 1"))
+		}
+	}
+	different, _ := generate(1)
+	other, _ := generate(2)
+	require.NotEqual(t, fmt.Sprint(different), fmt.Sprint(other))
+	// And one that nothing happens to is the same each time, to the call.
+	for seed := uint64(1); seed <= 5; seed++ {
+		var outcomes []outcome
+		for range 2 {
+			synctest.Test(t, func(t *testing.T) { outcomes = append(outcomes, newProgram(t, seed).play(undisturbed)) })
+		}
+		outcomes[0].trace, outcomes[1].trace = "", ""
+		require.Equal(t, outcomes[0], outcomes[1])
+	}
 }
