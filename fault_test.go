@@ -99,8 +99,14 @@ func (p *program) tapAppends(m *machine) {
 		}
 		p.mu.Lock()
 		for i := range a.Records {
-			if r := &a.Records[i]; settlesStep(r) {
-				p.recorded[p.names[a.ID]+" "+r.OperationID] = true
+			r := &a.Records[i]
+			key := p.names[a.ID] + " " + r.OperationID
+			if r.Name != "" {
+				p.opNames[key] = r.Name
+			}
+			if settlesStep(r) {
+				p.recorded[key] = true
+				p.recorded[p.names[a.ID]+" "+p.opNames[key]] = true
 			}
 		}
 		strikes := after[&a.Records[0]]

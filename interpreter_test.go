@@ -69,7 +69,7 @@ func (p *program) body(n *node) func(ctx context.Context) (string, error) {
 	return func(ctx context.Context) (string, error) {
 		info, ok := durable.StepInfoFrom(ctx)
 		require.True(p, ok)
-		defer p.enter(info, n.kind == "once")()
+		defer p.enter(info, n)()
 		if n.delay <= time.Minute || n.delay == never {
 			if err := rest(ctx, n.delay); err != nil {
 				return "", err
@@ -103,17 +103,17 @@ func (p *program) branch(seq []*node) func(ctx *durable.Context) (string, error)
 func lose(ctx *durable.Context) (string, error) { return "lost", durable.Wait(ctx, "loser", never) }
 
 func (p *program) node(ctx *durable.Context, n *node) (string, error) {
-	name := fmt.Sprint(n.kind, " ", n.id)
+	name := n.name()
 	switch n.kind {
 	case "step":
 		return durable.Step(ctx, name, p.body(n), n.retry())
 	case "once":
-		return durable.Step(ctx, name, p.body(&node{id: n.id, kind: n.kind, delay: n.delay}), durable.AtMostOnce(),
+		return durable.Step(ctx, name, p.body(&node{id: n.id, kind: n.kind, delay: n.delay, before: n.before}), durable.AtMostOnce(),
 			durable.WithRetry(durable.RetryPolicy{MaxAttempts: 1000, Initial: time.Second, Max: time.Second}))
 	case "step timeout":
-		return durable.Step(ctx, name, p.body(&node{id: n.id, delay: never}), durable.WithTimeout(time.Hour))
+		return durable.Step(ctx, name, p.body(&node{id: n.id, delay: never, before: n.before}), durable.WithTimeout(time.Hour))
 	case "attempt timeout":
-		return durable.Step(ctx, name, p.body(&node{id: n.id, delay: never}), durable.WithAttemptTimeout(time.Minute), n.retry())
+		return durable.Step(ctx, name, p.body(&node{id: n.id, delay: never, before: n.before}), durable.WithAttemptTimeout(time.Minute), n.retry())
 	case "wait":
 		return "waited", durable.Wait(ctx, name, n.delay)
 	case "poll":
@@ -186,7 +186,7 @@ func (p *program) poll(ctx *durable.Context, name string, n *node) (string, erro
 	}
 	s, err := durable.WaitForCondition(ctx, name, 0, func(ctx context.Context, s int) (int, error) {
 		info, _ := durable.StepInfoFrom(ctx)
-		defer p.enter(info, false)()
+		defer p.enter(info, n)()
 		if failing && info.Attempt <= n.attempts {
 			return 0, errors.New("the check fails")
 		}
@@ -203,7 +203,7 @@ func (p *program) poll(ctx *durable.Context, name string, n *node) (string, erro
 func (p *program) callback(ctx *durable.Context, name string, n *node) (string, error) {
 	if n.kind == "callback" {
 		return durable.WaitForCallback[string](ctx, name, func(ctx context.Context, id string) error {
-			_, err := p.body(&node{id: n.id, fails: n.fails, how: n.how})(ctx)
+			_, err := p.body(&node{id: n.id, fails: n.fails, how: n.how, before: n.before})(ctx)
 			if err == nil {
 				p.complete(n, id)
 			}

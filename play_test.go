@@ -33,7 +33,8 @@ type program struct {
 	mu       sync.Mutex
 	engine   *durable.Engine
 	names    map[string]string // of executions, by ID: their places in the program
-	recorded map[string]bool   // execution and operation of the steps with a recorded outcome
+	recorded map[string]bool   // execution and operation, by ID and by name, of the steps with a recorded outcome
+	opNames  map[string]string // by execution and operation
 	running  map[string]int    // bodies, by execution and operation
 	calls    map[string]int    // of bodies, by execution, operation and attempt
 	asked    map[string]bool   // what was asked of those outside
@@ -49,7 +50,7 @@ type program struct {
 func newProgram(t *testing.T, seed uint64) *program {
 	p := &program{
 		T: t, seed: seed, names: map[string]string{"main": "main"},
-		recorded: map[string]bool{}, running: map[string]int{}, calls: map[string]int{}, asked: map[string]bool{}, struck: map[string]bool{}, unnamed: map[string]int{},
+		recorded: map[string]bool{}, opNames: map[string]string{}, running: map[string]int{}, calls: map[string]int{}, asked: map[string]bool{}, struck: map[string]bool{}, unnamed: map[string]int{},
 	}
 	p.root, p.nodes = generate(seed)
 	p.define()
@@ -77,12 +78,16 @@ func (p *program) logf(format string, args ...any) {
 	p.log = append(p.log, fmt.Sprintf(format, args...))
 }
 
-// enter checks that a body may run now, and counts it. What it returns is to be
-// called at its end.
-func (p *program) enter(info durable.StepInfo, once bool) (leave func()) {
+// enter checks that a body of the node may run now, and counts it. What it
+// returns is to be called at its end.
+func (p *program) enter(info durable.StepInfo, n *node) (leave func()) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	key := p.names[info.ExecutionID] + " " + info.OperationID
+	execution, once := p.names[info.ExecutionID], n.kind == "once"
+	key := execution + " " + info.OperationID
+	if n.before != nil && n.before.isStep() && !p.recorded[execution+" "+n.before.name()] {
+		p.Errorf("%s: the body of step %s runs before the outcome of %s is recorded", p.what, key, n.before.name())
+	}
 	if p.recorded[key] {
 		p.Errorf("%s: the body of step %s runs although its outcome is recorded", p.what, key)
 	}

@@ -3,6 +3,7 @@ package durable_test
 import (
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"time"
 )
@@ -18,10 +19,17 @@ type node struct {
 	attempts int  // allowed
 	how      string
 	delay    time.Duration
-	opts     int // 0 to 7: what else varies
+	opts     int   // 0 to 7: what else varies
+	before   *node // in the sequence
 	kids     []*node
 	branches [][]*node
 }
+
+// name is the name of the node's operation.
+func (n *node) name() string { return fmt.Sprint(n.kind, " ", n.id) }
+
+// isStep reports whether the node is a step and nothing else.
+func (n *node) isStep() bool { return slices.Contains(stepKinds, n.kind) }
 
 // never is a time that is not reached.
 const never = 10000 * time.Hour
@@ -32,6 +40,7 @@ var (
 		"step", "step", "step", "wait", "poll", "poll", "callback", "early callback", "beaten callback",
 		"note", "plain", "once", "attempt timeout", "sleeper",
 	}
+	stepKinds      = []string{"step", "once", "step timeout", "attempt timeout"}
 	branchingKinds = []string{
 		"child", "large", "deep", "invoke", "timeout", "step timeout", "batch timeout",
 		"map", "parallel", "tolerance", "minimum", "min", "fail fast",
@@ -54,6 +63,9 @@ func (g *generator) sequence(depth int) []*node {
 	seq := make([]*node, 1+g.IntN(3))
 	for i := range seq {
 		seq[i] = g.node(depth)
+		if i > 0 {
+			seq[i].before = seq[i-1]
+		}
 	}
 	return seq
 }
