@@ -133,9 +133,12 @@ func (p *program) die(m *machine) {
 	if !p.variant.crash {
 		return
 	}
-	hook(m, &m.tap).dead.Store(true)
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if p.ended { // since the strike
+		return
+	}
+	hook(m, &m.tap).dead.Store(true)
 	p.dead = true
 	p.stopLife()
 }

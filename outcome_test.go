@@ -26,9 +26,6 @@ type outcome struct {
 // outcome looks at all that the program left behind, without what was abandoned:
 // how far that came is a matter of time.
 func (p *program) outcome(b *bundle, result string) outcome {
-	p.mu.Lock()
-	p.ended = true
-	p.mu.Unlock()
 	ctx := context.Background()
 	synctest.Wait()
 	time.Sleep(time.Hour)

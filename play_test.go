@@ -146,12 +146,11 @@ func (p *program) play(v variant) outcome {
 			life = time.Duration(lives.Int64N(int64([]time.Duration{10 * time.Millisecond, 5 * time.Second, 10 * time.Minute}[lives.IntN(3)])))
 		}
 		result, err, died := p.live(b, life)
-		opErr, ok := errors.AsType[*durable.OpError](err)
 		switch {
 		case died || v.kills && errors.Is(err, context.DeadlineExceeded):
 			m.kill(b)
 			b = open()
-		case err == nil || ok && opErr.Type == "EXECUTION":
+		case p.ended:
 			if err != nil {
 				result = "failed: " + kindOf(err)
 			}
@@ -185,7 +184,8 @@ func (p *program) live(b *bundle, life time.Duration) (result string, err error,
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	died, p.dead = p.dead, false
-	p.ended = !died && err == nil
+	opErr, ok := errors.AsType[*durable.OpError](err)
+	p.ended = !died && (err == nil || ok && opErr.Type == "EXECUTION")
 	return result, err, died
 }
 
