@@ -464,7 +464,7 @@ func TestInvokeOverCrashes(t *testing.T) {
 						return nil
 					}
 					if after {
-						_, _, err := m.mem.Create(context.Background(), *c)
+						_, _, err := m.base.Create(context.Background(), *c)
 						require.NoError(t, err)
 					}
 					b.store.(*tap).dead.Store(true)

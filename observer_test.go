@@ -495,7 +495,7 @@ func TestHistoryOfARunningStep(t *testing.T) {
 		require.True(t, began.Equal(events[3].Time), "%s", events[3].Time)
 		require.Equal(t, durable.OperationStarted, b.operation(x.ID(), "2").Status)
 		records := 0
-		for _, err := range m.mem.Records(b.ctx, x.ID(), 0) {
+		for _, err := range m.base.Records(b.ctx, x.ID(), 0) {
 			require.NoError(t, err)
 			records++
 		}

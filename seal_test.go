@@ -267,7 +267,7 @@ func TestSealer(t *testing.T) {
 			m.kill(b)
 			payloads := map[from][]byte{}
 			for _, id := range []string{"x", "y"} {
-				for rec, err := range m.mem.Records(b.ctx, id, 0) {
+				for rec, err := range m.base.Records(b.ctx, id, 0) {
 					require.NoError(t, err)
 					if len(rec.Payload) > 0 {
 						payloads[from{id, rec.OperationID}] = rec.Payload

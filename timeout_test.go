@@ -272,7 +272,7 @@ func TestTimeoutOfAStep(t *testing.T) {
 		f := durable.Define("f", func(ctx *durable.Context, _ int) (int, error) {
 			return 0, durable.Do(ctx, "step", func(ctx context.Context) error {
 				info, _ := durable.StepInfoFrom(ctx)
-				for rec, err := range m.mem.Records(ctx, info.ExecutionID, 0) {
+				for rec, err := range m.base.Records(ctx, info.ExecutionID, 0) {
 					if err == nil && rec.Type == checkpoint.StepStarted {
 						known++
 						wakeAt = time.Unix(0, rec.TimeoutAt)
