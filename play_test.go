@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"strings"
 	"sync"
@@ -158,6 +159,7 @@ func (p *program) play(v variant) outcome {
 				flaky.SetRate(0)
 			}
 			o := p.outcome(b, result)
+			p.replay(b)
 			require.NoError(p, b.engine.Close())
 			return o
 		case time.Since(began) > 1000*time.Hour:
@@ -170,6 +172,20 @@ func (p *program) play(v variant) outcome {
 			flaky.SetRate(0)
 		}
 	}
+}
+
+// replay runs the program over what was recorded of it, and over its beginning.
+func (p *program) replay(b *bundle) {
+	recording, err := b.engine.Recording(context.Background(), "main")
+	require.NoError(p, err)
+	before := maps.Clone(p.calls)
+	opts := durable.Options{Functions: p.defs, InlineResult: 1000}
+	require.NoError(p, durable.Replay(p.ctx, recording, &opts), p.what)
+	if n := records(p.T, recording); n > 1 {
+		cut := 1 + p.draw("cut").IntN(n-1)
+		require.NoError(p, durable.Replay(p.ctx, replayed(p.T, recording, cut), &opts), "%s: the first %d records", p.what, cut)
+	}
+	require.Equal(p, before, p.calls, "%s: a replay calls no body", p.what)
 }
 
 // live runs the program as long as the process lives. A program that ends

@@ -20,9 +20,12 @@ func replayed(t *testing.T, r *durable.Recording, n int) *durable.Recording {
 	data, err := json.MarshalIndent(r, "", "  ")
 	require.NoError(t, err)
 	if n > 0 {
-		var file map[string]any
+		var file map[string]json.RawMessage
+		var records []json.RawMessage
 		require.NoError(t, json.Unmarshal(data, &file))
-		file["records"] = file["records"].([]any)[:n]
+		require.NoError(t, json.Unmarshal(file["records"], &records))
+		file["records"], err = json.Marshal(records[:n])
+		require.NoError(t, err)
 		data, err = json.Marshal(file)
 		require.NoError(t, err)
 	}
