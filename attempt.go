@@ -91,7 +91,8 @@ func (c *Context) runSteps(o *operation, s *settings, retry RetryPolicy, byDefau
 
 // startAttempt enters the start of the next attempt. x.mu is held.
 func (x *residency) startAttempt(o *operation, s *settings) {
-	rec := &checkpoint.Record{Type: checkpoint.StepStarted, SubType: o.sub, OperationID: o.id, ParentID: o.recordedParent(), Name: o.name, Attempt: o.attempt + 1, Flags: o.flags}
+	rec := x.newStart()
+	*rec = checkpoint.Record{Type: checkpoint.StepStarted, SubType: o.sub, OperationID: o.id, ParentID: o.recordedParent(), Name: o.name, Attempt: o.attempt + 1, Flags: o.flags}
 	if s.atMostOnce {
 		rec.Flags |= checkpoint.FlagAtMostOnce
 	}
@@ -273,6 +274,9 @@ func (x *residency) runApart(f *frame, o *operation, call func() attempt) attemp
 	case a := <-result:
 		return a
 	default:
+	}
+	if x.strays == nil {
+		x.strays = make(map[*operation]struct{})
 	}
 	x.strays[o] = struct{}{}
 	x.e.bodies.Add(1)

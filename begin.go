@@ -118,7 +118,7 @@ func (x *residency) load() (input []byte, codec string, err error) {
 			continue
 		}
 		if o.typ == typeCallback || o.typ == typeInvoke {
-			x.outside[o] = struct{}{}
+			x.waitsOutside(o)
 		}
 		x.addDue(o)
 	}

@@ -49,7 +49,7 @@ func (c *Context) createCallback(name string, s *settings) (*operation, string, 
 			rec.TimeoutAt = after(now, int64(s.timeout))
 		}
 		x.record(rec, nil)
-		x.outside[o] = struct{}{}
+		x.waitsOutside(o)
 		x.addDue(o)
 	}
 	f.futures = append(f.futures, o)

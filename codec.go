@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"unicode/utf8"
 )
 
 // Codec turns values into bytes and back. Its name is recorded with each
@@ -27,7 +28,66 @@ func (jsonCodec) Decode(data []byte, v any) error {
 	if len(data) == 0 {
 		data = []byte("null")
 	}
+	if decodeScalar(data, v) {
+		return nil
+	}
 	return json.Unmarshal(data, v)
+}
+
+// decodeScalar decodes what needs no parser, as most results of steps do. It does
+// nothing and returns false where it is not sure.
+func decodeScalar(data []byte, v any) bool {
+	switch v := v.(type) {
+	case *int:
+		n, ok := decodeInt(data)
+		if ok && int64(int(n)) == n {
+			*v = int(n)
+			return true
+		}
+	case *int64:
+		n, ok := decodeInt(data)
+		if ok {
+			*v = n
+		}
+		return ok
+	case *string:
+		last := len(data) - 1
+		if last < 1 || data[0] != '"' || data[last] != '"' {
+			return false
+		}
+		text := data[1:last]
+		for _, c := range text {
+			if c < ' ' || c == '"' || c == '\\' || c >= utf8.RuneSelf {
+				return false
+			}
+		}
+		*v = string(text)
+		return true
+	case *None:
+		return string(data) == "{}"
+	}
+	return false
+}
+
+// decodeInt decodes a whole number of up to 18 digits.
+func decodeInt(data []byte) (n int64, ok bool) {
+	digits := data
+	if len(digits) > 0 && digits[0] == '-' {
+		digits = digits[1:]
+	}
+	if len(digits) == 0 || len(digits) > 18 || digits[0] == '0' && len(data) > 1 {
+		return 0, false
+	}
+	for _, c := range digits {
+		if c < '0' || c > '9' {
+			return 0, false
+		}
+		n = 10*n + int64(c-'0')
+	}
+	if len(digits) < len(data) {
+		n = -n
+	}
+	return n, true
 }
 
 // encodeWith encodes v, recovering panics of the codec, and checks the size.

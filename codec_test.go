@@ -1,7 +1,9 @@
 package durable_test
 
 import (
+	"cmp"
 	"context"
+	"encoding/json"
 	"fmt"
 	"strconv"
 	"strings"
@@ -432,4 +434,27 @@ func TestCodec(t *testing.T) {
 		require.Nil(t, v)
 		require.Equal(t, "json", durable.JSON.Name())
 	})
+}
+
+// TestJSONDecodesAsTheStandardLibrary: values that are decoded in a shorter way come
+// out the same, and so do errors.
+func TestJSONDecodesAsTheStandardLibrary(t *testing.T) {
+	t.Parallel()
+	for _, text := range []string{"", "0", "-0", "00", "01", "-1", "-", "+1", "7", "123456789012345678", "-123456789012345678", "1234567890123456789", "9223372036854775807", "99999999999999999999",
+		"1.0", "1e3", " 1", "1 ", "null", "true", `""`, `"a"`, `"é"`, `"a\nb"`, `"\u00e9"`, "\"a\nb\"", "\"\xff\"", `"`, `"a"b"`, `a`, "{}", "{ }", `{"a":1}`, "[]", `"<"`} {
+		for _, out := range []func() (any, any){
+			func() (any, any) { return new(int), new(int) },
+			func() (any, any) { return new(int64), new(int64) },
+			func() (any, any) { return new(string), new(string) },
+			func() (any, any) { return new(durable.None), new(durable.None) },
+			func() (any, any) { return new(any), new(any) },
+			func() (any, any) { return new(*int), new(*int) },
+		} {
+			want, got := out()
+			data := cmp.Or(text, "null")
+			wantErr, gotErr := json.Unmarshal([]byte(data), want), durable.JSON.Decode([]byte(text), got)
+			require.Equal(t, wantErr, gotErr, "%q into %T", text, got)
+			require.Equal(t, want, got, "%q into %T", text, got)
+		}
+	}
 }

@@ -69,7 +69,7 @@ func (c *Context) invoke(name, function string, in any, s *settings, out any) er
 			rec.TimeoutAt = after(now, int64(s.timeout))
 		}
 		x.record(rec, nil)
-		x.outside[o] = struct{}{}
+		x.waitsOutside(o)
 		switch {
 		case failure != nil:
 			x.settle(o, checkpoint.Record{Type: checkpoint.ChainedInvokeFailed}, failure)

@@ -25,6 +25,7 @@ type journal struct {
 	durable uint64 // last number known to be durable
 
 	lazy    []*checkpoint.Record
+	spare   *checkpoint.Record // a start that became one record with its outcome
 	pending []checkpoint.Record
 	close   []string              // callbacks to close with the pending records
 	deliver []checkpoint.Delivery // to deliver with the pending records
@@ -70,6 +71,15 @@ func (x *residency) flushLate() {
 	}
 }
 
+// newStart is a record for startLazily. x.mu is held.
+func (x *residency) newStart() *checkpoint.Record {
+	if rec := x.spare; rec != nil {
+		x.spare = nil
+		return rec
+	}
+	return new(checkpoint.Record)
+}
+
 // startLazily enters the start of o without a number. x.mu is held.
 func (x *residency) startLazily(o *operation, rec *checkpoint.Record) {
 	rec.Time = x.e.now()
@@ -93,7 +103,7 @@ func (x *residency) record(rec checkpoint.Record, failure *failureRecord) *opera
 		if i := slices.Index(j.lazy, o.start); i >= 0 {
 			j.lazy = slices.Delete(j.lazy, i, i+1)
 		}
-		o.start = nil
+		x.spare, o.start = o.start, nil
 	}
 	x.numberStarts()
 	o = x.number(rec, failure)

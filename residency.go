@@ -112,9 +112,7 @@ func newResidency(e *Engine, def *definition, claim checkpoint.Claim) *residency
 		e: e, def: def, id: claim.ID, sum: claim.Summary, cutOff: claim.Lost,
 		ops:      newOperations(),
 		routines: make(map[*routine]struct{}),
-		outside:  make(map[*operation]struct{}),
 		bodies:   make(map[*operation]struct{}),
-		strays:   make(map[*operation]struct{}),
 		gone:     make(chan struct{}),
 		progress: time.Now(),
 	}
@@ -139,6 +137,14 @@ func (c *residencyContext) Value(key any) any {
 		return c.x
 	}
 	return c.Context.Value(key)
+}
+
+// waitsOutside takes note of an open callback or invoke. x.mu is held.
+func (x *residency) waitsOutside(o *operation) {
+	if x.outside == nil {
+		x.outside = make(map[*operation]struct{})
+	}
+	x.outside[o] = struct{}{}
 }
 
 // spawn starts a goroutine of ours that runs code of f. x.mu is held.
