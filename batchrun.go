@@ -136,7 +136,10 @@ func (b *batchRun) count() error {
 		if o == nil || o.status == "" {
 			continue
 		}
-		if o.silent() != b.s.flat || !o.silent() && mismatch(o, typeContext, b.sub, b.names[i]) != "" {
+		if o.silent() != b.s.flat {
+			return x.diverged(b.c.f, o.id, kindOfItem(o.silent()), kindOfItem(b.s.flat))
+		}
+		if !o.silent() && mismatch(o, typeContext, b.sub, b.names[i]) != "" {
 			return x.mismatched(b.c.f, o, describeOp(typeContext, b.sub, b.names[i]))
 		}
 		b.statuses[i] = 'T'
@@ -146,6 +149,13 @@ func (b *batchRun) count() error {
 	}
 	b.decide()
 	return nil
+}
+
+func kindOfItem(flat bool) string {
+	if flat {
+		return "an item of a Flat batch"
+	}
+	return "an item of a batch that is not Flat"
 }
 
 func (b *batchRun) take(i int, failure *failureRecord) {
@@ -342,7 +352,8 @@ func (b *batchRun) result() (*batchResult, error) {
 	}
 	var decision batchRecord
 	if err := json.Unmarshal(o.batch, &decision); err != nil || len(decision.Items) > decision.Total || decision.Total != len(b.names) {
-		return nil, x.mismatched(c.f, o, fmt.Sprintf("a batch of %d items", len(b.names)))
+		of := func(n int) string { return fmt.Sprintf("%s of %d items", describeOp(o.typ, o.sub, o.name), n) }
+		return nil, x.diverged(c.f, o.id, of(decision.Total), of(len(b.names)))
 	}
 	if err := b.restore(decision); err != nil {
 		return nil, err

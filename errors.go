@@ -134,9 +134,13 @@ type NonDeterministicError struct {
 }
 
 func (e *NonDeterministicError) Error() string {
-	return fmt.Sprintf("durable: execution %s, operation %s: recorded is %s, the code now asks for %s: "+
-		"deploy code that asks for what is recorded, or guard the change with durable.Version",
-		e.ExecutionID, e.OperationID, e.Recorded, e.Asked)
+	where := "execution " + e.ExecutionID
+	if e.OperationID != "" {
+		where += ", operation " + e.OperationID
+	}
+	return fmt.Sprintf("durable: %s: recorded is %s, the code now asks for %s: "+
+		"deploy code that asks for what is recorded, or guard the change with durable.Version (see docs/changing-code.md)",
+		where, e.Recorded, e.Asked)
 }
 
 // Is reports whether target is ErrNonDeterministic.

@@ -45,7 +45,8 @@ func (c *Context) invoke(name, function string, in any, s *settings, out any) er
 	}
 	defer c.leave()
 	if o.status != "" && o.function != function {
-		return x.mismatched(f, o, describeOp(typeInvoke, checkpoint.ChainedInvoke, name)+" of function "+function+" (recorded: of "+o.function+")")
+		asked := describeOp(typeInvoke, checkpoint.ChainedInvoke, name) + " of function "
+		return x.diverged(f, o.id, asked+o.function, asked+function)
 	}
 	if o.status == "" {
 		x.mu.Unlock()

@@ -155,7 +155,12 @@ func (x *residency) mismatched(f *frame, o *operation, asked string) error {
 	if o.status != "" {
 		recorded = describeOp(o.typ, o.sub, o.name)
 	}
-	err := &NonDeterministicError{ExecutionID: x.id, OperationID: o.id, Recorded: recorded, Asked: asked}
+	return x.diverged(f, o.id, recorded, asked)
+}
+
+// diverged is mismatched where what is recorded takes other words.
+func (x *residency) diverged(f *frame, id, recorded, asked string) error {
+	err := &NonDeterministicError{ExecutionID: x.id, OperationID: id, Recorded: recorded, Asked: asked}
 	x.holdNow(err)
 	f.inUse.Store(false)
 	x.mu.Unlock()
@@ -164,12 +169,6 @@ func (x *residency) mismatched(f *frame, o *operation, asked string) error {
 	}
 	goexit()
 	return err
-}
-
-// mismatchedVersion is mismatched for a Version. x.mu is held, and given up.
-func (x *residency) mismatchedVersion(f *frame, change string, recorded int64, latest int) {
-	x.mismatched(f, &operation{id: f.op.id, status: OperationStarted, typ: f.op.typ, sub: f.op.sub, name: f.op.name},
-		fmt.Sprintf("version %d of change %q, but version %d is recorded: run a binary that knows it", latest, change, recorded))
 }
 
 // misused is the error of an operation that was called where it may not be.

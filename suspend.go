@@ -140,7 +140,7 @@ func (x *residency) checkHeld() {
 	sent, event := x.sent, x.event
 	release := &checkpoint.Release{WakeAt: x.sum.Deadline}
 	if x.held != nil {
-		x.e.log.Error("durable: execution held: deploy code that fits what is recorded, or call Engine.Resume", "execution", x.id, "function", x.sum.Function, "reason", x.heldFor())
+		x.e.log.Error("durable: execution held: deploy code that fits what is recorded, or call Engine.Resume", "execution", x.id, "function", x.sum.Function, "build", x.e.opts.Build, "reason", x.heldFor())
 		release.Hold = &checkpoint.Hold{Build: x.e.opts.Build, Failure: x.e.encodeHold(x.held, x.sum.Incarnation)}
 	} else {
 		x.number(checkpoint.Record{Type: checkpoint.InvocationCompleted}, nil)

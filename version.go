@@ -1,6 +1,7 @@
 package durable
 
 import (
+	"fmt"
 	"time"
 
 	"github.com/google/uuid"
@@ -65,7 +66,7 @@ func Version(ctx *Context, change string, latest int) int {
 	}
 	recorded, ok := f.op.versions[change]
 	if ok && recorded > int64(latest) {
-		x.mismatchedVersion(f, change, recorded, latest)
+		x.diverged(f, f.op.id, fmt.Sprintf("version %d of change %q", recorded, change), fmt.Sprintf("version %d at most", latest))
 		return 0
 	}
 	if !ok && !f.rebuild {
