@@ -84,6 +84,7 @@
 // (Options.Build); [Engine.Resume] lifts it by hand. [Version] guards a change
 // under executions that are under way. With Options.FailOnMismatch such an
 // execution fails instead.
+// docs/changing-code.md lists what is safe, what is not, and what nobody notices.
 //
 // # What is guaranteed
 //
