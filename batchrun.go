@@ -13,8 +13,9 @@ import (
 // batchRecord is what is recorded of a batch's decision. It is never made again.
 type batchRecord struct {
 	Reason BatchReason `json:"reason"`
-	Total  int         `json:"total"` // items, started or not
-	Items  string      `json:"items"` // S, F, T (started) or "-" an index
+	Total  int         `json:"total"`         // items, started or not
+	Items  string      `json:"items"`         // S, F, T (started) or "-" an index
+	Min    int         `json:"min,omitempty"` // successes that were asked for; 0: none
 }
 
 // batchRun runs the items of a batch.
@@ -271,6 +272,9 @@ func (b *batchRun) record(collect func(*batchResult) ([]byte, error)) error {
 		return nil
 	}
 	decision := batchRecord{Reason: b.reason, Total: len(b.statuses), Items: itemString(b.statuses)}
+	if b.s.minSuccessful != nil {
+		decision.Min = *b.s.minSuccessful
+	}
 	rec := checkpoint.Record{Type: checkpoint.ContextSucceeded, Flags: checkpoint.FlagPayload}
 	var payload []byte
 	rec.Batch, _ = json.Marshal(decision)
@@ -421,9 +425,9 @@ func (b *batchRun) err(res *batchResult) error {
 	case res.record.Reason == FailureToleranceExceeded:
 		failure = &Failure{Type: "FailureToleranceExceeded", matches: []error{ErrFailureToleranceExceeded},
 			Message: fmt.Sprintf("%d of %d items failed, first: %s", len(failures), len(b.names), failures[0])}
-	case b.s.minSuccessful != nil && succeeded < *b.s.minSuccessful:
+	case succeeded < res.record.Min:
 		failure = &Failure{Type: "MinSuccessfulNotReached", matches: []error{ErrMinSuccessfulNotReached},
-			Message: fmt.Sprintf("%d items succeeded, %d were asked for", succeeded, *b.s.minSuccessful)}
+			Message: fmt.Sprintf("%d items succeeded, %d were asked for", succeeded, res.record.Min)}
 	default:
 		return nil
 	}

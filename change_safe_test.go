@@ -12,6 +12,10 @@ import (
 
 // safeChanges are the rows of the guide's first table.
 var safeChanges = map[string]codeChange{
+	"Raise WithMinSuccessful of a batch that has ended": {
+		old: minimum(1), new: minimum(2),
+		result: `"not reached: false"`,
+	},
 	"Change what a body does": {
 		old: code(func(ctx *durable.Context, n *notes, _ int) (string, error) {
 			return performed(ctx, n, "a", "wait", "b")

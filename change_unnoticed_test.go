@@ -37,25 +37,6 @@ var unnoticedChanges = map[string]codeChange{
 		new:    selects(func(short, long *durable.Timer) []durable.Awaitable { return []durable.Awaitable{long, short} }),
 		result: `"long"`,
 	},
-	"Remove what Select, Race, Any or Settled chose from": {
-		old: code(func(ctx *durable.Context, n *notes, _ int) (string, error) {
-			long, short := durable.After(ctx, "long", 10*time.Hour), durable.After(ctx, "short", time.Minute)
-			first, err := durable.Select(ctx, "first", long, short)
-			if err != nil {
-				return "", err
-			}
-			return first.Name(), long.Await(ctx)
-		}),
-		new: code(func(ctx *durable.Context, n *notes, _ int) (string, error) {
-			long, _ := durable.After(ctx, "long", 10*time.Hour), durable.After(ctx, "short", time.Minute)
-			first, err := durable.Select(ctx, "first", long)
-			if err != nil {
-				return "", err
-			}
-			return first.Name(), long.Await(ctx)
-		}),
-		fails: "Panic",
-	},
 	"Rename a field of a recorded type": {
 		old: code(func(ctx *durable.Context, n *notes, _ int) (int, error) {
 			v, err := durable.Step(ctx, "a", body(struct{ Total int }{7}))
@@ -82,10 +63,6 @@ var unnoticedChanges = map[string]codeChange{
 		old: declines, new: declines,
 		oldOpts: durable.Options{Errors: []error{errSaidNo}},
 		result:  "false",
-	},
-	"Raise WithMinSuccessful of a batch that has ended": {
-		old: minimum(1), new: minimum(2),
-		result: `"not reached: true"`,
 	},
 	"Replace a step that was cut off within 50 ms of its start": {
 		old: code(func(ctx *durable.Context, n *notes, _ int) (string, error) {

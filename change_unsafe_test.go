@@ -266,9 +266,28 @@ var unsafeChanges = map[string]codeChange{
 		new: func(n *notes) []durable.Definition {
 			return []durable.Definition{durable.DefinePlain("order", func(context.Context, int) (int, error) { n.add("plain"); return 0, nil })}
 		},
-		// The body runs before it is found out, and what it returns is forgotten.
-		ran: "reserve", anyway: "plain", result: `"reserve"`,
+		ran: "reserve", result: `"reserve"`,
 		says: []string{"operation 1:", `recorded is STEP (Step) "reserve"`, "asks for nothing: the function returned"},
+	},
+	"Remove what Select, Race, Any or Settled chose from": {
+		old: code(func(ctx *durable.Context, n *notes, _ int) (string, error) {
+			long, short := durable.After(ctx, "long", 10*time.Hour), durable.After(ctx, "short", time.Minute)
+			first, err := durable.Select(ctx, "first", long, short)
+			if err != nil {
+				return "", err
+			}
+			return first.Name(), long.Await(ctx)
+		}),
+		new: code(func(ctx *durable.Context, n *notes, _ int) (string, error) {
+			long, _ := durable.After(ctx, "long", 10*time.Hour), durable.After(ctx, "short", time.Minute)
+			first, err := durable.Select(ctx, "first", long)
+			if err != nil {
+				return "", err
+			}
+			return first.Name(), long.Await(ctx)
+		}),
+		result: `"short"`,
+		says:   []string{"operation 3:", `recorded is CONTEXT (Select) "first" that chose awaitable 2`, `asks for CONTEXT (Select) "first" of 1 awaitables`},
 	},
 	"Change the Sealer's key": {
 		old: does("a", "wait", "b"), new: does("a", "wait", "b"),

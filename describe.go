@@ -67,7 +67,9 @@ func (e *Engine) Describe(ctx context.Context, id string) (ExecutionInfo, error)
 }
 
 // Executions yields the executions that q selects, newest first. It reads in
-// pages; executions that change or are started meanwhile do not disturb it.
+// pages; executions that change or are started meanwhile do not disturb it. An
+// error beside an execution that has an ID concerns only that one, which can't be
+// read in whole; behind any other error nothing comes.
 func (e *Engine) Executions(ctx context.Context, q Query) iter.Seq2[ExecutionInfo, error] {
 	return func(yield func(ExecutionInfo, error) bool) {
 		if err := e.closed(); err != nil {
@@ -87,13 +89,11 @@ func (e *Engine) Executions(ctx context.Context, q Query) iter.Seq2[ExecutionInf
 			sq.StartedBefore = nanoseconds(q.StartedBefore)
 		}
 		for s, err := range e.store.List(ctx, sq) {
-			var info ExecutionInfo
-			if err == nil {
-				info, err = e.info(&s)
-			} else {
-				err = e.outward(err)
+			if err != nil {
+				yield(ExecutionInfo{}, e.outward(err))
+				return
 			}
-			if !yield(info, err) || err != nil {
+			if !yield(e.info(&s)) {
 				return
 			}
 		}

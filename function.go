@@ -286,6 +286,11 @@ func (c *Context) plain(call func(context.Context) error) {
 		x.exit(f)
 		return
 	}
+	if problem := x.leftover(f); problem != nil { // it was a durable one
+		x.holdNow(problem)
+		x.exit(f)
+		return
+	}
 	if x.replay != nil {
 		x.beyond(f, "", "the call of a plain function")
 		return

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"iter"
 	"slices"
 
@@ -192,7 +193,21 @@ func (c *Context) gather(sub checkpoint.SubType, name string, ops []*operation, 
 		x.settle(o, rec, nil)
 	}
 	choice := -1 // null leaves it so
-	return choice, c.outcome(o, JSON, &choice)
+	if err := c.outcome(o, JSON, &choice); err != nil {
+		return 0, err
+	}
+	if choice >= len(ops) {
+		x.mu.Lock()
+		return 0, x.choseOther(f, o, choice, len(ops))
+	}
+	return choice, nil
+}
+
+// choseOther holds the execution because the code does not give what was chosen any
+// more. x.mu is held, and given up.
+func (x *residency) choseOther(f *frame, o *operation, choice, given int) error {
+	what := describeOp(o.typ, o.sub, o.name)
+	return x.diverged(f, o.id, fmt.Sprintf("%s that chose awaitable %d", what, choice+1), fmt.Sprintf("%s of %d awaitables", what, given))
 }
 
 // firstSettled is the index of the settled operation that settled first and
@@ -443,6 +458,11 @@ func (q *settledQueue) choice(k int) (int, bool) {
 			x.settle(q.o, checkpoint.Record{Type: checkpoint.ContextSucceeded}, nil)
 		}
 	}
-	defer x.mu.Unlock()
-	return int(q.o.choices[k]), true
+	choice := int(q.o.choices[k])
+	if choice >= len(q.ops) {
+		x.choseOther(f, q.o, choice, len(q.ops))
+		return 0, false
+	}
+	x.mu.Unlock()
+	return choice, true
 }

@@ -189,16 +189,21 @@ func (ops operations) add(id, name string, typ opType, sub checkpoint.SubType, f
 	return o
 }
 
+// answered takes note of what Version answered for a change in the context o.
+func (o *operation) answered(change string, version int64) {
+	if o.versions == nil {
+		o.versions = make(map[string]int64)
+	}
+	o.versions[change] = version
+}
+
 func (o *operation) apply(rec *checkpoint.Record, failure *failureRecord) {
 	switch rec.Type {
 	case checkpoint.ScopeCancelled:
 		o.cancelSeq, o.cancelCause, o.cancelReason = rec.Seq, rec.Key, string(rec.Payload)
 		return
 	case checkpoint.VersionChosen:
-		if o.versions == nil {
-			o.versions = make(map[string]int64)
-		}
-		o.versions[rec.Key] = rec.Number
+		o.answered(rec.Key, rec.Number)
 		return
 	case checkpoint.AwaitableChosen:
 		o.choices = append(o.choices, rec.Number)

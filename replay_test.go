@@ -269,3 +269,36 @@ func TestReplayEnds(t *testing.T) {
 		})
 	}
 }
+
+func TestReplayOfVersions(t *testing.T) {
+	inBubble(t, "ReplayOfAVersionInALoop", func(t *testing.T) {
+		m := newMachine(t)
+		step := func(ctx *durable.Context, name string) error {
+			return durable.Do(ctx, name, func(context.Context) error { return nil })
+		}
+		old := durable.Define("f", func(ctx *durable.Context, _ int) (int, error) {
+			return 0, errors.Join(step(ctx, "a"), step(ctx, "b"))
+		})
+		new := durable.Define("f", func(ctx *durable.Context, _ int) (int, error) {
+			if durable.Version(ctx, "c", 1) >= 1 {
+				if err := step(ctx, "before"); err != nil {
+					return 0, err
+				}
+			}
+			if err := errors.Join(step(ctx, "a"), step(ctx, "b")); err != nil {
+				return 0, err
+			}
+			if durable.Version(ctx, "c", 1) >= 1 {
+				return 0, step(ctx, "after")
+			}
+			return 0, nil
+		})
+		b := m.open(durable.Options{}, old)
+		x := start(b, old, 0)
+		_, err := x.Result(b.ctx)
+		require.NoError(t, err)
+		rec, err := b.engine.Recording(b.ctx, x.ID())
+		require.NoError(t, err)
+		require.NoError(t, durable.Replay(b.ctx, rec, &durable.Options{Functions: []durable.Definition{new}}))
+	})
+}

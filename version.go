@@ -75,7 +75,9 @@ func Version(ctx *Context, change string, latest int) int {
 		if next := x.ops[f.id(f.counter+1)]; next == nil || next.status == "" {
 			recorded = int64(latest)
 		}
-		if x.replay == nil {
+		if x.replay != nil {
+			f.op.answered(change, recorded)
+		} else {
 			x.record(checkpoint.Record{Type: checkpoint.VersionChosen, OperationID: f.op.id, Key: change, Number: recorded}, nil)
 		}
 	}
