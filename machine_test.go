@@ -26,8 +26,9 @@ type machine struct {
 	*testing.T
 	base checkpoint.Store
 
-	// reopen opens the file again after a crash; nil: the store is in memory.
+	// reopen opens the file at path again after a crash; nil: the store is in memory.
 	reopen func() checkpoint.Store
+	path   string
 
 	mu  sync.Mutex
 	tap *tap // of the engine that is open
@@ -67,14 +68,13 @@ func newMachine(t *testing.T) *machine {
 	return m
 }
 
-// newFileMachine is a machine whose store is a file. A crash closes and reopens it.
-// Changes reach the operating system, which outlives the process, but the disk
-// only later.
-func newFileMachine(t *testing.T) *machine {
-	path := filepath.Join(t.TempDir(), "machine.db")
-	m := &machine{T: t}
+// newFileMachine is a machine whose store is a file. A crash closes and reopens
+// it. If it is unsafe, changes reach the operating system, which outlives the
+// process, but the disk only later.
+func newFileMachine(t *testing.T, unsafe bool) *machine {
+	m := &machine{T: t, path: filepath.Join(t.TempDir(), "machine.db")}
 	m.reopen = func() checkpoint.Store {
-		store, err := boltstore.Open(path, &boltstore.Options{Logger: slog.New(slog.DiscardHandler), UnsafeNoSync: true})
+		store, err := boltstore.Open(m.path, &boltstore.Options{Logger: slog.New(slog.DiscardHandler), UnsafeNoSync: unsafe})
 		require.NoError(t, err)
 		store.Watch(m.hint)
 		return store
@@ -139,9 +139,15 @@ func (m *machine) open(opts durable.Options, functions ...durable.Definition) *b
 // the process owned is nobody's. The engine's code is ended too.
 func (m *machine) kill(b *bundle) {
 	m.Helper()
-	b.store.(*tap).dead.Store(true)
+	hook(m, &m.tap).dead.Store(true)
 	require.NoError(m, b.engine.Close())
 	synctest.Wait() // its bodies end
+	m.recover()
+}
+
+// recover is what opening the store after a crash is to it.
+func (m *machine) recover() {
+	m.Helper()
 	if m.reopen != nil {
 		require.NoError(m, m.base.Close())
 		m.base = m.reopen()

@@ -102,9 +102,13 @@ func (p *program) open(n *node) (count int) {
 	p.mu.Lock()
 	e := p.engine
 	p.mu.Unlock()
-	waiting := map[string]bool{}
+	waiting := map[string]durable.OperationStatus{}
 	for _, seq := range n.branches {
-		waiting[fmt.Sprint("open ", seq[0].id)] = true
+		status := durable.OperationStarted
+		if seq[0].kind == "retry" {
+			status = durable.OperationPending
+		}
+		waiting[fmt.Sprint("open ", seq[0].id)] = status
 	}
 	for info, err := range e.Executions(p.ctx, durable.Query{Status: durable.ExecutionRunning}) {
 		if err != nil {
@@ -115,8 +119,7 @@ func (p *program) open(n *node) (count int) {
 			return 0
 		}
 		for _, o := range ops {
-			underWay := o.Status == durable.OperationStarted && o.Type != "CONTEXT" || o.Status == durable.OperationPending
-			if underWay && waiting[o.Name] {
+			if o.Type != "CONTEXT" && waiting[o.Name] == o.Status {
 				count++
 			}
 		}

@@ -118,7 +118,7 @@ func (p *program) play(v variant) outcome {
 	defer stop()
 	m := newMachine(p.T)
 	if v.file {
-		m = newFileMachine(p.T)
+		m = newFileMachine(p.T, true)
 	}
 	p.tapAppends(m)
 	var flaky *storetest.FlakyStore
