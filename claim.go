@@ -85,10 +85,11 @@ func (e *Engine) claimDue() error {
 		r := e.claims
 		r.Max = places
 		claims, err := e.store.Claim(e.life, r)
-		e.unreserve(places - len(claims))
 		if err != nil {
+			e.unreserve(places)
 			return err
 		}
+		e.unreserve(places - len(claims))
 		if len(claims) == 0 {
 			e.starved.Store(false)
 			return nil

@@ -245,7 +245,7 @@ func (x *residency) endHandler(f *frame, v any, err error) {
 	}
 	if in, ok := err.(*inputError); ok {
 		err = fmt.Errorf("input: %w", in.err)
-		unreadable = x.lastInvocation > 0 // it could be decoded before
+		unreadable = x.lastInvocation > 0 && !x.replay.failed() // it could be decoded before
 	}
 	recorded, ended := x.e.errs.recordAny(err), isContextEnd(err)
 	cutOff := isError(err, ErrClosed) && x.e.retired()
@@ -292,6 +292,7 @@ func (c *Context) plain(call func(context.Context) error) {
 		return
 	}
 	if x.replay != nil {
+		x.replay.ended = true // there is nothing to replay
 		x.beyond(f, "", "the call of a plain function")
 		return
 	}

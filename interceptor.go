@@ -6,10 +6,11 @@ import (
 )
 
 // Interceptor stands around the bodies of steps and of callbacks' submitters, each
-// attempt; on replay, when no body is called, it is not called either. It calls
-// next, which is the body, and returns what next returned; or it does something
-// else, and returns a result or an error of its own, which count as the body's. It
-// is the place for what belongs around all effects, and for stubs in tests.
+// attempt; on replay, when no body is called, it is not called either. A condition's
+// check and a plain function are called without it. It calls next, which is the body,
+// and returns what next returned, encoded already and not to be looked into; or it does
+// something else, and returns a result or an error of its own, which count as the
+// body's. It is the place for what belongs around all steps, and for stubs in tests.
 //
 // A result of its own is encoded as the step's would be, and must decode into the
 // step's type.

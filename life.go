@@ -73,9 +73,6 @@ func (c *Context) enter(typ opType, sub checkpoint.SubType, name string) (*opera
 		flags |= checkpoint.FlagParent
 		parent = f.op.parent
 	}
-	if x.replay != nil && !f.rebuild {
-		return nil, x.beyond(f, id, describeOp(typ, sub, name))
-	}
 	if o == nil {
 		o = x.ops.add(id, name, typ, sub, flags, parent)
 	}
@@ -87,9 +84,15 @@ func (c *Context) enter(typ opType, sub checkpoint.SubType, name string) (*opera
 			f.inUse.Store(false)
 			return nil, x.exit(f)
 		}
+		if x.replay != nil && !f.rebuild {
+			return nil, x.beyond(f, id, describeOp(typ, sub, name))
+		}
 		err := x.refuse(o, by)
 		f.inUse.Store(false)
 		return nil, err
+	}
+	if x.replay != nil && !f.rebuild {
+		return nil, x.beyond(f, id, describeOp(typ, sub, name))
 	}
 	if f.rebuild {
 		delete(x.ops, id)

@@ -1,6 +1,7 @@
 package durable
 
 import (
+	"bytes"
 	"context"
 	"encoding/hex"
 	"encoding/json"
@@ -77,7 +78,7 @@ type recordJSON struct {
 	Function         string          `json:"function,omitempty"`
 	TargetID         string          `json:"targetId,omitempty"`
 	Codec            string          `json:"codec,omitempty"`
-	Payload          json.RawMessage `json:"payload,omitempty"` // when it is JSON
+	Payload          json.RawMessage `json:"payload,omitempty"` // when it is JSON and comes back as it is
 	Bytes            []byte          `json:"bytes,omitempty"`   // a payload that is not
 	Failure          json.RawMessage `json:"failure,omitempty"`
 	Batch            json.RawMessage `json:"batch,omitempty"`
@@ -96,7 +97,7 @@ func (r *Recording) MarshalJSON() ([]byte, error) {
 			Duration: rec.Duration, Timeout: rec.Timeout, HeartbeatTimeout: rec.HeartbeatTimeout, NextAttemptDelay: rec.NextAttemptDelay,
 			WakeAt: timeOf(rec.WakeAt), TimeoutAt: timeOf(rec.TimeoutAt), Function: rec.Function, TargetID: rec.TargetID, Codec: rec.Codec,
 			Failure: rec.Failure, Batch: rec.Batch, Digest: rec.Digest, Key: rec.Key, Number: rec.Number}
-		if json.Valid(rec.Payload) {
+		if back, err := json.Marshal(json.RawMessage(rec.Payload)); err == nil && bytes.Equal(back, rec.Payload) {
 			j.Payload = rec.Payload
 		} else {
 			j.Bytes = rec.Payload
@@ -122,9 +123,9 @@ func (r *Recording) UnmarshalJSON(data []byte) error {
 	for i := range in.Records {
 		j := &in.Records[i]
 		rec := checkpoint.Record{Seq: j.Seq, EventID: j.EventID, Events: j.Events, Flags: checkpoint.Flags(j.Flags),
-			Time: nanoseconds(j.Time), StartedAt: nanoseconds(j.StartedAt), OperationID: j.OperationID, ParentID: j.ParentID, Name: j.Name, Attempt: j.Attempt,
+			Time: recordedTime(j.Time), StartedAt: recordedTime(j.StartedAt), OperationID: j.OperationID, ParentID: j.ParentID, Name: j.Name, Attempt: j.Attempt,
 			Duration: j.Duration, Timeout: j.Timeout, HeartbeatTimeout: j.HeartbeatTimeout, NextAttemptDelay: j.NextAttemptDelay,
-			WakeAt: nanoseconds(j.WakeAt), TimeoutAt: nanoseconds(j.TimeoutAt), Function: j.Function, TargetID: j.TargetID, Codec: j.Codec,
+			WakeAt: recordedTime(j.WakeAt), TimeoutAt: recordedTime(j.TimeoutAt), Function: j.Function, TargetID: j.TargetID, Codec: j.Codec,
 			Payload: compactJSON(j.Payload), Failure: compactJSON(j.Failure), Batch: compactJSON(j.Batch), Digest: j.Digest, Key: j.Key, Number: j.Number}
 		if len(j.Bytes) > 0 {
 			rec.Payload = j.Bytes
@@ -151,4 +152,12 @@ func named[T interface {
 		}
 	}
 	return 0, false
+}
+
+// recordedTime is what timeOf makes a time of.
+func recordedTime(t time.Time) int64 {
+	if t.IsZero() {
+		return 0
+	}
+	return t.UnixNano()
 }

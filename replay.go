@@ -82,6 +82,7 @@ func (r *replayRun) run(ctx context.Context) error {
 		switch rec.Type {
 		case checkpoint.ExecutionStarted:
 			r.input = rec
+			x.sum.StartedAt, x.sum.Deadline = rec.Time, rec.TimeoutAt
 		case checkpoint.ScopeCancelled:
 			x.cancels++
 		case checkpoint.ExecutionSucceeded, checkpoint.ExecutionFailed, checkpoint.ExecutionTimedOut, checkpoint.ExecutionStopped:
@@ -109,6 +110,11 @@ func (r *replayRun) run(ctx context.Context) error {
 	}
 }
 
+// failed reports whether what is replayed, if anything is, had failed.
+func (r *replayRun) failed() bool {
+	return r != nil && r.final != nil && r.final.Type == checkpoint.ExecutionFailed
+}
+
 // beyond ends the goroutine's way, for now: the code asks for something that the
 // recording does not hold. x.mu is held, and given up.
 func (x *residency) beyond(f *frame, id, asked string) error {
@@ -118,6 +124,10 @@ func (x *residency) beyond(f *frame, id, asked string) error {
 			recorded = describeOp(o.typ, o.sub, o.name) + " without an end"
 		}
 		r.first = &NonDeterministicError{ExecutionID: x.id, OperationID: id, Recorded: recorded, Asked: asked}
+	}
+	// The recorded run got further here: what is waited for was recorded then.
+	if problem := x.leftover(f); problem != nil {
+		x.holdNow(problem)
 	}
 	return x.block(f, &waiter{r: f.r, ch: make(chan struct{})})
 }

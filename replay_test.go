@@ -302,3 +302,96 @@ func TestReplayOfVersions(t *testing.T) {
 		require.NoError(t, durable.Replay(b.ctx, rec, &durable.Options{Functions: []durable.Definition{new}}))
 	})
 }
+
+// TestReplaySaysWhatAReplaySays holds Replay against what handlers can see, and what
+// executions can end by.
+func TestReplaySaysWhatAReplaySays(t *testing.T) {
+	record := func(t *testing.T, opts durable.Options, b *bundle, id string) *durable.Recording {
+		recording, err := b.engine.Recording(b.ctx, id)
+		require.NoError(t, err)
+		return replayed(t, recording, 0)
+	}
+	same := func(name string, f *durable.Function[int, string], run func(b *bundle) string) {
+		inBubble(t, name, func(t *testing.T) {
+			b := setup(t, f)
+			id := run(b)
+			opts := durable.Options{Functions: []durable.Definition{f}}
+			require.NoError(t, durable.Replay(t.Context(), record(t, opts, b, id), &opts))
+		})
+	}
+	ended := func(b *bundle, x *durable.Execution[string]) string {
+		_, _ = x.Result(b.ctx)
+		return x.ID()
+	}
+	same("StartedAtAndDeadline", durable.Define("f", func(ctx *durable.Context, _ int) (string, error) {
+		return ctx.StartedAt().UTC().String() + ctx.Deadline().UTC().String(), durable.Wait(ctx, "w", time.Minute)
+	}, durable.WithExecutionTimeout(time.Hour)), func(b *bundle) string {
+		f := durable.Define("f", func(*durable.Context, int) (string, error) { return "", nil }, durable.WithExecutionTimeout(time.Hour))
+		id, err := b.engine.StartByName(b.ctx, f.Name(), json.RawMessage("0"))
+		require.NoError(b, err)
+		_, err = b.engine.ResultJSON(b.ctx, id)
+		require.NoError(b, err)
+		return id
+	})
+	same("AWrongInput", durable.Define("f", func(*durable.Context, int) (string, error) { return "", nil }), func(b *bundle) string {
+		id, err := b.engine.StartByName(b.ctx, "f", json.RawMessage(`"seven"`))
+		require.NoError(b, err)
+		_, err = b.engine.ResultJSON(b.ctx, id)
+		require.ErrorIs(b, err, durable.ErrCodec)
+		return id
+	})
+	stubborn := durable.Define("f", func(ctx *durable.Context, _ int) (string, error) {
+		for {
+			_ = durable.Wait(ctx, "w", time.Hour)
+		}
+	})
+	same("TooManyRefusals", stubborn, func(b *bundle) string {
+		x := start(b, stubborn, 0)
+		time.Sleep(time.Minute)
+		require.NoError(b, b.engine.Cancel(b.ctx, x.ID(), ""))
+		return ended(b, x)
+	})
+	plain := durable.DefinePlain("f", func(context.Context, int) (string, error) { return "plain", nil })
+	same("APlainFunction", plain, func(b *bundle) string { return ended(b, start(b, plain, 0)) })
+	spaced := durable.Define("f", func(ctx *durable.Context, _ int) (string, error) {
+		v, err := durable.Step(ctx, "a", func(context.Context) (string, error) { return "[1,  2]\n<", nil }, durable.WithCodec(rawText{}))
+		return v, err
+	})
+	same("APayloadThatLooksLikeJSON", spaced, func(b *bundle) string { return ended(b, start(b, spaced, 0)) })
+
+	inBubble(t, "WhatIsAwaitedWhereTheRecordedRunWentOn", func(t *testing.T) {
+		of := func(await bool) *durable.Function[int, string] {
+			return durable.Define("f", func(ctx *durable.Context, _ int) (string, error) {
+				cb, err := durable.CreateCallback[string](ctx, "cb")
+				if err != nil {
+					return "", err
+				}
+				if await {
+					return cb.Await(ctx)
+				}
+				if err := durable.Do(ctx, "charge", func(context.Context) error { return nil }); err != nil {
+					return "", err
+				}
+				return "", durable.Wait(ctx, "sleep", time.Hour)
+			})
+		}
+		f := of(false)
+		b := setup(t, f)
+		x := start(b, f, 0)
+		time.Sleep(time.Minute)
+		opts := durable.Options{Functions: []durable.Definition{of(true)}}
+		err := durable.Replay(t.Context(), record(t, opts, b, x.ID()), &opts)
+		require.ErrorIs(t, err, durable.ErrNonDeterministic)
+		require.ErrorContains(t, err, `"charge"`)
+	})
+}
+
+// rawText is a codec whose bytes are the string.
+type rawText struct{}
+
+func (rawText) Name() string                 { return "raw" }
+func (rawText) Encode(v any) ([]byte, error) { return []byte(v.(string)), nil }
+func (rawText) Decode(data []byte, v any) error {
+	*v.(*string) = string(data)
+	return nil
+}
