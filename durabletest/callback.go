@@ -20,20 +20,33 @@ type Callback struct {
 
 	operationID string
 	e           *durable.Engine
+	tap         *tap
 }
 
-// Succeed completes the callback. Errors are those of Engine.SucceedCallback.
+// Succeed completes the callback. Errors are those of Engine.SucceedCallback. If the
+// engine has crashed meanwhile it does nothing and returns nil: the next life asks
+// again.
 func (c *Callback) Succeed(payload any) error {
-	return c.e.SucceedCallback(context.Background(), c.ID, payload)
+	return c.unlessCrashed(c.e.SucceedCallback(context.Background(), c.ID, payload))
 }
 
-// Fail completes the callback with a failure.
+// Fail completes the callback with a failure, or does what Succeed does after a crash.
 func (c *Callback) Fail(f durable.Failure) error {
-	return c.e.FailCallback(context.Background(), c.ID, f)
+	return c.unlessCrashed(c.e.FailCallback(context.Background(), c.ID, f))
 }
 
 // Heartbeat restarts the callback's heartbeat timeout.
-func (c *Callback) Heartbeat() error { return c.e.HeartbeatCallback(context.Background(), c.ID) }
+func (c *Callback) Heartbeat() error {
+	return c.unlessCrashed(c.e.HeartbeatCallback(context.Background(), c.ID))
+}
+
+// unlessCrashed is err, or nil if it comes from a crash that the test made.
+func (c *Callback) unlessCrashed(err error) error {
+	if err != nil && c.tap.crashed() {
+		return nil
+	}
+	return err
+}
 
 // TimeOut lets virtual time pass until the callback has timed out, by its timeout
 // or its heartbeat timeout. It is an error if it has neither.
@@ -83,7 +96,7 @@ func (c *Callback) heartbeatTimeout() (time.Duration, error) {
 }
 
 // openCallbacks are the open callbacks of an execution.
-func openCallbacks(ctx context.Context, e *durable.Engine, id string) ([]*Callback, error) {
+func openCallbacks(ctx context.Context, e *durable.Engine, tap *tap, id string) ([]*Callback, error) {
 	ops, err := e.Operations(ctx, id)
 	if err != nil {
 		return nil, err
@@ -91,7 +104,7 @@ func openCallbacks(ctx context.Context, e *durable.Engine, id string) ([]*Callba
 	var open []*Callback
 	for _, o := range ops {
 		if o.CallbackID != "" {
-			open = append(open, &Callback{Name: o.Name, ExecutionID: id, ID: o.CallbackID, operationID: o.ID, e: e})
+			open = append(open, &Callback{Name: o.Name, ExecutionID: id, ID: o.CallbackID, operationID: o.ID, e: e, tap: tap})
 		}
 	}
 	return open, nil

@@ -35,25 +35,30 @@ type Config struct {
 	Options durable.Options
 
 	// Limit is how long, in virtual time, Test and each run of CrashEverywhere may
-	// take; by default as good as for ever. Nothing waits that long: when all that
-	// runs waits for what does not come, time jumps there, and the test fails and
-	// says what it waits for.
+	// take; by default as good as for ever. When all that runs waits for what does not
+	// come, time jumps there, and the test fails and says what it waits for.
 	Limit time.Duration
+
+	// MaxCheckpoints is how many checkpoints a run of CrashEverywhere may make, so that
+	// a loop without an end is noticed; default: 10,000.
+	MaxCheckpoints int
 
 	// Before is called before each run of CrashEverywhere: the place to make fakes
 	// of the world outside anew.
 	Before func()
 
 	// Outside is called after each run of CrashEverywhere and returns the state of
-	// the world outside, such as what fakes were asked for. It must be the same,
-	// by reflect.DeepEqual, wherever the run crashed. Mind that a step's body runs
+	// the world outside, such as what fakes were asked for. It must be the same, as
+	// JSON, wherever the run crashed. Set Before too. Mind that a step's body runs
 	// again when the crash came before its outcome was durable: what it does must
 	// be idempotent (see durable.StepInfo.IdempotencyKey).
 	Outside func() any
 
-	// Normalize is called with each result that CrashEverywhere compares, as JSON,
-	// and returns what is the same for all runs: without random IDs, for example.
-	Normalize func(result json.RawMessage) any
+	// Normalize is called with each result that CrashEverywhere compares, as JSON, or
+	// with the failure, and returns what is the same for all runs: without random IDs,
+	// for example. A handler with an AtMostOnce step may end in ErrInterrupted when it
+	// crashes there: this is where a test says that it may.
+	Normalize func(result json.RawMessage, failure *durable.Failure) any
 
 	// MaxCrashes bounds how many crashes CrashEverywhere makes of each kind;
 	// default: 200. If there are more places, they are spread evenly, and the test's

@@ -109,6 +109,11 @@ var buggy = map[string]*durable.Function[int, string]{
 	"Random": durable.Define("Random", func(ctx *durable.Context, _ int) (string, error) {
 		return durable.NewUUID(ctx).String(), nil
 	}),
+	"ItPollsForEver": durable.Define("ItPollsForEver", func(ctx *durable.Context, _ int) (string, error) {
+		_, err := durable.WaitForCondition(ctx, "poll", 0, func(_ context.Context, s int) (int, error) { return s, nil },
+			durable.PollEvery(time.Second, func(int) bool { return false }))
+		return "", err
+	}),
 	"ItNeverEnds": durable.Define("ItNeverEnds", func(ctx *durable.Context, _ int) (string, error) {
 		return durable.WaitForCallback[string](ctx, "nobody answers", func(context.Context, string) error { return nil })
 	}),
@@ -130,13 +135,13 @@ var outbox = &mailbox{}
 
 type mailbox struct {
 	mu   sync.Mutex
-	sent []string
+	Sent []string
 }
 
 func (m *mailbox) send(s string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.sent = append(m.sent, s)
+	m.Sent = append(m.Sent, s)
 }
 
 // normalized is the way to live with what is random.
@@ -144,7 +149,7 @@ func TestNormalize(t *testing.T) {
 	t.Parallel()
 	durabletest.CrashEverywhere(t, durabletest.Config{
 		Functions: []durable.Definition{buggy["Random"]},
-		Normalize: func(result json.RawMessage) any { return len(result) },
+		Normalize: func(result json.RawMessage, _ *durable.Failure) any { return len(result) },
 	}, buggy["Random"], 0)
 }
 
@@ -157,9 +162,11 @@ func TestBuggy(t *testing.T) {
 			}
 			durabletest.CrashEverywhere(t, durabletest.Config{
 				Functions: []durable.Definition{f},
-				Before:    func() { outbox.sent = nil },
-				Outside:   func() any { return len(outbox.sent) },
+				Before:    func() { outbox.Sent = nil },
+				Outside:   func() any { return outbox },
 				Limit:     24 * time.Hour,
+
+				MaxCheckpoints: 1000,
 			}, f, 0)
 		})
 	}
@@ -170,10 +177,11 @@ func TestBugsAreFound(t *testing.T) {
 	for name, what := range map[string]string{
 		"StateInAGlobal":              "in a fresh process after checkpoint 2",
 		"StateInACapturedVariable":    `the result is "counted 0", without a crash "counted 1"`,
-		"AnEffectOutsideOfAStep":      "the world outside is 2, without a crash 1",
+		"AnEffectOutsideOfAStep":      `the world outside is {"Sent":["mail","mail"]}, without a crash {"Sent":["mail"]}`,
 		"ACounterInAGlobal":           "once more, without a crash",
-		"AnEffectThatIsNotIdempotent": "before checkpoint 2 (StepSucceeded 1 \"step\", InvocationCompleted, ExecutionSucceeded) became durable: the world outside is 2",
+		"AnEffectThatIsNotIdempotent": "before checkpoint 2 (StepSucceeded 1 \"step\", InvocationCompleted, ExecutionSucceeded) became durable: the world outside is {\"Sent\":[\"mail\",\"mail\"]}",
 		"Random":                      "see Config.Normalize",
+		"ItPollsForEver":              `it made 1000 checkpoints and had not ended (see Config.MaxCheckpoints): execution crash-everywhere waits for WaitForCondition "poll"`,
 		"ItNeverEnds":                 `without a crash: it did not end in 24h0m0s of virtual time: execution crash-everywhere waits for Callback "nobody answers" (operation 1-1)`,
 		"ItWaitsForWhatACrashLoses":   "it did not end",
 	} {
@@ -207,5 +215,86 @@ func TestStuck(t *testing.T) {
 	durabletest.Test(t, durabletest.Config{Functions: []durable.Definition{f}}, func(t *testing.T, e *durabletest.Engine) {
 		_, err := f.Run(t.Context(), e.Engine, 0)
 		require.ErrorIs(t, err, durable.ErrClosed)
+	})
+}
+
+// TestPlausible are handlers and configs in which nothing is wrong.
+func TestPlausible(t *testing.T) {
+	t.Parallel()
+	t.Run("AHandlerThatFails", func(t *testing.T) {
+		t.Parallel()
+		f := durable.Define("f", func(ctx *durable.Context, _ int) (string, error) {
+			return durable.Step(ctx, "a", func(context.Context) (string, error) { return "", durable.Permanent(errors.New("no")) })
+		})
+		durabletest.CrashEverywhere(t, durabletest.Config{Functions: []durable.Definition{f}}, f, 0)
+	})
+	t.Run("AnExecutionTimeout", func(t *testing.T) {
+		t.Parallel()
+		f := durable.Define("f", func(ctx *durable.Context, _ int) (string, error) {
+			return "", durable.Wait(ctx, "long", time.Hour)
+		}, durable.WithExecutionTimeout(time.Minute))
+		durabletest.CrashEverywhere(t, durabletest.Config{Functions: []durable.Definition{f}}, f, 0)
+	})
+	t.Run("AnAnswerThatChecksItsError", func(t *testing.T) {
+		t.Parallel()
+		f := buggy["ItNeverEnds"]
+		durabletest.CrashEverywhere(t, durabletest.Config{Functions: []durable.Definition{f}, Answers: map[string]durabletest.Answer{
+			"nobody answers": func(cb *durabletest.Callback) {
+				if err := cb.Succeed("yes"); err != nil {
+					t.Error(err)
+				}
+			},
+		}}, f, 0)
+	})
+	t.Run("AtMostOnce", func(t *testing.T) {
+		t.Parallel()
+		f := durable.Define("f", func(ctx *durable.Context, _ int) (string, error) {
+			return durable.Step(ctx, "a", func(context.Context) (string, error) { return "sent", nil }, durable.AtMostOnce())
+		})
+		durabletest.CrashEverywhere(t, durabletest.Config{Functions: []durable.Definition{f}, Normalize: func(result json.RawMessage, failure *durable.Failure) any {
+			if failure != nil && failure.Type == "Interrupted" {
+				return `"sent"`
+			}
+			return string(result)
+		}}, f, 0)
+	})
+	t.Run("ABodyThatIgnoresItsContext", func(t *testing.T) {
+		t.Parallel()
+		f := durable.Define("f", func(ctx *durable.Context, _ int) (string, error) {
+			slow := durable.Go(ctx, "slow", func(ctx *durable.Context) (string, error) {
+				return durable.Step(ctx, "sleep", func(context.Context) (string, error) { time.Sleep(10 * time.Second); return "slept", nil })
+			})
+			_, err := durable.RunInChildContext(ctx, "quick", func(ctx *durable.Context) (string, error) {
+				return "", durable.Wait(ctx, "wait", 5*time.Second)
+			}, durable.WithTimeout(6*time.Second))
+			if err != nil {
+				return "", err
+			}
+			return slow.Await(ctx)
+		})
+		durabletest.CrashEverywhere(t, durabletest.Config{Functions: []durable.Definition{f}}, f, 0)
+	})
+	t.Run("AnExecutionThatAStepStarts", func(t *testing.T) {
+		t.Parallel()
+		mails := map[string]int{}
+		mailer := durable.Define("mailer", func(ctx *durable.Context, _ int) (string, error) {
+			if err := durable.Wait(ctx, "later", time.Hour); err != nil {
+				return "", err
+			}
+			return durable.Step(ctx, "mail", func(ctx context.Context) (string, error) {
+				info, _ := durable.StepInfoFrom(ctx)
+				mails[info.IdempotencyKey] = 1
+				return "sent", nil
+			})
+		})
+		f := durable.Define("f", func(ctx *durable.Context, _ int) (string, error) {
+			return durable.Step(ctx, "kick", func(ctx context.Context) (string, error) {
+				info, _ := durable.StepInfoFrom(ctx)
+				_, err := mailer.Start(ctx, info.Engine, 0, durable.WithExecutionID(info.IdempotencyKey))
+				return "", err
+			})
+		})
+		durabletest.CrashEverywhere(t, durabletest.Config{Functions: []durable.Definition{f, mailer},
+			Before: func() { clear(mails) }, Outside: func() any { return len(mails) }}, f, 0)
 	})
 }

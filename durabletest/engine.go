@@ -46,8 +46,10 @@ func Test(t *testing.T, c Config, f func(t *testing.T, e *Engine)) {
 		limit := cmp.Or(c.Limit, testLimit)
 		stuck := time.AfterFunc(limit, func() {
 			t.Errorf("durabletest: %s of virtual time have passed: %s", limit, e.waitsFor())
-			e.tap.kill()
-			e.Close() // what the test waits for returns
+			e.mu.Lock()
+			engine := e.Engine
+			e.mu.Unlock()
+			engine.Close() // what the test waits for returns
 		})
 		defer stuck.Stop()
 		f(t, e)
@@ -127,12 +129,12 @@ func (e *Engine) answer(id string) {
 		return
 	}
 	e.mu.Lock()
-	engine, answered := e.Engine, e.answered
+	engine, tap, answered := e.Engine, e.tap, e.answered
 	e.mu.Unlock()
 	if engine == nil {
 		return
 	}
-	open, err := openCallbacks(context.Background(), engine, id)
+	open, err := openCallbacks(context.Background(), engine, tap, id)
 	if err != nil {
 		return // it is gone, or the engine is
 	}
@@ -150,9 +152,13 @@ func (e *Engine) answer(id string) {
 
 // Crash kills the engine as a crash of its process would, and opens another one on
 // what was durable. What the test's own code holds in memory survives; a fresh
-// process is what CrashEverywhere also has.
+// process is what CrashEverywhere also has. A handle on an execution belongs to its
+// engine: get another one with Function.Attach.
 func (e *Engine) Crash() {
 	e.t.Helper()
+	e.tap.mu.Lock()
+	e.tap.crash = true
+	e.tap.mu.Unlock()
 	e.kill()
 	e.open(newTap(e.store))
 }
@@ -167,14 +173,17 @@ func (e *Engine) Restart() {
 	e.open(newTap(e.store))
 }
 
-// kill ends a life. When it returns nothing of it runs any more.
-func (e *Engine) kill() {
+// kill ends a life. When it returns nothing of it runs any more; it returns how much
+// time that took, because of bodies that ignore their contexts.
+func (e *Engine) kill() time.Duration {
 	e.tap.kill()
 	e.Close()
+	began := time.Now()
 	synctest.Wait()
 	for wait := time.Millisecond; e.busy() && wait < time.Hour; wait *= 2 {
-		time.Sleep(wait) // bodies that ignore their contexts
+		time.Sleep(wait)
 	}
+	took := time.Since(began)
 	for s, err := range e.store.List(context.Background(), checkpoint.Query{Status: checkpoint.Running}) {
 		if err == nil && s.Owned {
 			err = e.store.Disown(context.Background(), s.ID, s.Epoch)
@@ -183,6 +192,7 @@ func (e *Engine) kill() {
 			e.t.Fatal(err)
 		}
 	}
+	return took
 }
 
 func (e *Engine) busy() bool {
@@ -206,7 +216,7 @@ func (e *Engine) Callback(executionID, name string) *Callback {
 	if _, err := e.CallbackID(context.Background(), executionID, name); err != nil {
 		e.t.Fatalf("durabletest: callback %q: %v", name, err)
 	}
-	open, err := openCallbacks(context.Background(), e.Engine, executionID)
+	open, err := openCallbacks(context.Background(), e.Engine, e.tap, executionID)
 	if err != nil {
 		e.t.Fatalf("durabletest: callback %q: %v", name, err)
 	}

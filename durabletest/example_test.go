@@ -76,7 +76,7 @@ func ExampleConfig() {
 		},
 		Before:    func() { clear(charged) },
 		Outside:   func() any { return len(charged) },
-		Normalize: func(result json.RawMessage) any { return len(result) },
+		Normalize: func(result json.RawMessage, _ *durable.Failure) any { return len(result) },
 	}
 }
 

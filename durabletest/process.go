@@ -58,26 +58,25 @@ func nextCall(t *testing.T) int {
 }
 
 // inFreshProcesses goes on from each state in a process of its own.
-func (s *scenario) inFreshProcesses(t *testing.T, call int, base outcome, places []int, report *report) {
+func (s *scenario) inFreshProcesses(t *testing.T, call int, states []state, report *report) {
 	t.Helper()
 	dir := t.TempDir()
-	outcomes := make([]outcome, len(places))
+	outcomes := make([]outcome, len(states))
 	var group sync.WaitGroup
 	free := make(chan struct{}, runtime.GOMAXPROCS(0))
-	for i, place := range places {
+	for i, st := range states {
 		free <- struct{}{}
 		group.Go(func() {
 			defer func() { <-free }()
-			file := filepath.Join(dir, fmt.Sprint(place))
-			st := base.states[place-1]
+			file := filepath.Join(dir, fmt.Sprint(st.place))
 			outcomes[i] = inFreshProcess(t, file, resumption{call, st.at, st.snapshot, file + ".outcome"})
 		})
 	}
 	group.Wait()
-	for i, place := range places {
+	for i, st := range states {
 		o := outcomes[i]
-		o.outside = base.outside // the fakes of another process
-		report.compare(fmt.Sprintf("gone on in a fresh process after checkpoint %d (%s) (does something live in a global, or in a variable that a step sets?)", place, base.states[place-1].write), o)
+		o.outside = report.base.outside // the fakes of another process
+		report.compare(fmt.Sprintf("gone on in a fresh process after checkpoint %d (%s) (does something live in a global, or in a variable that a step sets?)", st.place, st.write), o)
 	}
 }
 
@@ -99,17 +98,28 @@ func inFreshProcess(t *testing.T, file string, r resumption) (o outcome) {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), processLimit)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, self, "-test.run="+exactly(t.Name()), "-test.count=1")
+	cmd := exec.CommandContext(ctx, self, append(ownFlags(os.Args[1:]), "-test.run="+exactly(t.Name()), "-test.count=1")...)
 	cmd.Env = append(os.Environ(), resumeVariable+"="+file)
 	output, err := cmd.CombinedOutput()
 	data, missing := os.ReadFile(r.Answer)
-	if missing != nil {
-		return failed(fmt.Errorf("the process did not come to its end: %w", errors.Join(err, errors.New(string(output)))))
+	if missing != nil || err != nil {
+		return failed(fmt.Errorf("the process did not come to the call of CrashEverywhere and to its end: %w", errors.Join(err, errors.New(string(output)))))
 	}
 	if err := json.Unmarshal(data, &o); err != nil {
 		return failed(err)
 	}
 	return o
+}
+
+// ownFlags are the arguments of a test binary that are the package's own, and -short.
+func ownFlags(args []string) (own []string) {
+	for _, arg := range args {
+		name := strings.TrimLeft(arg, "-")
+		if name == arg || !strings.HasPrefix(name, "test.") || strings.HasPrefix(name, "test.short") {
+			own = append(own, arg)
+		}
+	}
+	return own
 }
 
 // exactly is the pattern that selects one test.
@@ -154,5 +164,5 @@ func resume(t *testing.T, s *scenario, path string, call int) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	os.Exit(0)
+	t.SkipNow() // its cleanups run, and nothing else
 }

@@ -24,6 +24,9 @@ type tap struct {
 	dieAt    int  // at this write, from 1; 0: never
 	after    bool // it is made durable, and nobody is told
 	dead     bool
+	crash    bool               // it died at dieAt, or of Engine.Crash
+	most     int                // writes; 0: any number
+	tooMany  bool               // it died of more
 	died     chan struct{}      // closed when it does
 	last     string             // what it died at
 	finished map[string]bool    // execution and operation of what has a durable outcome
@@ -60,6 +63,13 @@ func (t *tap) die(write string) {
 	}
 }
 
+// crashed reports whether the life ended by a crash that the test made.
+func (t *tap) crashed() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.crash
+}
+
 // kill ends the life from outside.
 func (t *tap) kill() {
 	t.mu.Lock()
@@ -75,7 +85,13 @@ func (t *tap) write(what string, make func()) (lost bool) {
 		return true
 	}
 	t.writes++
+	if t.most != 0 && t.writes > t.most {
+		t.tooMany = true
+		t.die(what)
+		return true
+	}
 	dies := t.writes == t.dieAt
+	t.crash = t.crash || dies
 	if dies && !t.after {
 		t.die(what)
 		return true

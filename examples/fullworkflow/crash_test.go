@@ -21,7 +21,7 @@ func TestCrashEverywhere(t *testing.T) {
 			time.Sleep(answerDelay)
 			cb.Succeed(Approval{Approved: true, ApprovedBy: "external-system"})
 		}},
-		Normalize: func(result json.RawMessage) any {
+		Normalize: func(result json.RawMessage, _ *durable.Failure) any {
 			var v any
 			if json.Unmarshal(result, &v) != nil {
 				return string(result)
