@@ -24,7 +24,7 @@ func BenchmarkAppend(b *testing.B) {
 			tails := make([]uint64, executions)
 			var wg sync.WaitGroup
 			work := make(chan struct{}, 1024)
-			before := s.commits.Load()
+			before := s.batches.Load()
 			for i := range executions {
 				wg.Go(func() {
 					tail := uint64(1)
@@ -48,7 +48,7 @@ func BenchmarkAppend(b *testing.B) {
 			close(work)
 			wg.Wait()
 			b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "appends/s")
-			b.ReportMetric(float64(b.N)/float64(s.commits.Load()-before), "appends/commit")
+			b.ReportMetric(float64(b.N)/float64(s.batches.Load()-before), "appends/batch")
 		})
 	}
 }

@@ -41,8 +41,14 @@ func fill(t *testing.T) (path string, w written) {
 				a.Records[0].Time = s.Now().UnixNano()
 			}
 			require.NoError(t, <-s.start(a))
+			if i == 0 { // a value each
+				require.NoError(t, s.awaitApplied(ctx))
+			}
 		}
 		require.NoError(t, s.Deliver(ctx, checkpoint.Delivery{ID: id, Record: checkpoint.Record{Type: checkpoint.CancelRequested}}))
+		if i == 0 {
+			require.NoError(t, s.awaitApplied(ctx))
+		}
 		switch a := step(id, 11); i % 4 {
 		case 0:
 			a.Status = checkpoint.Succeeded
@@ -271,9 +277,7 @@ func TestADamagedExecutionDoesNotKeepOthersFromTheirWork(t *testing.T) {
 
 func copyOf(t *testing.T, path string) string {
 	t.Helper()
-	b, err := os.ReadFile(path)
-	require.NoError(t, err)
 	to := filepath.Join(t.TempDir(), "copy")
-	require.NoError(t, os.WriteFile(to, b, 0o600))
+	copyStore(t, path, to)
 	return to
 }

@@ -52,7 +52,7 @@ func TestForeignFilesAreRefusedAndLeftAlone(t *testing.T) {
 	s := openTemp(t)
 	require.NoError(t, s.Close())
 	edit(t, s.path, func(tx *bolt.Tx) error {
-		return tx.Bucket([]byte("meta")).Put(metaFormat, binary.BigEndian.AppendUint32(nil, format+1))
+		return tx.Bucket([]byte("meta")).Put(metaFormat, binary.BigEndian.AppendUint32(nil, formatWhole+1))
 	})
 	newer, err := os.ReadFile(s.path)
 	require.NoError(t, err)
@@ -66,7 +66,7 @@ func TestForeignFilesAreRefusedAndLeftAlone(t *testing.T) {
 		"text":      {bytes.Repeat([]byte("hello\n"), 5000), "not a bbolt file"},
 		"zeros":     {make([]byte, 1<<16), "not a bbolt file"},
 		"a bbolt":   {bbolt, "no store of durable executions"},
-		"newer one": {newer, fmt.Sprintf("its format is %d", format+1)},
+		"newer one": {newer, fmt.Sprintf("its format is %d", formatWhole+1)},
 	} {
 		t.Run(name, func(t *testing.T) {
 			path := filepath.Join(t.TempDir(), "file")
