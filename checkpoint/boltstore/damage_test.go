@@ -17,7 +17,7 @@ import (
 	bolt "go.etcd.io/bbolt"
 )
 
-var quiet = &Options{Logger: slog.New(slog.NewTextHandler(io.Discard, nil)), UnsafeNoSync: true}
+var quiet = &Options{Logger: slog.New(slog.NewTextHandler(io.Discard, nil)), UnsafeNoSync: true, segmentSize: 64 * 4096}
 
 // written is what was put into a store: every record by execution.
 type written map[string][]string

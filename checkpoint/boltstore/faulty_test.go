@@ -1,6 +1,7 @@
 package boltstore
 
 import (
+	"errors"
 	"sync"
 
 	"github.com/durable-go/durable/checkpoint/internal/wal"
@@ -40,6 +41,34 @@ func (f *faultyFiles) Open(name string) (wal.File, error) {
 	return &faultyFile{file, f, name}, err
 }
 
+func (f *faultyFiles) MakeFolder(dir string) error {
+	if err := f.check("folder", dir); err != nil {
+		return err
+	}
+	return f.Disk.MakeFolder(dir)
+}
+
+func (f *faultyFiles) Rename(from, to string) error {
+	if err := f.check("rename", to); err != nil {
+		return err
+	}
+	return f.Disk.Rename(from, to)
+}
+
+func (f *faultyFiles) Remove(name string) error {
+	if err := f.check("remove", name); err != nil {
+		return err
+	}
+	return f.Disk.Remove(name)
+}
+
+func (f *faultyFiles) SyncFolder(dir string) error {
+	if err := f.check("sync", dir); err != nil {
+		return err
+	}
+	return f.Disk.SyncFolder(dir)
+}
+
 type faultyFile struct {
 	wal.File
 	files *faultyFiles
@@ -48,7 +77,17 @@ type faultyFile struct {
 
 func (f *faultyFile) WriteAt(b []byte, offset int64) (int, error) {
 	if err := f.files.check("write", f.name); err != nil {
+		if cut, ok := errors.AsType[*cutError](err); ok {
+			f.File.WriteAt(b[:min(cut.sectors*512, len(b))], offset)
+		}
 		return 0, err
 	}
 	return f.File.WriteAt(b, offset)
 }
+
+// cutError is of an operation that the power was cut in. A write gets so many
+// sectors to the disk.
+type cutError struct{ sectors int }
+
+func (e *cutError) Error() string   { return "the power was cut" }
+func (e *cutError) Is(t error) bool { return t == wal.ErrFlush }

@@ -82,8 +82,13 @@ func (s *Store) openLog() ([]wal.Batch, error) {
 		return nil, &checkpoint.CorruptError{Where: s.path, What: "its log " + s.walDir + " is missing: it was not closed, and what was acknowledged last is in the log: put the log back"}
 	case s.format == formatLog:
 		s.wal, batches, err = wal.Open(s.walDir, s.position(), s.walOpts)
-	case exists: // Close, or the making of the log, was cut off
-		err = wal.Unneeded(s.walDir, s.position(), s.walOpts)
+	default: // Close, or the making of the log, may have been cut off
+		if exists {
+			err = wal.Unneeded(s.walDir, s.position(), s.walOpts)
+		}
+		if err == nil {
+			err = wal.Remove(s.walOpts.Files, s.walDir)
+		}
 	}
 	if e, ok := errors.AsType[*wal.DamageError](err); ok {
 		return nil, &checkpoint.CorruptError{Where: e.Where, What: e.What}

@@ -65,9 +65,17 @@ func (l *Log) Restart(seq uint64) { l.seq = seq }
 // Unneeded reports a *DamageError if a log that should have been removed holds
 // batches that are needed.
 func Unneeded(dir string, p Position, opts Options) error {
-	scan, err := newLog(dir, p.ID, p.Applied, opts).scan()
+	l := newLog(dir, p.ID, p.Applied, opts)
+	names, err := segmentNames(opts.Files, dir)
 	if err != nil {
 		return err
+	}
+	scan := &scan{dir: dir}
+	for _, name := range names { // some may have been removed already
+		number, _ := strconv.Atoi(name)
+		if err := l.scanSegment(scan, number); err != nil {
+			return err
+		}
 	}
 	for _, f := range scan.found {
 		if f.id != p.ID || f.seq > p.Applied {
@@ -116,23 +124,27 @@ func (l *Log) scan() (*scan, error) {
 	s := &scan{dir: l.dir}
 	for i := range names {
 		name := strconv.Itoa(i + 1)
-		path := filepath.Join(l.dir, name)
 		if !slices.Contains(names, name) {
-			return nil, &DamageError{path, "the segment is missing"}
+			return nil, &DamageError{filepath.Join(l.dir, name), "the segment is missing"}
 		}
-		b, err := l.opts.Files.Read(path)
-		if err != nil {
-			return nil, err
-		}
-		if len(b) < l.opts.SegmentSize || len(b)%blockSize != 0 {
-			return nil, &DamageError{path, fmt.Sprintf("the segment was truncated: it has %d bytes", len(b))}
-		}
-		s.sizes = append(s.sizes, len(b))
-		if err := s.read(path, uint32(i+1), b); err != nil {
+		if err := l.scanSegment(s, i+1); err != nil {
 			return nil, err
 		}
 	}
 	return s, nil
+}
+
+func (l *Log) scanSegment(s *scan, number int) error {
+	path := filepath.Join(l.dir, strconv.Itoa(number))
+	b, err := l.opts.Files.Read(path)
+	if err != nil {
+		return err
+	}
+	if len(b) < l.opts.SegmentSize || len(b)%blockSize != 0 {
+		return &DamageError{path, fmt.Sprintf("the segment was truncated: it has %d bytes", len(b))}
+	}
+	s.sizes = append(s.sizes, len(b))
+	return s.read(path, uint32(number), b)
 }
 
 // read looks for headers in a segment. What stands behind one is passed over

@@ -309,6 +309,7 @@ func Remove(files Files, dir string) error {
 	if err != nil {
 		return err
 	}
+	removed := false
 	for _, name := range names {
 		if !isOurs(name) {
 			continue
@@ -316,7 +317,11 @@ func Remove(files Files, dir string) error {
 		if err := files.Remove(filepath.Join(dir, name)); err != nil {
 			return err
 		}
+		removed = true
 	}
-	files.Remove(dir) // it may hold what is not ours, or never have been there
+	// The folder may hold what is not ours, or never have been there.
+	if err := files.Remove(dir); err != nil && !removed {
+		return nil
+	}
 	return files.SyncFolder(filepath.Dir(dir))
 }
