@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"runtime"
 	"strings"
 	"syscall"
 	"testing"
@@ -321,7 +322,7 @@ func TestBackPressure(t *testing.T) {
 		blocked <- err
 	}()
 	for s.lag() < 8*4096 {
-		time.Sleep(time.Millisecond)
+		runtime.Gosched()
 	}
 	select {
 	case <-blocked:

@@ -148,6 +148,7 @@ func (s *Store) load() error {
 		if err != nil {
 			return err
 		}
+		p.begin()
 		if want := p.tx.Size(); info.Size() < want {
 			return &checkpoint.CorruptError{Where: s.path, What: fmt.Sprintf("it was truncated: it has %d bytes of %d", info.Size(), want)}
 		}

@@ -35,7 +35,7 @@ func (s *Store) usable(ctx context.Context) error {
 }
 
 // read runs f on all that is durable. The writer can't show its next round before f has
-// returned, or called detach.
+// returned, or called detach. A transaction of bbolt begins with the first look at it.
 func (s *Store) read(ctx context.Context, f func(*snapshot) error) error {
 	if err := s.usable(ctx); err != nil {
 		return err
@@ -57,22 +57,20 @@ func (s *Store) readFile(ctx context.Context, f func(*snapshot) error) error {
 	return s.readIn(&snapshot{s: s}, f)
 }
 
-// readIn runs f in a transaction of bbolt.
 func (s *Store) readIn(p *snapshot, f func(*snapshot) error) (err error) {
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	defer func() {
-		if r := recover(); r != nil {
+		switch r := recover().(type) {
+		case nil:
+		case *beginError:
+			if err = r; errors.Is(r, berrors.ErrDatabaseNotOpen) {
+				err = checkpoint.ErrClosed
+			}
+		default:
 			err = s.panicked(r)
 		}
 	}()
-	p.tx, err = s.db.Begin(false)
-	if errors.Is(err, berrors.ErrDatabaseNotOpen) {
-		return checkpoint.ErrClosed
-	}
-	if err != nil {
-		return fmt.Errorf("durable: read %s: %w", s.path, err)
-	}
-	defer p.tx.Rollback()
+	defer p.end()
 	return f(p)
 }
 
@@ -249,6 +247,9 @@ func (p *snapshot) journalPage(number, after, tail uint64) (values [][]byte, mor
 		return nil, false
 	}
 	logged := p.logged(number)
+	if len(logged) == 0 || after+1 < logged[0].first {
+		p.begin()
+	}
 	p.detach()
 	size := 0
 	full := func() bool { return len(values) >= page || size >= pageBytes }

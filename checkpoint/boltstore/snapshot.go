@@ -3,6 +3,7 @@ package boltstore
 import (
 	"bytes"
 	"encoding/binary"
+	"fmt"
 	"slices"
 	"strings"
 
@@ -27,13 +28,7 @@ type snapshot struct {
 func (p *snapshot) bucket(t table) *bolt.Bucket {
 	b := p.buckets[t]
 	if b == nil {
-		if p.tx == nil {
-			tx, err := p.s.db.Begin(false)
-			if err != nil {
-				panic(err)
-			}
-			p.tx = tx
-		}
+		p.begin()
 		if b = p.tx.Bucket([]byte(tableNames[t])); b == nil {
 			panic(p.s.corrupt(t, nil, "the bucket is missing", nil))
 		}
@@ -42,7 +37,24 @@ func (p *snapshot) bucket(t table) *bolt.Bucket {
 	return b
 }
 
-// detach lets the writer go on. After it only the file is read.
+// begin begins the transaction. An error is reported by a panic, like damage.
+func (p *snapshot) begin() {
+	if p.tx != nil {
+		return
+	}
+	tx, err := p.s.db.Begin(false)
+	if err != nil {
+		panic(&beginError{fmt.Errorf("durable: read %s: %w", p.s.path, err)})
+	}
+	p.tx = tx
+}
+
+type beginError struct{ error }
+
+func (e *beginError) Unwrap() error { return e.error }
+
+// detach lets the writer go on. After it only the file is read, in a
+// transaction that has begun.
 func (p *snapshot) detach() {
 	if p.locked {
 		p.locked = false

@@ -386,4 +386,10 @@ func (v *view) done() {
 	}
 	clear(v.dirty)
 	w.dirty = v.dirty[:0]
+	if len(v.works) > keptWorks {
+		w.works = make(map[uint64]*work) // clearing it would cost all later rounds
+	}
 }
+
+// keptWorks is how many executions a round may have touched for its map to be used again.
+const keptWorks = 1024
