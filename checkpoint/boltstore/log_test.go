@@ -2,6 +2,7 @@ package boltstore
 
 import (
 	"bytes"
+	"encoding/binary"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -145,6 +146,7 @@ func TestATornBatchIsForgotten(t *testing.T) {
 		require.NoError(t, os.WriteFile(firstSegment(torn), b, 0o600))
 		s, err := Open(torn, quiet)
 		require.NoError(t, err)
+		require.GreaterOrEqual(t, s.applied, binary.BigEndian.Uint64(good[start+16:]), "its number is not given again")
 		entries, err := s.Inbox(t.Context(), "execution-5", 0) // that was the last batch
 		require.NoError(t, err)
 		require.Empty(t, entries)
@@ -257,6 +259,41 @@ func TestReadsSeeWhatBboltDoesNotHave(t *testing.T) {
 		ids = append(ids, sum.ID)
 	}
 	require.Equal(t, []string{"2", "1", "0"}, ids)
+}
+
+func TestNobodySeesWhatIsNotFlushed(t *testing.T) {
+	faults := new(faultyFiles)
+	s, err := Open(filepath.Join(t.TempDir(), "store"), &Options{files: faults})
+	require.NoError(t, err)
+	defer s.Close()
+	s.own(t, "a")
+	writing, flush := make(chan struct{}), make(chan struct{})
+	faults.set(func(op, _ string) error {
+		if op == "write" {
+			close(writing)
+			<-flush
+		}
+		return nil
+	})
+	a := step("a", 1)
+	a.Status = checkpoint.Succeeded
+	done := s.start(a)
+	<-writing
+	sum, err := s.Get(t.Context(), "a")
+	require.NoError(t, err)
+	require.Equal(t, checkpoint.Running, sum.Status)
+	require.Len(t, s.journal(t, "a"), 1)
+	select {
+	case <-done:
+		require.Fail(t, "acknowledged before it was flushed")
+	default:
+	}
+	close(flush)
+	require.NoError(t, <-done)
+	faults.set(nil)
+	sum, err = s.Get(t.Context(), "a")
+	require.NoError(t, err)
+	require.Equal(t, checkpoint.Succeeded, sum.Status)
 }
 
 // Whoever changes what was read must not change what is kept.

@@ -236,6 +236,21 @@ func TestDamageIsNotTakenForTheEnd(t *testing.T) {
 			require.Contains(t, e.Where, testDir)
 		})
 	}
+	t.Run("a batch of another run", func(t *testing.T) {
+		c, other := d.clone(), newPowerDisk()
+		l, err := Create(testDir, testID, 0, small(other))
+		require.NoError(t, err)
+		for range 5 {
+			_, err := l.put([]byte("other"))
+			require.NoError(t, err)
+		}
+		at := 3 * blockSize
+		copy(c.files[first].now[at:at+blockSize], other.files[first].now[at:])
+		_, _, err = Open(testDir, Position{ID: testID}, small(c))
+		var e *DamageError
+		require.ErrorAs(t, err, &e)
+		require.Contains(t, e.What, "does not follow")
+	})
 	for name, p := range map[string]Position{
 		"another store":            {ID: testID + 1},
 		"a log older than bbolt":   {ID: testID, Applied: 21},
