@@ -216,6 +216,10 @@ func TestWhatIsMissingIsNoticed(t *testing.T) {
 			b := tx.Bucket([]byte("executions"))
 			return b.Put(numberKey(1), bytes.Clone(b.Get(numberKey(2))))
 		},
+		"another's records": func(tx *bolt.Tx) error {
+			b := tx.Bucket([]byte("journal"))
+			return b.Put(key(1), bytes.Clone(b.Get(pairKey(2, 1))))
+		},
 		"another record": func(tx *bolt.Tx) error {
 			b := tx.Bucket([]byte("journal"))
 			return b.Put(key(5), bytes.Clone(b.Get(key(6))))

@@ -17,6 +17,7 @@ import (
 	"github.com/durable-go/durable/checkpoint"
 	"github.com/durable-go/durable/checkpoint/internal/wal"
 	"github.com/stretchr/testify/require"
+	bolt "go.etcd.io/bbolt"
 )
 
 // killed makes a store with some executions, which is not closed, nothing of
@@ -259,6 +260,35 @@ func TestReadsSeeWhatBboltDoesNotHave(t *testing.T) {
 		ids = append(ids, sum.ID)
 	}
 	require.Equal(t, []string{"2", "1", "0"}, ids)
+}
+
+func TestTheLogIsRemovedWhenTheFileIsWhole(t *testing.T) {
+	faults := new(faultyFiles)
+	s, err := Open(filepath.Join(t.TempDir(), "store"), &Options{files: faults})
+	require.NoError(t, err)
+	s.own(t, "a")
+	format := func() (n uint32) {
+		require.NoError(t, s.readFile(t.Context(), func(p *snapshot) error {
+			n = binary.BigEndian.Uint32(p.bucket(metaTable).Get(metaFormat))
+			return nil
+		}))
+		return n
+	}
+	require.EqualValues(t, formatLog, format())
+	removed := 0
+	faults.set(func(op, name string) error {
+		if op == "remove" && !strings.HasSuffix(name, ".new") {
+			removed++
+			require.NoError(t, s.db.View(func(tx *bolt.Tx) error {
+				require.EqualValues(t, formatWhole, binary.BigEndian.Uint32(tx.Bucket([]byte("meta")).Get(metaFormat)))
+				require.NotNil(t, tx.Bucket([]byte("ids")).Get([]byte("a")))
+				return nil
+			}))
+		}
+		return nil
+	})
+	require.NoError(t, s.Close())
+	require.NotZero(t, removed)
 }
 
 func TestNobodySeesWhatIsNotFlushed(t *testing.T) {

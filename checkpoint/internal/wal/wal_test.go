@@ -128,6 +128,24 @@ func TestSegmentsAreUsedAgain(t *testing.T) {
 	requireBatches(t, batches, applied, 1000)
 }
 
+func TestNoSegmentIsUsedAgainTooEarly(t *testing.T) {
+	t.Parallel()
+	const lag = 20
+	d := newPowerDisk()
+	l, err := Create(testDir, testID, 0, small(d))
+	require.NoError(t, err)
+	for seq := uint64(1); seq <= 300; seq++ {
+		_, err := l.put(body(seq))
+		require.NoError(t, err)
+		applied := max(seq, lag) - lag
+		l.Release(applied)
+		_, batches, err := Open(testDir, Position{ID: testID, Applied: applied}, small(d))
+		require.NoError(t, err)
+		requireBatches(t, batches, applied, seq)
+	}
+	require.Less(t, l.count(), uint32(25))
+}
+
 // The power is cut at every operation, several times with other remains; and
 // again while the log goes on after it was recovered.
 func TestPowerCuts(t *testing.T) {
