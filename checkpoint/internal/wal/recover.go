@@ -79,7 +79,7 @@ func Unneeded(dir string, p Position, opts Options) error {
 	}
 	for _, f := range scan.found {
 		if f.id != p.ID || f.seq > p.Applied {
-			return &DamageError{f.where(), fmt.Sprintf("the log holds batch %d, but the file was closed after batch %d: the two are not of the same moment", f.seq, p.Applied)}
+			return &DamageError{f.where(), fmt.Sprintf("the log holds batch %d, but the file was closed after batch %d: the two are not of the same moment: if the file is the right one, remove the log", f.seq, p.Applied)}
 		}
 	}
 	return nil
