@@ -150,8 +150,10 @@
 //
 // # Storage
 //
-// [Open] keeps everything in one bbolt file, synced at every commit, for one
-// process at a time; a second one gets [ErrLocked] at once. [New] takes any
+// [Open] keeps everything in one bbolt file, for one process at a time; a second
+// one gets [ErrLocked] at once. While it is open, and after a crash, a write-ahead
+// log lies beside it, in a folder with -wal behind the file's name: the two belong
+// together. After Shutdown or Close the file alone is everything. [New] takes any
 // [checkpoint.Store]; checkpoint/memstore keeps everything in memory, for tests.
 // Authors of stores check theirs with checkpoint/storetest. After a write to the
 // disk failed, nothing is written any more and every call returns

@@ -99,7 +99,8 @@ type Engine struct {
 	counts    counts
 }
 
-// Open opens, or creates, the bbolt file at path and the folders above it,
+// Open opens, or creates, the bbolt file at path, with its log beside it in the
+// folder path-wal, and the folders above it,
 // recovers and runs what it holds. A file that another process has open is ErrLocked, one that is not ours
 // or damaged ErrCorrupt.
 func Open(path string, opts *Options) (*Engine, error) {

@@ -1,10 +1,7 @@
 package boltstore_test
 
 import (
-	"io"
-	"os"
 	"path/filepath"
-	"sync"
 	"testing"
 
 	"github.com/durable-go/durable/checkpoint"
@@ -22,36 +19,16 @@ func open(t *testing.T, path string) *boltstore.Store {
 }
 
 func TestStore(t *testing.T) {
-	var paths sync.Map // of stores
-	openAt := func(t *testing.T, path string) checkpoint.Store {
-		s := open(t, path)
-		paths.Store(s, path)
-		return s
-	}
 	storetest.Harness{
 		Open: func(t *testing.T) checkpoint.Store {
-			return openAt(t, filepath.Join(t.TempDir(), "store"))
+			return open(t, filepath.Join(t.TempDir(), "store"))
 		},
-		// What another process finds after this one was killed: the file as it
-		// is, not closed.
+		// What another process finds after this one was killed.
 		Reopen: func(t *testing.T, s checkpoint.Store) checkpoint.Store {
-			path, _ := paths.Load(s)
 			copied := filepath.Join(t.TempDir(), "store")
-			copyFile(t, path.(string), copied)
+			s.(*boltstore.Store).CopyAsKilled(t, copied)
 			require.NoError(t, s.Close())
-			return openAt(t, copied)
+			return open(t, copied)
 		},
 	}.Run(t)
-}
-
-func copyFile(t *testing.T, from, to string) {
-	t.Helper()
-	in, err := os.Open(from)
-	require.NoError(t, err)
-	defer in.Close()
-	out, err := os.OpenFile(to, os.O_CREATE|os.O_WRONLY|os.O_EXCL, 0o600)
-	require.NoError(t, err)
-	_, err = io.Copy(out, in)
-	require.NoError(t, err)
-	require.NoError(t, out.Close())
 }

@@ -4,19 +4,52 @@ import (
 	"errors"
 	"fmt"
 	"runtime/debug"
+	"time"
 
 	"github.com/durable-go/durable/checkpoint"
 	"github.com/durable-go/durable/checkpoint/internal/ledger"
+	"github.com/durable-go/durable/checkpoint/internal/wal"
 )
 
 // writer is what the goroutine that makes all changes knows.
 type writer struct {
 	turns  *ledger.Turns
-	rows   map[uint64]*checkpoint.Row // of executions with an owner, as in the file
+	rows   map[uint64]*checkpoint.Row // of executions with an owner
 	ids    map[string]uint64          // of rows
 	number uint64                     // last one given to an execution
-	trash  bool                       // journals of deleted executions wait for their removal
-	buffer []byte                     // for encoded rows
+
+	// Used again in each round.
+	works map[uint64]*work
+	dirty []*work
+	spare []*checkpoint.Row
+}
+
+func newWriter() writer {
+	return writer{
+		turns: ledger.NewTurns(),
+		rows:  make(map[uint64]*checkpoint.Row), ids: make(map[string]uint64),
+		works: make(map[uint64]*work),
+	}
+}
+
+func (w *writer) spareRow() *checkpoint.Row {
+	n := len(w.spare)
+	if n == 0 {
+		return new(checkpoint.Row)
+	}
+	row := w.spare[n-1]
+	w.spare = w.spare[:n-1]
+	return row
+}
+
+// disown forgets the row of an execution that has no owner any more.
+func (w *writer) disown(number uint64) {
+	if kept := w.rows[number]; kept != nil {
+		delete(w.rows, number)
+		if w.ids[kept.ID] == number {
+			delete(w.ids, kept.ID)
+		}
+	}
 }
 
 // write makes rounds until the queue is closed and empty.
@@ -50,48 +83,50 @@ func (s *Store) makeRound(round []*command) {
 	}
 	round = round[:n]
 	var hints []checkpoint.Hint
-	for {
-		again, h, err := s.tryRound(round)
-		if again {
-			continue
-		}
-		if err != nil {
+	for again := true; again; {
+		var err error
+		if again, hints, err = s.tryRound(round); err != nil {
 			for _, c := range round {
 				c.err = err
 			}
 		}
-		hints = h
-		break
 	}
 	for _, c := range round {
-		switch c.kind {
-		case appending:
+		if c.kind == appending {
 			s.calls.Done(c.done, c.err)
-		case changing:
+		} else {
 			close(c.reply)
 		}
 	}
 	for _, h := range hints {
 		s.calls.Hint(h)
 	}
-	if s.writer.trash && s.failed() == nil {
-		s.queue.add(&command{kind: sweeping, change: sweep}) // a closed queue: at the next opening
-		s.writer.trash = false
-	}
 }
 
-// tryRound makes one transaction. again says that a command was refused and
-// nothing was written. err is for all commands.
+// tryRound decides, makes one batch of the log, and shows it. again says that a
+// command was refused and nothing was written. err is for all commands.
 func (s *Store) tryRound(round []*command) (again bool, hints []checkpoint.Hint, err error) {
 	if err := s.failed(); err != nil {
 		return false, nil, err
 	}
-	tx, err := s.db.Begin(true)
-	if err != nil {
-		return false, nil, s.fail(err)
-	}
-	v := newView(s, tx)
+	v := s.newView()
+	defer v.done()
 	r := ledger.NewRound(v, s.writer.turns)
+	again = s.decide(round, v, r)
+	// Not a moment longer: a transaction that grows the file waits for those
+	// that read, and may keep readers waiting whom the writer then waits for.
+	v.end()
+	if again || v.writes == 0 {
+		return again, nil, nil
+	}
+	if err := s.commit(v); err != nil {
+		return false, nil, err
+	}
+	return false, r.Hints(), nil
+}
+
+// decide runs the commands; again says that one was torn.
+func (s *Store) decide(round []*command, v *view, r *ledger.Round) (again bool) {
 	for _, c := range round {
 		if c.refused {
 			continue
@@ -99,23 +134,12 @@ func (s *Store) tryRound(round []*command) (again bool, hints []checkpoint.Hint,
 		before := v.writes
 		torn := false
 		c.err, torn = s.runCommand(c, v, r)
-		if v.err != nil {
-			c.err = v.err
-		}
-		if torn || v.err != nil || c.err != nil && v.writes != before {
+		if torn || c.err != nil && v.writes != before {
 			c.refused = true
-			return true, nil, s.rollBack(v)
+			return true
 		}
 	}
-	if v.writes == 0 {
-		return false, nil, s.rollBack(v)
-	}
-	if err := s.commit(v); err != nil {
-		return false, nil, s.fail(err)
-	}
-	v.keep()
-	s.commits.Add(1)
-	return false, r.Hints(), nil
+	return false
 }
 
 // runCommand runs a command; torn says that it panicked, over a damaged page.
@@ -129,32 +153,37 @@ func (s *Store) runCommand(c *command, v *view, r *ledger.Round) (err error, tor
 	return c.run(v, r), false
 }
 
-// commit makes what a view holds durable.
-func (s *Store) commit(v *view) (err error) {
-	defer func() {
-		if p := recover(); p != nil {
-			err = s.panicked(p)
-			s.rollBack(v)
-		}
-	}()
-	v.flush()
-	if v.err != nil {
-		s.rollBack(v)
-		return v.err
+// commit makes a round durable, and then shows it to everybody.
+func (s *Store) commit(v *view) error {
+	if err := s.awaitRoom(); err != nil {
+		return err
 	}
-	return v.tx.Commit()
-}
-
-// rollBack gives up the changes of a view. If that is impossible the store fails.
-func (s *Store) rollBack(v *view) (err error) {
-	defer func() {
-		if p := recover(); p != nil {
-			s.broken.Store(true)
-			err = s.fail(s.panicked(p))
+	if s.wal == nil {
+		if err := s.startLog(); err != nil {
+			return err
 		}
-	}()
-	if err := v.tx.Rollback(); err != nil {
+	}
+	seq, size, err := s.wal.Write(v.encode(s.wal.Buffer()))
+	if errors.Is(err, wal.ErrNotWritten) {
+		return fmt.Errorf("durable: %s: %w", s.path, err)
+	}
+	if err != nil {
 		return s.fail(err)
+	}
+	s.mu.Lock()
+	g := s.active
+	begun := g.empty()
+	if begun {
+		g.since = time.Now()
+	}
+	g.last = seq
+	g.bytes += size
+	v.keep(g)
+	wake := begun || g.bytes >= feedBytes
+	s.mu.Unlock()
+	s.batches.Add(1)
+	if wake {
+		s.wakeFeeder()
 	}
 	return nil
 }

@@ -8,9 +8,10 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"time"
 
+	"github.com/durable-go/durable/checkpoint"
+	"github.com/durable-go/durable/checkpoint/internal/wal"
 	bolt "go.etcd.io/bbolt"
 )
 
@@ -19,6 +20,11 @@ import (
 func ensure(path string, opts *Options) (err error) {
 	if _, err := os.Stat(path); !errors.Is(err, fs.ErrNotExist) {
 		return err
+	}
+	if logged, err := wal.Exists(wal.Disk{}, path+logSuffix); err != nil {
+		return err
+	} else if logged {
+		return &checkpoint.CorruptError{Where: path, What: "the file is missing, but its log " + path + logSuffix + " is there: put the file back, or remove the log to begin anew"}
 	}
 	dir := filepath.Dir(path)
 	if err := ensureFolder(dir); err != nil {
@@ -46,7 +52,7 @@ func ensure(path string, opts *Options) (err error) {
 			return err
 		}
 	}
-	return syncFolder(dir)
+	return wal.SyncFolder(dir)
 }
 
 // asideSuffix ends the names of files that are being made.
@@ -79,7 +85,7 @@ func ensureFolder(dir string) error {
 		return err
 	}
 	for _, d := range above {
-		if err := syncFolder(d); err != nil {
+		if err := wal.SyncFolder(d); err != nil {
 			return err
 		}
 	}
@@ -102,7 +108,7 @@ func initialize(path string) error {
 		}
 		meta := tx.Bucket([]byte(tableNames[metaTable]))
 		return errors.Join(
-			meta.Put(metaFormat, binary.BigEndian.AppendUint32(nil, format)),
+			meta.Put(metaFormat, binary.BigEndian.AppendUint32(nil, formatWhole)),
 			meta.Put(metaSecret, secret),
 			meta.Put(metaNumber, numberKey(0)),
 		)
@@ -111,18 +117,4 @@ func initialize(path string) error {
 		err = db.Sync()
 	}
 	return errors.Join(err, db.Close())
-}
-
-// syncFolder makes the name of a new file durable, where folders can be synced.
-func syncFolder(dir string) error {
-	f, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	err = f.Sync()
-	if errors.Is(err, errors.ErrUnsupported) || errors.Is(err, fs.ErrPermission) || errors.Is(err, syscall.EINVAL) {
-		return nil
-	}
-	return err
 }

@@ -17,7 +17,7 @@ import (
 	bolt "go.etcd.io/bbolt"
 )
 
-var quiet = &Options{Logger: slog.New(slog.NewTextHandler(io.Discard, nil)), UnsafeNoSync: true}
+var quiet = &Options{Logger: slog.New(slog.NewTextHandler(io.Discard, nil)), UnsafeNoSync: true, segmentSize: 64 * 4096}
 
 // written is what was put into a store: every record by execution.
 type written map[string][]string
@@ -41,8 +41,14 @@ func fill(t *testing.T) (path string, w written) {
 				a.Records[0].Time = s.Now().UnixNano()
 			}
 			require.NoError(t, <-s.start(a))
+			if i == 0 { // a value each
+				require.NoError(t, s.awaitApplied(ctx))
+			}
 		}
 		require.NoError(t, s.Deliver(ctx, checkpoint.Delivery{ID: id, Record: checkpoint.Record{Type: checkpoint.CancelRequested}}))
+		if i == 0 {
+			require.NoError(t, s.awaitApplied(ctx))
+		}
 		switch a := step(id, 11); i % 4 {
 		case 0:
 			a.Status = checkpoint.Succeeded
@@ -210,6 +216,10 @@ func TestWhatIsMissingIsNoticed(t *testing.T) {
 			b := tx.Bucket([]byte("executions"))
 			return b.Put(numberKey(1), bytes.Clone(b.Get(numberKey(2))))
 		},
+		"another's records": func(tx *bolt.Tx) error {
+			b := tx.Bucket([]byte("journal"))
+			return b.Put(key(1), bytes.Clone(b.Get(pairKey(2, 1))))
+		},
 		"another record": func(tx *bolt.Tx) error {
 			b := tx.Bucket([]byte("journal"))
 			return b.Put(key(5), bytes.Clone(b.Get(key(6))))
@@ -271,9 +281,7 @@ func TestADamagedExecutionDoesNotKeepOthersFromTheirWork(t *testing.T) {
 
 func copyOf(t *testing.T, path string) string {
 	t.Helper()
-	b, err := os.ReadFile(path)
-	require.NoError(t, err)
 	to := filepath.Join(t.TempDir(), "copy")
-	require.NoError(t, os.WriteFile(to, b, 0o600))
+	copyStore(t, path, to)
 	return to
 }

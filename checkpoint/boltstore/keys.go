@@ -38,10 +38,38 @@ var (
 	metaFormat = []byte("format") // 4 bytes
 	metaSecret = []byte("secret")
 	metaNumber = []byte("number") // last number given to an execution, 8 bytes
+	metaLog    = []byte("log")    // see logMark
 )
 
-// format is the version of the tables. A file with a higher one is not opened.
-const format = 1
+// The format says how the tables are read, and that of a file in use that its log
+// is needed too. A file with a higher one is not opened.
+const (
+	formatFirst = 1 // no log, and no bound values; still read
+	formatLog   = 2 // the log must be there
+	formatWhole = 3 // everything is in the file
+)
+
+// boundSize is how much bind puts in front of a value.
+const boundSize = 5
+
+// bound is the first byte of a value that says under which key it was put. No
+// record begins with it.
+const bound = 0x02
+
+// bind puts in front of a value what tells it from that of another key: records do
+// not say whose they are, and bbolt does not notice when a key is damaged.
+func bind(dst, key []byte) []byte {
+	return binary.BigEndian.AppendUint32(append(dst, bound), crc32.Checksum(key, castagnoli))
+}
+
+// unbind returns a value as it was before bind. One of another key it leaves as it
+// is, so that nobody can decode it. Values of formatFirst are not bound.
+func unbind(key, value []byte) []byte {
+	if len(value) >= boundSize && value[0] == bound && binary.BigEndian.Uint32(value[1:]) == crc32.Checksum(key, castagnoli) {
+		return value[boundSize:]
+	}
+	return value
+}
 
 func numberKey(number uint64) []byte { return binary.BigEndian.AppendUint64(nil, number) }
 
@@ -100,6 +128,29 @@ func appendCallback(dst []byte, c ledger.Callback) []byte {
 		dst = binary.BigEndian.AppendUint64(dst, uint64(n))
 	}
 	return binary.BigEndian.AppendUint32(dst, crc32.Checksum(dst[start:], castagnoli))
+}
+
+// logMark is what the file says of its log: see docs/write-ahead-log.md.
+type logMark struct {
+	id      uint64
+	applied uint64 // the last batch that is in the file
+	base    uint64 // applied when the log was opened last
+}
+
+func (m logMark) encode() []byte {
+	var b []byte
+	for _, n := range []uint64{m.id, m.applied, m.base} {
+		b = binary.BigEndian.AppendUint64(b, n)
+	}
+	return binary.BigEndian.AppendUint32(b, crc32.Checksum(b, castagnoli))
+}
+
+func parseLogMark(b []byte) (m logMark, ok bool) {
+	if len(b) != 28 || crc32.Checksum(b[:24], castagnoli) != binary.BigEndian.Uint32(b[24:]) {
+		return m, false
+	}
+	m.id, m.applied, m.base = binary.BigEndian.Uint64(b), binary.BigEndian.Uint64(b[8:]), binary.BigEndian.Uint64(b[16:])
+	return m, true
 }
 
 func parseCallback(b []byte) (c ledger.Callback, ok bool) {

@@ -8,23 +8,25 @@ import (
 	"io/fs"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"runtime/debug"
 	"time"
 
 	"github.com/durable-go/durable/checkpoint"
 	"github.com/durable-go/durable/checkpoint/internal/dispatch"
-	"github.com/durable-go/durable/checkpoint/internal/ledger"
+	"github.com/durable-go/durable/checkpoint/internal/wal"
 	bolt "go.etcd.io/bbolt"
 	berrors "go.etcd.io/bbolt/errors"
 )
 
 // Open opens the store in the file at path, and makes it, with its folders, if
-// it does not exist. Executions that had an owner when the file was last used
-// are claimable, and lost. The errors, all with the path:
+// it does not exist. What the log beside the file has and the file has not, after
+// a crash, is brought into the file first. Executions that had an owner when the
+// file was last used are claimable, and lost. The errors, all with the path:
 //
 //   - ErrLocked: this or another process has the file open; nothing is waited for
-//   - ErrCorrupt: the file is damaged, or is something else, or a newer release
-//     made it. It was not changed.
+//   - ErrCorrupt: the file or its log is damaged or missing, or is something else,
+//     or a newer release made it. Nothing was changed.
 func Open(path string, opts *Options) (*Store, error) {
 	if opts == nil {
 		opts = &Options{}
@@ -36,16 +38,33 @@ func Open(path string, opts *Options) (*Store, error) {
 	if err := ensure(path, opts); err != nil {
 		return nil, fmt.Errorf("durable: create %s: %w", path, err)
 	}
-	s := &Store{path: path, log: log, calls: dispatch.New(), ended: make(chan struct{})}
+	real, err := filepath.EvalSymlinks(path) // the log lies beside the file itself
+	if err != nil {
+		return nil, fmt.Errorf("durable: open the store: %w", err)
+	}
+	s := &Store{
+		path: path, log: log, calls: dispatch.New(), writer: newWriter(), heads: make(map[uint32]head),
+		ended: make(chan struct{}), fed: make(chan struct{}), failing: make(chan struct{}), wake: make(chan struct{}, 1),
+		feeder:  feeder{active: newGeneration(), progress: make(chan struct{})},
+		walDir:  real + logSuffix,
+		walOpts: wal.Options{Files: opts.files, SegmentSize: opts.segmentSize},
+		maxLag:  maxLag,
+	}
+	if s.walOpts.Files == nil {
+		s.walOpts.Files = wal.Disk{NoSync: opts.UnsafeNoSync}
+	}
 	s.queue.init()
-	s.writer = writer{turns: ledger.NewTurns(), rows: make(map[uint64]*checkpoint.Row), ids: make(map[string]uint64)}
 	if err := s.open(opts); err != nil {
 		s.letGo()
 		return nil, err
 	}
 	go s.write()
+	go s.feed()
 	return s, nil
 }
+
+// logSuffix is behind the name of the file in the name of its log's folder.
+const logSuffix = "-wal"
 
 func (s *Store) open(opts *Options) (err error) {
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
@@ -71,6 +90,9 @@ func (s *Store) open(opts *Options) (err error) {
 // letGo closes what a failed Open has opened.
 func (s *Store) letGo() {
 	s.calls.Close()
+	if s.wal != nil {
+		s.wal.Close()
+	}
 	if s.db != nil && !s.broken.Load() {
 		s.db.Close()
 	} else if s.file != nil {
@@ -121,11 +143,12 @@ func checkSize(f *os.File) error {
 
 // load reads what the store keeps in memory.
 func (s *Store) load() error {
-	return s.read(context.Background(), func(p *snapshot) error {
+	return s.readFile(context.Background(), func(p *snapshot) error {
 		info, err := s.file.Stat()
 		if err != nil {
 			return err
 		}
+		p.begin()
 		if want := p.tx.Size(); info.Size() < want {
 			return &checkpoint.CorruptError{Where: s.path, What: fmt.Sprintf("it was truncated: it has %d bytes of %d", info.Size(), want)}
 		}
@@ -137,8 +160,15 @@ func (s *Store) load() error {
 		if len(v) != 4 {
 			return &checkpoint.CorruptError{Where: s.path, What: "it is a bbolt file, but no store of durable executions"}
 		}
-		if has := binary.BigEndian.Uint32(v); has != format {
-			return &checkpoint.CorruptError{Where: s.path, What: fmt.Sprintf("its format is %d, this release knows %d: open it with the release that made it, or a newer one", has, format)}
+		if s.format = binary.BigEndian.Uint32(v); s.format < formatFirst || s.format > formatWhole {
+			return &checkpoint.CorruptError{Where: s.path, What: fmt.Sprintf("its format is %d, this release knows %d to %d: open it with the release that made it, or a newer one", s.format, formatFirst, formatWhole)}
+		}
+		if v := meta.Get(metaLog); v != nil || s.format == formatLog {
+			m, ok := parseLogMark(v)
+			if !ok {
+				return s.corrupt(metaTable, metaLog, "it can't be read", nil)
+			}
+			s.logID, s.applied, s.base = m.id, m.applied, m.base
 		}
 		s.secret = append([]byte(nil), meta.Get(metaSecret)...)
 		if len(s.secret) < 32 {
@@ -150,47 +180,10 @@ func (s *Store) load() error {
 		}
 		s.writer.number = binary.BigEndian.Uint64(number)
 		trash, _ := p.bucket(trashTable).Cursor().First()
-		s.writer.trash = trash != nil
+		s.trash = trash != nil
 		for t := range tables {
 			p.bucket(t)
 		}
 		return nil
 	})
-}
-
-// recover takes executions from owners that are gone and removes queues that
-// are empty.
-func (s *Store) recover() error {
-	var lost []uint64
-	var empty [][]byte
-	err := s.read(context.Background(), func(p *snapshot) (err error) {
-		c := p.bucket(ownedTable).Cursor()
-		for k, _ := c.First(); k != nil; k, _ = c.Next() {
-			if len(k) != 8 {
-				return s.corrupt(ownedTable, k, "the key has a wrong size", nil)
-			}
-			lost = append(lost, binary.BigEndian.Uint64(k))
-		}
-		empty, err = s.queues.load(p)
-		return err
-	})
-	if err != nil || len(lost)+len(empty) == 0 && !s.writer.trash {
-		return err
-	}
-	c := &command{kind: changing, reply: make(chan struct{}), change: func(v *view, r *ledger.Round) error {
-		for _, number := range lost {
-			if err := r.Recover(number); errors.Is(err, checkpoint.ErrCorrupt) {
-				v.Report(err)
-				v.delete(ownedTable, numberKey(number))
-			} else if err != nil {
-				return err
-			}
-		}
-		for _, key := range empty {
-			v.delete(queueTable, key)
-		}
-		return nil
-	}}
-	s.makeRound([]*command{c})
-	return c.err
 }

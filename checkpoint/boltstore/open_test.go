@@ -2,9 +2,11 @@ package boltstore
 
 import (
 	"bytes"
+	"compress/gzip"
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"sync"
@@ -52,7 +54,7 @@ func TestForeignFilesAreRefusedAndLeftAlone(t *testing.T) {
 	s := openTemp(t)
 	require.NoError(t, s.Close())
 	edit(t, s.path, func(tx *bolt.Tx) error {
-		return tx.Bucket([]byte("meta")).Put(metaFormat, binary.BigEndian.AppendUint32(nil, format+1))
+		return tx.Bucket([]byte("meta")).Put(metaFormat, binary.BigEndian.AppendUint32(nil, formatWhole+1))
 	})
 	newer, err := os.ReadFile(s.path)
 	require.NoError(t, err)
@@ -66,7 +68,7 @@ func TestForeignFilesAreRefusedAndLeftAlone(t *testing.T) {
 		"text":      {bytes.Repeat([]byte("hello\n"), 5000), "not a bbolt file"},
 		"zeros":     {make([]byte, 1<<16), "not a bbolt file"},
 		"a bbolt":   {bbolt, "no store of durable executions"},
-		"newer one": {newer, fmt.Sprintf("its format is %d", format+1)},
+		"newer one": {newer, fmt.Sprintf("its format is %d", formatWhole+1)},
 	} {
 		t.Run(name, func(t *testing.T) {
 			path := filepath.Join(t.TempDir(), "file")
@@ -215,5 +217,42 @@ func BenchmarkOpen(b *testing.B) {
 		s, err := Open(path, nil)
 		require.NoError(b, err)
 		require.NoError(b, s.Close())
+	}
+}
+
+// The file was made by a release that had no log.
+func TestAFileFromBeforeTheLog(t *testing.T) {
+	packed, err := os.Open("testdata/format1.db.gz")
+	require.NoError(t, err)
+	defer packed.Close()
+	unpacked, err := gzip.NewReader(packed)
+	require.NoError(t, err)
+	old, err := io.ReadAll(unpacked)
+	require.NoError(t, err)
+	path := filepath.Join(t.TempDir(), "store")
+	require.NoError(t, os.WriteFile(path, old, 0o600))
+	for round := range 2 {
+		s, err := Open(path, nil)
+		require.NoError(t, err)
+		for i := range 3 {
+			id := fmt.Sprint("execution-", i)
+			records := s.journal(t, id)
+			require.Len(t, records, 5+round)
+			require.Equal(t, "input", string(records[0].Payload))
+			require.Equal(t, "payload", string(records[4].Payload))
+			entries, err := s.Inbox(t.Context(), id, 0)
+			require.NoError(t, err)
+			require.Len(t, entries, 1)
+		}
+		claims, err := s.Claim(t.Context(), checkpoint.ClaimRequest{Functions: []string{"f"}, Max: 10})
+		require.NoError(t, err)
+		require.Len(t, claims, 3)
+		for _, c := range claims {
+			require.True(t, c.Lost)
+			a := step(c.ID, c.Tail)
+			a.Epoch = c.Epoch
+			require.NoError(t, <-s.start(a))
+		}
+		require.NoError(t, s.Close())
 	}
 }

@@ -34,7 +34,6 @@ type kind uint8
 const (
 	appending kind = iota
 	changing
-	sweeping // the writer's own: nobody waits for it
 )
 
 // States of a command whose caller may give up.

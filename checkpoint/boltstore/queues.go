@@ -60,11 +60,14 @@ func (q *queues) addAll(new map[ledger.Queue]uint32) {
 // returned, to be removed.
 func (q *queues) load(p *snapshot) (empty [][]byte, err error) {
 	q.numbers, q.byFunction = make(map[ledger.Queue]uint32), make(map[string][]ledger.Queue)
-	c := p.bucket(queueTable).Cursor()
-	for k, v := c.First(); k != nil; k, v = c.Next() {
-		name, ok := parseQueueKey(k)
+	for c := p.scan(queueTable, "", ""); ; {
+		k, v, some := c.next()
+		if !some {
+			break
+		}
+		name, ok := parseQueueKey([]byte(k))
 		if !ok || len(v) != 4 {
-			return nil, p.s.corrupt(queueTable, k, "it can't be read", nil)
+			return nil, p.s.corrupt(queueTable, []byte(k), "it can't be read", nil)
 		}
 		number := binary.BigEndian.Uint32(v)
 		_, first, err := p.first(number)
@@ -73,7 +76,7 @@ func (q *queues) load(p *snapshot) (empty [][]byte, err error) {
 		}
 		q.last = max(q.last, number)
 		if first == 0 && name.Builds != "" {
-			empty = append(empty, slices.Clone(k))
+			empty = append(empty, []byte(k))
 			continue
 		}
 		q.add(name, number)

@@ -23,32 +23,55 @@ const (
 	pageBytes = 1 << 20 // of payloads
 )
 
-// read runs f in a read transaction.
-func (s *Store) read(ctx context.Context, f func(*snapshot) error) (err error) {
+// usable reports why nothing can be read.
+func (s *Store) usable(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
 	if s.closed.Load() {
 		return checkpoint.ErrClosed
 	}
-	if err := s.failed(); err != nil {
+	return s.failed()
+}
+
+// read runs f on all that is durable. The writer can't show its next round before f has
+// returned, or called detach. A transaction of bbolt begins with the first look at it.
+func (s *Store) read(ctx context.Context, f func(*snapshot) error) error {
+	if err := s.usable(ctx); err != nil {
 		return err
 	}
+	s.mu.RLock()
+	p := &snapshot{s: s, layers: []*generation{s.active}, locked: true}
+	if s.frozen != nil {
+		p.layers = append(p.layers, s.frozen)
+	}
+	defer p.detach()
+	return s.readIn(p, f)
+}
+
+// readFile runs f on what is in bbolt.
+func (s *Store) readFile(ctx context.Context, f func(*snapshot) error) error {
+	if err := s.usable(ctx); err != nil {
+		return err
+	}
+	return s.readIn(&snapshot{s: s}, f)
+}
+
+func (s *Store) readIn(p *snapshot, f func(*snapshot) error) (err error) {
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	defer func() {
-		if p := recover(); p != nil {
-			err = s.panicked(p)
+		switch r := recover().(type) {
+		case nil:
+		case *beginError:
+			if err = r; errors.Is(r, berrors.ErrDatabaseNotOpen) {
+				err = checkpoint.ErrClosed
+			}
+		default:
+			err = s.panicked(r)
 		}
 	}()
-	tx, err := s.db.Begin(false)
-	if errors.Is(err, berrors.ErrDatabaseNotOpen) {
-		return checkpoint.ErrClosed
-	}
-	if err != nil {
-		return fmt.Errorf("durable: read %s: %w", s.path, err)
-	}
-	defer tx.Rollback()
-	return f(&snapshot{s: s, tx: tx})
+	defer p.end()
+	return f(p)
 }
 
 func notFound(what any) error {
@@ -86,12 +109,21 @@ func (s *Store) Find(ctx context.Context, number uint64) (sum checkpoint.Summary
 }
 
 // List yields summaries, newest first. One that is damaged is yielded as an
-// error, and the list goes on behind it.
+// error, and the list goes on behind it. It reads bbolt alone, and waits until
+// what was durable at the call is there: some milliseconds.
 func (s *Store) List(ctx context.Context, q checkpoint.Query) iter.Seq2[checkpoint.Summary, error] {
 	return func(yield func(checkpoint.Summary, error) bool) {
 		before := q.Before
 		if before == 0 {
 			before = math.MaxUint64
+		}
+		err := s.usable(ctx)
+		if err == nil {
+			err = s.awaitApplied(ctx)
+		}
+		if err != nil {
+			yield(checkpoint.Summary{}, err)
+			return
 		}
 		n := 0
 		for before > 1 {
@@ -121,7 +153,7 @@ type listed struct {
 // listPage looks at a page of executions with numbers below before; next is
 // where the next one begins, 0 at the end.
 func (s *Store) listPage(ctx context.Context, q *checkpoint.Query, before uint64) (found []listed, next uint64, err error) {
-	err = s.read(ctx, func(p *snapshot) error {
+	err = s.readFile(ctx, func(p *snapshot) error {
 		c := p.bucket(executionTable).Cursor()
 		k, v := floor(c, numberKey(before-1))
 		for looked, size := 0, 0; k != nil; looked++ {
@@ -207,24 +239,44 @@ func (s *Store) Records(ctx context.Context, id string, after uint64) iter.Seq2[
 	}
 }
 
-// journalPage copies values of a journal that hold the records behind after.
-// more says that there are values behind them.
+// journalPage returns values of a journal that hold the records behind after:
+// first copies of those in bbolt, then those in the layers. more says that there
+// are values behind them.
 func (p *snapshot) journalPage(number, after, tail uint64) (values [][]byte, more bool) {
 	if after >= tail {
 		return nil, false
 	}
-	prefix := numberKey(number)
-	c := p.bucket(journalTable).Cursor()
-	k, v := floor(c, pairKey(number, after+1))
-	if !bytes.HasPrefix(k, prefix) {
-		k, v = c.Seek(prefix) // there is a gap, which Records will find
+	logged := p.logged(number)
+	if len(logged) == 0 || after+1 < logged[0].first {
+		p.begin()
 	}
-	for size := 0; bytes.HasPrefix(k, prefix); k, v = c.Next() {
-		if len(values) == page || size >= pageBytes {
+	p.detach()
+	size := 0
+	full := func() bool { return len(values) >= page || size >= pageBytes }
+	if len(logged) == 0 || after+1 < logged[0].first {
+		prefix := numberKey(number)
+		c := p.bucket(journalTable).Cursor()
+		k, v := floor(c, pairKey(number, after+1))
+		if !bytes.HasPrefix(k, prefix) {
+			k, v = c.Seek(prefix) // there is a gap, which Records will find
+		}
+		for ; bytes.HasPrefix(k, prefix); k, v = c.Next() {
+			if full() {
+				return values, true
+			}
+			values = append(values, bytes.Clone(unbind(k, v)))
+			size += len(v)
+		}
+	}
+	for _, c := range logged {
+		if c.last <= after {
+			continue
+		}
+		if full() {
 			return values, true
 		}
-		values = append(values, bytes.Clone(v))
-		size += len(v)
+		values = append(values, bytes.Clone(c.data))
+		size += len(c.data)
 	}
 	return values, false
 }
@@ -241,7 +293,7 @@ func (s *Store) Inbox(ctx context.Context, id string, after uint64) (entries []c
 		}
 		for seq := max(after, row.InboxSeen) + 1; seq <= row.InboxTail; seq++ {
 			key := pairKey(row.Number, seq)
-			r, _, err := checkpoint.DecodeRecord(p.bucket(inboxTable).Get(key))
+			r, _, err := checkpoint.DecodeRecord(unbind(key, p.get(inboxTable, key)))
 			if err != nil || r.Seq != seq {
 				return s.corrupt(inboxTable, key, "the entry can't be read", err)
 			}

@@ -3,17 +3,23 @@ package boltstore
 import (
 	"bytes"
 	"encoding/binary"
+	"fmt"
+	"slices"
+	"strings"
 
 	"github.com/durable-go/durable/checkpoint"
 	"github.com/durable-go/durable/checkpoint/internal/ledger"
 	bolt "go.etcd.io/bbolt"
 )
 
-// snapshot reads the tables in one transaction of bbolt. Nothing that it returns
-// is part of the file's memory.
+// snapshot reads the tables: what the log has and bbolt has not, in layers, and
+// one transaction of bbolt below. Nothing that it returns is part of the file's
+// memory; rows may belong to a layer, and are not changed.
 type snapshot struct {
 	s       *Store
-	tx      *bolt.Tx
+	layers  []*generation // the newest first
+	locked  bool          // the newest one can't grow: Store.mu is held
+	tx      *bolt.Tx      // nil: not needed so far
 	buckets [tables]*bolt.Bucket
 }
 
@@ -22,6 +28,7 @@ type snapshot struct {
 func (p *snapshot) bucket(t table) *bolt.Bucket {
 	b := p.buckets[t]
 	if b == nil {
+		p.begin()
 		if b = p.tx.Bucket([]byte(tableNames[t])); b == nil {
 			panic(p.s.corrupt(t, nil, "the bucket is missing", nil))
 		}
@@ -30,13 +37,56 @@ func (p *snapshot) bucket(t table) *bolt.Bucket {
 	return b
 }
 
+// begin begins the transaction. An error is reported by a panic, like damage.
+func (p *snapshot) begin() {
+	if p.tx != nil {
+		return
+	}
+	tx, err := p.s.db.Begin(false)
+	if err != nil {
+		panic(&beginError{fmt.Errorf("durable: read %s: %w", p.s.path, err)})
+	}
+	p.tx = tx
+}
+
+type beginError struct{ error }
+
+func (e *beginError) Unwrap() error { return e.error }
+
+// detach lets the writer go on. After it only the file is read, in a
+// transaction that has begun.
+func (p *snapshot) detach() {
+	if p.locked {
+		p.locked = false
+		p.s.mu.RUnlock()
+	}
+}
+
+// end ends the transaction. The layers can be read on.
+func (p *snapshot) end() {
+	if p.tx != nil {
+		p.tx.Rollback()
+		p.tx, p.buckets = nil, [tables]*bolt.Bucket{}
+	}
+}
+
+// get returns the value of a key, nil if there is none.
+func (p *snapshot) get(t table, key []byte) []byte {
+	for _, l := range p.layers {
+		if c := l.tables[t].get(string(key)); c != nil {
+			return c.value // nil if it was deleted
+		}
+	}
+	return p.bucket(t).Get(key)
+}
+
 // lookup returns the number of an execution, 0 if there is none.
 func (p *snapshot) lookup(id string) (uint64, error) {
 	key := []byte(id)
 	if len(key) == 0 || len(key) > bolt.MaxKeySize {
 		return 0, nil
 	}
-	v := p.bucket(idTable).Get(key)
+	v := p.get(idTable, key)
 	switch len(v) {
 	case 0:
 		return 0, nil
@@ -48,6 +98,11 @@ func (p *snapshot) lookup(id string) (uint64, error) {
 
 // row returns the row of an execution, nil if there is none.
 func (p *snapshot) row(number uint64) (*checkpoint.Row, error) {
+	for _, l := range p.layers {
+		if x := l.executions[number]; x != nil && (x.removed || x.row != nil) {
+			return x.row, nil
+		}
+	}
 	key := numberKey(number)
 	v := p.bucket(executionTable).Get(key)
 	if v == nil {
@@ -79,7 +134,12 @@ func (p *snapshot) find(id string) (*checkpoint.Row, error) {
 // firstRecord reads the first record of a journal.
 func (p *snapshot) firstRecord(number uint64) (checkpoint.Record, error) {
 	key := pairKey(number, 1)
-	v := p.bucket(journalTable).Get(key)
+	var v []byte
+	if logged := p.logged(number); len(logged) > 0 && logged[0].first == 1 {
+		v = logged[0].data
+	} else {
+		v = unbind(key, p.bucket(journalTable).Get(key))
+	}
 	if v == nil {
 		return checkpoint.Record{}, p.s.corrupt(journalTable, key, "the first record is missing", nil)
 	}
@@ -90,14 +150,28 @@ func (p *snapshot) firstRecord(number uint64) (checkpoint.Record, error) {
 	return owned(r), nil
 }
 
+// logged returns the records that are in layers, in order. They are parts of them.
+func (p *snapshot) logged(number uint64) (chunks []chunk) {
+	for _, l := range slices.Backward(p.layers) {
+		if x := l.executions[number]; x != nil {
+			chunks = append(slices.Clip(chunks), x.chunks...)
+		}
+	}
+	return chunks
+}
+
 // lastRecord reads the last record of a journal that ends with tail.
 func (p *snapshot) lastRecord(number, tail uint64) (checkpoint.Record, error) {
+	if logged := p.logged(number); len(logged) > 0 {
+		last := logged[len(logged)-1]
+		return p.lastOf(pairKey(number, last.first), last.data, tail)
+	}
 	c := p.bucket(journalTable).Cursor()
 	key, v := floor(c, pairKey(number, tail))
 	if key == nil || !bytes.HasPrefix(key, numberKey(number)) {
 		return checkpoint.Record{}, p.s.corrupt(journalTable, pairKey(number, tail), "the last record is missing", nil)
 	}
-	return p.lastOf(key, v, tail)
+	return p.lastOf(key, unbind(key, v), tail)
 }
 
 // lastOf reads the last record of a journal's last value.
@@ -150,28 +224,40 @@ func (p *snapshot) summary(row *checkpoint.Row) (s checkpoint.Summary, err error
 
 // FirstBeat returns the earliest heartbeat due time of an execution.
 func (p *snapshot) FirstBeat(number uint64) (int64, error) {
-	prefix := numberKey(number)
-	k, _ := p.bucket(beatTable).Cursor().Seek(prefix)
+	prefix := string(numberKey(number))
+	k, _, ok := p.scan(beatTable, prefix, prefix).next()
 	switch {
-	case !bytes.HasPrefix(k, prefix):
+	case !ok:
 		return 0, nil
 	case len(k) < 16:
-		return 0, p.s.corrupt(beatTable, k, "the key is too short", nil)
+		return 0, p.s.corrupt(beatTable, []byte(k), "the key is too short", nil)
 	}
-	return timeOfBits(binary.BigEndian.Uint64(k[8:])), nil
+	return timeOfBits(binary.BigEndian.Uint64([]byte(k[8:16]))), nil
+}
+
+// parseDue reads a key of the table of due times that is the first one behind
+// those of lower queues; number 0: it is of another queue.
+func (p *snapshot) parseDue(queue uint32, key string) (at int64, number uint64, err error) {
+	switch {
+	case !strings.HasPrefix(key, queuePrefix(queue)):
+		return 0, 0, nil
+	case len(key) != 20:
+		return 0, 0, p.s.corrupt(dueTable, []byte(key), "the key has a wrong size", nil)
+	}
+	b := []byte(key)
+	return timeOfBits(binary.BigEndian.Uint64(b[4:])), binary.BigEndian.Uint64(b[12:]), nil
 }
 
 // first returns what is due first in a queue; number 0: nothing.
 func (p *snapshot) first(queue uint32) (at int64, number uint64, err error) {
-	prefix := binary.BigEndian.AppendUint32(nil, queue)
-	k, _ := p.bucket(dueTable).Cursor().Seek(prefix)
-	switch {
-	case !bytes.HasPrefix(k, prefix):
-		return 0, 0, nil
-	case len(k) != 20:
-		return 0, 0, p.s.corrupt(dueTable, k, "the key has a wrong size", nil)
+	h, ok := p.s.heads[queue]
+	if !ok {
+		h.key = queuePrefix(queue)
 	}
-	return timeOfBits(binary.BigEndian.Uint64(k[4:])), binary.BigEndian.Uint64(k[12:]), nil
+	if !h.exact {
+		h.key, _, _ = p.scan(dueTable, queuePrefix(queue), h.key).next()
+	}
+	return p.parseDue(queue, h.key)
 }
 
 // First is first by the name of the queue.

@@ -1,6 +1,7 @@
 package boltstore
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"time"
@@ -8,29 +9,65 @@ import (
 	"github.com/durable-go/durable/checkpoint/internal/ledger"
 )
 
-// bite is how many values one change deletes at most, so that nobody waits long
-// behind it.
-const bite = 256
+// bite is how many values of journals one transaction deletes at most, so that
+// nobody waits long behind it.
+const bite = 1024
 
-// sweep removes a bite of the journals of deleted executions.
-func sweep(v *view, _ *ledger.Round) error {
-	k, _ := v.bucket(trashTable).Cursor().First()
-	if k == nil {
+// deleteJournal deletes up to limit values of a journal. It returns how many, and
+// whether that were all.
+func (t *transaction) deleteJournal(number uint64, limit int) (n int, all bool) {
+	var keys [][]byte
+	prefix := numberKey(number)
+	c := t.bucket(journalTable).Cursor()
+	k, _ := c.Seek(prefix)
+	for ; bytes.HasPrefix(k, prefix) && len(keys) < limit; k, _ = c.Next() {
+		keys = append(keys, bytes.Clone(k))
+	}
+	all = !bytes.HasPrefix(k, prefix)
+	for _, k := range keys {
+		t.delete(journalTable, k)
+	}
+	return len(keys), all
+}
+
+// sweepTrash removes a bite of the journals of deleted executions. wait is when
+// to try again.
+func (s *Store) sweepTrash() (wait time.Duration) {
+	err := s.update(func(t *transaction) error {
+		k, _ := t.bucket(trashTable).Cursor().First()
+		if k == nil {
+			s.trash = false
+			return nil
+		}
+		key := bytes.Clone(k)
+		if len(key) != 8 {
+			return s.corrupt(trashTable, key, "the key has a wrong size", nil)
+		}
+		if _, all := t.deleteJournal(binary.BigEndian.Uint64(key), bite); all {
+			t.delete(trashTable, key)
+		}
 		return nil
+	})
+	switch {
+	case err == nil:
+		return 0
+	case isFull(err):
+		return retryAfter
 	}
-	prefix := append([]byte(nil), k...)
-	if v.deletePrefix(journalTable, prefix, bite) {
-		v.delete(trashTable, prefix)
-	}
-	next, _ := v.bucket(trashTable).Cursor().First()
-	v.trash = next != nil
-	return nil
+	s.fail(err)
+	return 0
 }
 
 // Expire deletes executions that ended before t. It looks for them in read
 // transactions and deletes them a few at a time, between the changes of others.
 func (s *Store) Expire(ctx context.Context, t time.Time, limit int) (n int, err error) {
 	const few = 32
+	if err := s.usable(ctx); err != nil {
+		return 0, err
+	}
+	if err := s.awaitApplied(ctx); err != nil {
+		return 0, err
+	}
 	before := t.UnixNano()
 	var after []byte
 	for n < limit {
@@ -69,7 +106,7 @@ func (s *Store) Expire(ctx context.Context, t time.Time, limit int) (n int, err 
 // expired finds up to limit executions that may be deleted, after a key of the
 // ended table; next is where to go on, nil at the end.
 func (s *Store) expired(ctx context.Context, before int64, after []byte, limit int) (numbers []uint64, next []byte, err error) {
-	err = s.read(ctx, func(p *snapshot) error {
+	err = s.readFile(ctx, func(p *snapshot) error {
 		c := p.bucket(endedTable).Cursor()
 		k, _ := c.Seek(after)
 		for looked := 0; k != nil; looked++ {

@@ -1,9 +1,7 @@
 package boltstore
 
 import (
-	"bytes"
 	"encoding/binary"
-	"maps"
 	"slices"
 
 	"github.com/durable-go/durable/checkpoint"
@@ -11,69 +9,76 @@ import (
 	bolt "go.etcd.io/bbolt"
 )
 
-// view is the tables as the round that is being made sees them. Rows and new
-// records are kept here and written once, by flush, however often the round
-// changes them. All else goes into the transaction at once.
+// view is the tables as the round that is being made sees them. What the round
+// changes is kept here; nobody else sees it until it is durable, and keep has
+// added it to the active generation.
 type view struct {
-	snapshot
-	rows    map[uint64]*checkpoint.Row // working copies; nil: removed
-	dirty   map[uint64]struct{}
-	journal map[uint64]*addition
-	queues  map[ledger.Queue]uint32 // new ones
-	number  uint64
-	trash   bool
+	snapshot // its newest layer is own
+	own      generation
+	works    map[uint64]*work
+	dirty    []*work                 // those to be written, in order
+	queues   map[ledger.Queue]uint32 // new ones
+	heads    map[uint32]head
+	number   uint64
 
-	writes int   // how many so far
-	err    error // of a write: the command that made it has failed
+	writes int // how many so far
 }
 
-// addition is what a round adds to a journal: one value of the file.
-type addition struct {
-	first, last uint64
-	data        []byte
+// work is what a round has of an execution.
+type work struct {
+	number  uint64
+	base    *checkpoint.Row // as it was before the round; nil: it is new
+	row     *checkpoint.Row // the working copy; nil: removed
+	dirty   bool
+	removed bool
+	chunk   chunk
 }
 
 var _ ledger.View = (*view)(nil)
 
-func newView(s *Store, tx *bolt.Tx) *view {
-	return &view{
-		snapshot: snapshot{s: s, tx: tx},
-		rows:     make(map[uint64]*checkpoint.Row),
-		dirty:    make(map[uint64]struct{}),
-		journal:  make(map[uint64]*addition),
-		number:   s.writer.number,
+// newView begins a round.
+func (s *Store) newView() *view {
+	v := &view{works: s.writer.works, dirty: s.writer.dirty[:0], number: s.writer.number}
+	clear(v.works)
+	v.s = s
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	v.layers = []*generation{&v.own, s.active}
+	if s.frozen != nil {
+		v.layers = append(v.layers, s.frozen)
 	}
+	return v
 }
 
 func (v *view) put(t table, key, value []byte) {
 	v.writes++
-	if err := v.bucket(t).Put(key, value); err != nil && v.err == nil {
-		v.err = err
-	}
+	v.own.tables[t].set(change{key: string(key), value: value})
+}
+
+// putNew is put of a key that is not there.
+func (v *view) putNew(t table, key, value []byte) {
+	v.writes++
+	v.own.tables[t].set(change{key: string(key), value: value, fresh: true})
 }
 
 func (v *view) delete(t table, key []byte) {
 	v.writes++
-	if err := v.bucket(t).Delete(key); err != nil && v.err == nil {
-		v.err = err
-	}
+	v.own.tables[t].set(change{key: string(key), deleted: true})
 }
 
-// deletePrefix deletes up to limit keys with a prefix and reports whether that
-// were all.
-func (v *view) deletePrefix(t table, prefix []byte, limit int) (all bool) {
-	var keys [][]byte
-	c := v.bucket(t).Cursor()
-	for k, _ := c.Seek(prefix); bytes.HasPrefix(k, prefix); k, _ = c.Next() {
-		if len(keys) == limit {
-			break
-		}
-		keys = append(keys, bytes.Clone(k))
+func (v *view) work(number uint64, base, row *checkpoint.Row) *work {
+	w := &work{number: number, base: base, row: row}
+	v.works[number] = w
+	return w
+}
+
+// touch has what a round changes of an execution written.
+func (v *view) touch(w *work) {
+	v.writes++
+	if !w.dirty {
+		w.dirty = true
+		v.dirty = append(v.dirty, w)
 	}
-	for _, k := range keys {
-		v.delete(t, k)
-	}
-	return len(keys) < limit
 }
 
 func (v *view) Find(id string) (*checkpoint.Row, error) {
@@ -94,24 +99,24 @@ func (v *view) Find(id string) (*checkpoint.Row, error) {
 }
 
 func (v *view) Load(number uint64) (*checkpoint.Row, error) {
-	if row, ok := v.rows[number]; ok {
-		return row, nil
+	if w := v.works[number]; w != nil {
+		return w.row, nil
 	}
-	if kept := v.s.writer.rows[number]; kept != nil {
-		row := *kept
-		v.rows[number] = &row
-		return &row, nil
+	base := v.s.writer.rows[number]
+	if base == nil {
+		var err error
+		if base, err = v.row(number); base == nil || err != nil {
+			return nil, err
+		}
 	}
-	row, err := v.row(number)
-	if row != nil {
-		v.rows[number] = row
-	}
-	return row, err
+	row := v.s.writer.spareRow()
+	*row = *base
+	return v.work(number, base, row).row, nil
 }
 
 func (v *view) Summary(row *checkpoint.Row) (s checkpoint.Summary, err error) {
-	added := v.journal[row.Number]
-	if added == nil {
+	added := v.works[row.Number].chunk
+	if added.data == nil {
 		return v.summary(row)
 	}
 	s = row.Summary
@@ -136,45 +141,38 @@ func (v *view) NextNumber() uint64 {
 }
 
 func (v *view) Insert(row *checkpoint.Row) {
-	v.put(idTable, []byte(row.ID), numberKey(row.Number))
-	v.Save(row)
+	v.putNew(idTable, []byte(row.ID), numberKey(row.Number))
+	v.touch(v.work(row.Number, nil, row))
 }
 
-func (v *view) Save(row *checkpoint.Row) {
-	v.writes++
-	v.rows[row.Number] = row
-	v.dirty[row.Number] = struct{}{}
-}
+func (v *view) Save(row *checkpoint.Row) { v.touch(v.works[row.Number]) }
 
-// Remove leaves what would be too much for one transaction to sweep.
+// Remove leaves the journal in the file to the feeder.
 func (v *view) Remove(row *checkpoint.Row) {
 	v.delete(idTable, []byte(row.ID))
-	v.delete(executionTable, numberKey(row.Number))
-	v.rows[row.Number] = nil
-	delete(v.dirty, row.Number)
-	delete(v.journal, row.Number)
-	if !v.deletePrefix(journalTable, numberKey(row.Number), bite) {
-		v.put(trashTable, numberKey(row.Number), nil)
-		v.trash = true
-	}
+	w := v.works[row.Number]
+	w.row, w.chunk, w.removed = nil, chunk{}, true
+	v.touch(w)
 }
 
 func (v *view) WriteJournal(row *checkpoint.Row, records []checkpoint.Record, encoded []byte) {
-	v.writes++
 	if encoded == nil {
 		encoded = encode(records)
 	}
+	w := v.works[row.Number]
+	v.touch(w)
 	first, last := records[0].Seq, records[len(records)-1].Seq
-	if added := v.journal[row.Number]; added != nil {
-		added.last, added.data = last, append(added.data, encoded...)
+	if w.chunk.data != nil {
+		w.chunk.last, w.chunk.data = last, append(w.chunk.data, encoded...)
 		return
 	}
 	// encoded belongs to its command, which may be run again in another round.
-	v.journal[row.Number] = &addition{first, last, slices.Clip(encoded)}
+	w.chunk = chunk{first, last, slices.Clip(encoded)}
 }
 
 func (v *view) PutInbox(row *checkpoint.Row, r checkpoint.Record) {
-	v.put(inboxTable, pairKey(row.Number, r.Seq), checkpoint.AppendRecord(nil, &r))
+	key := pairKey(row.Number, r.Seq)
+	v.putNew(inboxTable, key, checkpoint.AppendRecord(bind(nil, key), &r))
 }
 
 func (v *view) CutInbox(row *checkpoint.Row, upTo uint64) {
@@ -188,7 +186,7 @@ func (v *view) Callback(number uint64, operationID string) (c ledger.Callback, o
 	if operationID == "" || len(key) > bolt.MaxKeySize {
 		return c, false, nil
 	}
-	b := v.bucket(callbackTable).Get(key)
+	b := v.get(callbackTable, key)
 	if b == nil {
 		return c, false, nil
 	}
@@ -207,37 +205,49 @@ func (v *view) SetCallback(number uint64, operationID string, from, to ledger.Ca
 		v.delete(beatTable, beatKey(number, from.HeartbeatAt, operationID))
 	}
 	if to.HeartbeatAt != 0 {
-		v.put(beatTable, beatKey(number, to.HeartbeatAt, operationID), nil)
+		v.putNew(beatTable, beatKey(number, to.HeartbeatAt, operationID), nil)
 	}
 }
 
 func (v *view) DropCallbacks(number uint64) {
+	prefix := string(numberKey(number))
 	for _, t := range []table{callbackTable, beatTable} {
-		for !v.deletePrefix(t, numberKey(number), bite) {
+		var keys []string
+		for c := v.scan(t, prefix, prefix); ; {
+			key, _, ok := c.next()
+			if !ok {
+				break
+			}
+			keys = append(keys, key)
+		}
+		for _, key := range keys {
+			v.delete(t, []byte(key))
 		}
 	}
 }
 
-func (v *view) AddChild(parent, child uint64)    { v.put(childTable, pairKey(parent, child), nil) }
+func (v *view) AddChild(parent, child uint64)    { v.putNew(childTable, pairKey(parent, child), nil) }
 func (v *view) RemoveChild(parent, child uint64) { v.delete(childTable, pairKey(parent, child)) }
 
 func (v *view) Children(parent uint64) (children []uint64, err error) {
-	prefix := numberKey(parent)
-	c := v.bucket(childTable).Cursor()
-	for k, _ := c.Seek(prefix); bytes.HasPrefix(k, prefix); k, _ = c.Next() {
-		if len(k) != 16 {
-			return nil, v.s.corrupt(childTable, k, "the key has a wrong size", nil)
+	prefix := string(numberKey(parent))
+	for c := v.scan(childTable, prefix, prefix); ; {
+		key, _, ok := c.next()
+		switch {
+		case !ok:
+			return children, nil
+		case len(key) != 16:
+			return nil, v.s.corrupt(childTable, []byte(key), "the key has a wrong size", nil)
 		}
-		children = append(children, binary.BigEndian.Uint64(k[8:]))
+		children = append(children, binary.BigEndian.Uint64([]byte(key[8:])))
 	}
-	return children, nil
 }
 
 func (v *view) Move(number uint64, from, to ledger.Place) (first bool) {
 	switch from.Kind {
 	case ledger.Queued:
 		if n, ok := v.queue(from.Queue); ok {
-			v.delete(dueTable, dueKey(n, from.At, number))
+			v.deleteDue(n, from.At, number)
 		}
 	case ledger.Owned:
 		v.delete(ownedTable, numberKey(number))
@@ -250,13 +260,13 @@ func (v *view) Move(number uint64, from, to ledger.Place) (first bool) {
 		if !ok {
 			n = v.newQueue(to.Queue)
 		}
-		v.put(dueTable, dueKey(n, to.At, number), nil)
+		v.putDue(n, to.At, number)
 		_, earliest, _ := v.first(n)
 		return earliest == number
 	case ledger.Owned:
-		v.put(ownedTable, numberKey(number), nil)
+		v.putNew(ownedTable, numberKey(number), nil)
 	case ledger.Ended:
-		v.put(endedTable, endedKey(to.At, number), nil)
+		v.putNew(endedTable, endedKey(to.At, number), nil)
 	}
 	return false
 }
@@ -270,11 +280,12 @@ func (v *view) queue(q ledger.Queue) (n uint32, ok bool) {
 
 func (v *view) newQueue(q ledger.Queue) uint32 {
 	n := v.s.queues.next()
-	v.put(queueTable, queueKey(q), binary.BigEndian.AppendUint32(nil, n))
+	v.putNew(queueTable, queueKey(q), binary.BigEndian.AppendUint32(nil, n))
 	if v.queues == nil {
 		v.queues = make(map[ledger.Queue]uint32)
 	}
 	v.queues[q] = n
+	v.setHead(n, head{queuePrefix(n + 1), true}) // empty
 	return n
 }
 
@@ -301,43 +312,84 @@ func (v *view) Report(err error) {
 	v.s.log.Error("durable: the store goes on without damaged data", "error", err.Error())
 }
 
-// flush puts rows and records into the transaction, in the order of their keys.
-func (v *view) flush() {
-	buffer := v.s.writer.buffer[:0]
-	for _, number := range slices.Sorted(maps.Keys(v.dirty)) {
-		start := len(buffer)
-		buffer = checkpoint.AppendRow(buffer, v.rows[number])
-		v.put(executionTable, numberKey(number), buffer[start:len(buffer):len(buffer)])
-	}
-	for _, number := range slices.Sorted(maps.Keys(v.journal)) {
-		added := v.journal[number]
-		v.put(journalTable, pairKey(number, added.first), added.data)
-	}
-	if v.number != v.s.writer.number {
-		v.put(metaTable, metaNumber, numberKey(v.number))
-	}
-	if cap(buffer) <= 4<<20 {
-		v.s.writer.buffer = buffer
-	}
-}
-
-// keep makes what the writer knows that of the round, which is durable now.
-func (v *view) keep() {
-	w := &v.s.writer
-	w.number = v.number
-	w.trash = w.trash || v.trash
-	v.s.queues.addAll(v.queues)
-	for number, row := range v.rows {
-		if row != nil && row.Owned {
-			w.rows[number] = row
-			w.ids[row.ID] = number
+// encode appends what the round changed to a batch of the log.
+func (v *view) encode(b []byte) []byte {
+	for _, w := range v.dirty {
+		switch {
+		case w.removed:
+			b = appendRemove(b, w.number)
 			continue
+		case advanced(w.base, w.row):
+			b = appendAdvance(b, w.row)
+		default:
+			b = appendRow(b, w.row)
 		}
-		if kept := w.rows[number]; kept != nil {
-			delete(w.rows, number)
-			if w.ids[kept.ID] == number {
-				delete(w.ids, kept.ID)
+		if w.chunk.data != nil {
+			b = appendChunk(b, w.number, w.chunk)
+		}
+	}
+	for t := range v.own.tables {
+		for _, block := range v.own.tables[t].blocks {
+			for i := range block {
+				b = appendChange(b, table(t), &block[i])
 			}
 		}
 	}
+	if v.number != v.s.writer.number {
+		b = appendNumber(b, v.number)
+	}
+	return b
 }
+
+// keep adds a round that is durable to what everybody sees.
+func (v *view) keep(g *generation) {
+	w := &v.s.writer
+	w.number, g.number = v.number, v.number
+	v.s.queues.addAll(v.queues)
+	for queue, h := range v.heads {
+		v.s.heads[queue] = h
+	}
+	g.merge(&v.own.tables)
+	for _, d := range v.dirty {
+		x := g.of(d.number)
+		if d.removed {
+			x.remove()
+			w.disown(d.number)
+			continue
+		}
+		if d.chunk.data != nil {
+			x.chunks = append(x.chunks, d.chunk)
+		}
+		if x.row == nil {
+			x.row, d.row = d.row, nil
+		} else {
+			*x.row = *d.row
+		}
+		if x.row.Owned {
+			if _, ok := w.rows[d.number]; !ok {
+				w.ids[x.row.ID] = d.number
+			}
+			w.rows[d.number] = x.row
+		} else {
+			w.disown(d.number)
+		}
+	}
+}
+
+// done gives back what the writer uses again. The view is not used any more.
+func (v *view) done() {
+	w := &v.s.writer
+	for _, work := range v.works {
+		if work.row != nil && work.base != nil {
+			w.spare = append(w.spare, work.row)
+		}
+	}
+	clear(v.dirty)
+	w.dirty = v.dirty[:0]
+	if len(v.works) > keptWorks {
+		w.works = make(map[uint64]*work) // clearing it would cost all later rounds
+	}
+}
+
+// keptWorks is how many executions a round may have touched for its map to be used again.
+const keptWorks = 1024

@@ -1,0 +1,143 @@
+package boltstore
+
+import (
+	"encoding/binary"
+	"maps"
+	"slices"
+
+	"github.com/durable-go/durable/checkpoint"
+	bolt "go.etcd.io/bbolt"
+)
+
+// valueBytes is about how large a value of the journal gets. Records that came
+// with many batches share one.
+const valueBytes = 64 << 10
+
+// filling is how full bbolt leaves pages of tables whose keys come in order.
+const filling = 0.9
+
+// transaction writes bbolt's tables.
+type transaction struct {
+	snapshot
+	err error // the first one
+}
+
+func (t *transaction) put(table table, key, value []byte) {
+	if t.err == nil {
+		t.err = t.bucket(table).Put(key, value)
+	}
+}
+
+func (t *transaction) delete(table table, key []byte) {
+	if t.err == nil {
+		t.err = t.bucket(table).Delete(key)
+	}
+}
+
+// update makes a transaction of bbolt. After an error nothing was changed.
+func (s *Store) update(f func(*transaction) error) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = s.panicked(p)
+		}
+	}()
+	tx, err := s.db.Begin(true)
+	if err != nil {
+		return err
+	}
+	defer s.rollBack(tx)
+	t := &transaction{snapshot: snapshot{s: s, tx: tx}}
+	if err := f(t); err != nil {
+		return err
+	}
+	if t.err != nil {
+		return t.err
+	}
+	return tx.Commit()
+}
+
+// rollBack gives up a transaction, if it is not over. If that is impossible the
+// store fails.
+func (s *Store) rollBack(tx *bolt.Tx) {
+	defer func() {
+		if p := recover(); p != nil {
+			s.broken.Store(true)
+			s.fail(s.panicked(p))
+		}
+	}()
+	tx.Rollback()
+}
+
+// apply brings a generation into bbolt. trash says that journals of deleted
+// executions are left.
+func (s *Store) apply(g *generation, format uint32, base uint64) (trash bool, err error) {
+	err = s.update(func(t *transaction) error {
+		trash = t.apply(g)
+		t.mark(format, logMark{s.logID, g.last, base})
+		return nil
+	})
+	return trash, err
+}
+
+func (t *transaction) mark(format uint32, m logMark) {
+	t.put(metaTable, metaFormat, binary.BigEndian.AppendUint32(nil, format))
+	t.put(metaTable, metaLog, m.encode())
+}
+
+func (t *transaction) apply(g *generation) (trash bool) {
+	for _, table := range []table{journalTable, executionTable} {
+		t.bucket(table).FillPercent = filling
+	}
+	numbers := slices.Sorted(maps.Keys(g.executions))
+	left := bite
+	for _, number := range numbers {
+		switch x := g.executions[number]; {
+		case x.removed:
+			t.delete(executionTable, numberKey(number))
+			n, all := t.deleteJournal(number, left)
+			if left -= n; !all {
+				t.put(trashTable, numberKey(number), nil)
+				trash = true
+			}
+		case x.row != nil:
+			t.put(executionTable, numberKey(number), checkpoint.AppendRow(nil, x.row))
+		}
+	}
+	for _, number := range numbers {
+		t.putJournal(number, g.executions[number].chunks)
+	}
+	for at := range tables {
+		for _, block := range g.tables[at].blocks {
+			for i := range block {
+				c := &block[i]
+				if c.deleted {
+					t.delete(at, []byte(c.key))
+				} else {
+					t.put(at, []byte(c.key), c.value)
+				}
+			}
+		}
+	}
+	if g.number != 0 {
+		t.put(metaTable, metaNumber, numberKey(g.number))
+	}
+	return trash
+}
+
+// putJournal puts chunks into as few values as are good to read.
+func (t *transaction) putJournal(number uint64, chunks []chunk) {
+	for len(chunks) > 0 {
+		n, size := 1, len(chunks[0].data)
+		for n < len(chunks) && size+len(chunks[n].data) <= valueBytes {
+			size += len(chunks[n].data)
+			n++
+		}
+		key := pairKey(number, chunks[0].first)
+		value := bind(make([]byte, 0, boundSize+size), key)
+		for _, c := range chunks[:n] {
+			value = append(value, c.data...)
+		}
+		t.put(journalTable, key, value)
+		chunks = chunks[n:]
+	}
+}

@@ -1,0 +1,193 @@
+package boltstore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime/debug"
+	"syscall"
+	"time"
+
+	"github.com/durable-go/durable/checkpoint"
+)
+
+// Bounds of what is in the log and not in bbolt, in bytes of the log.
+const (
+	feedBytes = 16 << 20    // bbolt gets it when there is so much,
+	feedAfter = time.Second // or after that time
+	maxLag    = 64 << 20    // with more, the writer waits
+)
+
+// retryAfter is when the feeder tries again on a full disk.
+const retryAfter = time.Second
+
+// feeder is what stands between the writer and the goroutine that brings into
+// bbolt what the log has. All is under Store.mu.
+type feeder struct {
+	active   *generation
+	frozen   *generation // what is being brought into bbolt; nil: nothing
+	applied  uint64      // number of the last batch that is there
+	wanted   uint64      // somebody waits for that batch to be there
+	stuck    error       // why it can't be done now: the disk is full
+	progress chan struct{}
+	trash    bool // journals of deleted executions wait for their removal
+	draining bool
+}
+
+func (s *Store) wakeFeeder() {
+	select {
+	case s.wake <- struct{}{}:
+	default:
+	}
+}
+
+// feed brings generations into bbolt until the store is closed.
+func (s *Store) feed() {
+	defer close(s.fed)
+	debug.SetPanicOnFault(true)
+	for {
+		g, wait, end := s.freeze()
+		switch {
+		case end:
+			return
+		case g != nil:
+			wait = s.bring(g)
+		case s.trash && s.failed() == nil:
+			wait = s.sweepTrash()
+		default:
+			s.sleep(wait)
+			continue
+		}
+		if wait > 0 {
+			s.sleep(wait)
+		}
+	}
+}
+
+// sleep waits until the feeder is woken, or for a time; 0: only the former.
+func (s *Store) sleep(d time.Duration) {
+	if d == 0 {
+		<-s.wake
+		return
+	}
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-s.wake:
+	case <-t.C:
+	}
+}
+
+// freeze returns the generation to bring into bbolt. If there is none, wait says
+// when there will be one, 0: somebody will say so; end that there will be none.
+func (s *Store) freeze() (g *generation, wait time.Duration, end bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.failed() != nil {
+		return nil, 0, s.draining
+	}
+	if s.frozen != nil {
+		if s.draining && s.stuck != nil {
+			return nil, 0, true
+		}
+		return s.frozen, 0, false
+	}
+	if s.active.empty() {
+		return nil, 0, s.draining
+	}
+	age := time.Since(s.active.since)
+	if !s.draining && s.active.bytes < feedBytes && s.wanted <= s.applied && age < feedAfter {
+		return nil, feedAfter - age, false
+	}
+	s.frozen, s.active = s.active, newGeneration()
+	return s.frozen, 0, false
+}
+
+// bring brings the frozen generation into bbolt. wait is when to try again.
+func (s *Store) bring(g *generation) (wait time.Duration) {
+	trash, err := s.apply(g, formatLog, s.base)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	defer s.advance()
+	switch {
+	case err == nil:
+		s.frozen, s.applied, s.stuck = nil, g.last, nil
+		s.trash = s.trash || trash
+		s.wal.Release(g.last)
+	case isFull(err):
+		s.stuck = fmt.Errorf("durable: %s: %d bytes of the log wait for room in the file: %w", s.path, g.bytes, err)
+		if !s.draining {
+			return retryAfter
+		}
+	default:
+		s.fail(err)
+	}
+	return 0
+}
+
+func isFull(err error) bool { return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) }
+
+// advance tells those who wait that something has changed. It is called with the lock.
+func (s *Store) advance() {
+	close(s.progress)
+	s.progress = make(chan struct{})
+}
+
+// await waits for a condition, which it looks at under the lock.
+func (s *Store) await(ctx context.Context, met func() bool) error {
+	for {
+		s.mu.Lock()
+		ok, stuck, progress := met(), s.stuck, s.progress
+		s.mu.Unlock()
+		switch {
+		case ok:
+			return nil
+		case s.failed() != nil:
+			return s.failed()
+		case s.closed.Load():
+			return checkpoint.ErrClosed
+		case stuck != nil:
+			return stuck
+		}
+		s.wakeFeeder()
+		select {
+		case <-progress:
+		case <-s.failing:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// awaitApplied waits until all that is durable now is in bbolt.
+func (s *Store) awaitApplied(ctx context.Context) error {
+	s.mu.Lock()
+	last := s.active.last
+	if last == 0 && s.frozen != nil {
+		last = s.frozen.last
+	}
+	s.wanted = max(s.wanted, last)
+	s.mu.Unlock()
+	return s.await(ctx, func() bool { return s.applied >= last })
+}
+
+// drain has all that is durable brought into bbolt, and ends the feeder.
+func (s *Store) drain() error {
+	s.mu.Lock()
+	s.draining, s.stuck = true, nil
+	s.mu.Unlock()
+	s.wakeFeeder()
+	<-s.fed
+	return s.stuck
+}
+
+// awaitRoom waits until not too much waits for bbolt.
+func (s *Store) awaitRoom() error {
+	return s.await(context.Background(), func() bool {
+		lag := s.active.bytes
+		if s.frozen != nil {
+			lag += s.frozen.bytes
+		}
+		return lag < s.maxLag
+	})
+}

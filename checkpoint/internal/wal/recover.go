@@ -1,0 +1,257 @@
+package wal
+
+import (
+	"cmp"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// Position says what is known of a log from elsewhere.
+type Position struct {
+	ID      uint64
+	Applied uint64 // batches up to it are not needed
+	Base    uint64 // Applied when the log was opened last
+}
+
+// Batch is one that Open found.
+type Batch struct {
+	Seq  uint64
+	Body []byte
+}
+
+// DamageError says where a log is damaged.
+type DamageError struct {
+	Where string // file and offset
+	What  string
+}
+
+func (e *DamageError) Error() string { return e.Where + ": " + e.What }
+
+// Open opens a log that exists, and returns the batches that are needed, in
+// order. When these have been taken elsewhere, call Restart before the first
+// Write. Damage is a *DamageError.
+func Open(dir string, p Position, opts Options) (*Log, []Batch, error) {
+	l := newLog(dir, p.ID, p.Applied, opts)
+	scan, err := l.scan()
+	if err != nil {
+		return nil, nil, err
+	}
+	batches, err := scan.needed(p)
+	if err != nil {
+		return nil, nil, err
+	}
+	for i, size := range scan.sizes {
+		name := filepath.Join(dir, strconv.Itoa(i+1))
+		f, err := opts.Files.Open(name)
+		if err != nil {
+			l.Close()
+			return nil, nil, err
+		}
+		l.segments = uint32(i + 1)
+		l.free = append(l.free, &segment{number: uint32(i + 1), size: size, file: f})
+	}
+	if n := len(batches); n > 0 {
+		l.seq = batches[n-1].Seq
+	}
+	return l, batches, nil
+}
+
+// Restart begins anew behind the number seq. No batch is needed any more.
+func (l *Log) Restart(seq uint64) { l.seq = seq }
+
+// Unneeded reports a *DamageError if a log that should have been removed holds
+// batches that are needed.
+func Unneeded(dir string, p Position, opts Options) error {
+	l := newLog(dir, p.ID, p.Applied, opts)
+	names, err := segmentNames(opts.Files, dir)
+	if err != nil {
+		return err
+	}
+	scan := &scan{dir: dir}
+	for _, name := range names { // some may have been removed already
+		number, _ := strconv.Atoi(name)
+		if err := l.scanSegment(scan, number); err != nil {
+			return err
+		}
+	}
+	for _, f := range scan.found {
+		if f.id != p.ID || f.seq > p.Applied {
+			return &DamageError{f.where(), fmt.Sprintf("the log holds batch %d, but the file was closed after batch %d: the two are not of the same moment: if the file is the right one, remove the log", f.seq, p.Applied)}
+		}
+	}
+	return nil
+}
+
+// scan is what is in the segments of a log.
+type scan struct {
+	dir   string
+	found []found
+	sizes []int // of the segments
+}
+
+// found is a place with a valid header.
+type found struct {
+	header
+	path    string
+	at, end int // in the segment
+	body    []byte
+	whole   bool
+}
+
+func (f *found) where() string { return fmt.Sprintf("%s: offset %d", f.path, f.at) }
+
+// segmentNames returns the names of the segments in a folder.
+func segmentNames(files Files, dir string) ([]string, error) {
+	names, err := files.List(dir)
+	names = slices.DeleteFunc(names, func(name string) bool { return !isOurs(name) || strings.HasSuffix(name, asideSuffix) })
+	return names, err
+}
+
+// isOurs reports whether a file in the folder is a segment, or is going to be.
+func isOurs(name string) bool {
+	n, err := strconv.ParseUint(strings.TrimSuffix(name, asideSuffix), 10, 32)
+	return err == nil && strconv.FormatUint(n, 10) == strings.TrimSuffix(name, asideSuffix)
+}
+
+func (l *Log) scan() (*scan, error) {
+	names, err := segmentNames(l.opts.Files, l.dir)
+	if err != nil {
+		return nil, err
+	}
+	s := &scan{dir: l.dir}
+	for i := range names {
+		name := strconv.Itoa(i + 1)
+		if !slices.Contains(names, name) {
+			return nil, &DamageError{filepath.Join(l.dir, name), "the segment is missing"}
+		}
+		if err := l.scanSegment(s, i+1); err != nil {
+			return nil, err
+		}
+	}
+	return s, nil
+}
+
+func (l *Log) scanSegment(s *scan, number int) error {
+	path := filepath.Join(l.dir, strconv.Itoa(number))
+	b, err := l.opts.Files.Read(path)
+	if err != nil {
+		return err
+	}
+	if len(b) < l.opts.SegmentSize || len(b)%blockSize != 0 {
+		return &DamageError{path, fmt.Sprintf("the segment was truncated: it has %d bytes", len(b))}
+	}
+	s.sizes = append(s.sizes, len(b))
+	return s.read(path, uint32(number), b)
+}
+
+// read looks for headers in a segment. What stands behind one is passed over
+// only if it is whole.
+func (s *scan) read(path string, number uint32, b []byte) error {
+	for at := 0; at < len(b); {
+		h, ok := parseHeader(b[at:])
+		if !ok {
+			at += blockSize
+			continue
+		}
+		f := found{header: h, path: path, at: at}
+		f.body, f.whole = h.whole(b[at:])
+		if f.whole {
+			at += roundUp(HeaderSize + int(h.length))
+		} else {
+			at += blockSize
+		}
+		f.end = at
+		if f.segment != number {
+			return &DamageError{f.where(), fmt.Sprintf("it was written to segment %d: files were renamed", f.segment)}
+		}
+		if int(f.blocks)*blockSize != len(b) {
+			return &DamageError{path, fmt.Sprintf("the segment has %d bytes, it had %d", len(b), int(f.blocks)*blockSize)}
+		}
+		s.found = append(s.found, f)
+	}
+	return nil
+}
+
+// needed returns the batches above p.Applied. See docs/write-ahead-log.md for the
+// rules.
+func (s *scan) needed(p Position) (batches []Batch, err error) {
+	own := slices.DeleteFunc(slices.Clone(s.found), func(f found) bool { return f.id != p.ID })
+	if len(own) == 0 && len(s.found) > 0 {
+		return nil, &DamageError{s.dir, "it is the log of another store"}
+	}
+	var newest uint64
+	for _, f := range own {
+		newest = max(newest, f.seq)
+	}
+	if newest < p.Applied && p.Applied != p.Base {
+		return nil, &DamageError{s.dir, fmt.Sprintf("the log ends with batch %d, the file has batch %d: the log is older than the file, or a part of it is missing", newest, p.Applied)}
+	}
+	above := slices.DeleteFunc(own, func(f found) bool { return f.seq <= p.Applied })
+	slices.SortStableFunc(above, func(a, b found) int { return cmp.Compare(a.seq, b.seq) })
+	want := p.Applied + 1
+	var last *found
+	for len(above) > 0 {
+		n := 1
+		for n < len(above) && above[n].seq == above[0].seq {
+			n++
+		}
+		f, err := one(above[:n])
+		if err != nil {
+			return nil, err
+		}
+		above = above[n:]
+		switch {
+		case f.seq != want:
+			return nil, s.missing(want, f, last)
+		case !f.whole && len(above) > 0:
+			return nil, &DamageError{f.where(), fmt.Sprintf("batch %d is damaged: the log goes on behind it", f.seq)}
+		case !f.whole:
+		case last != nil && f.link != last.checksum:
+			return nil, &DamageError{f.where(), fmt.Sprintf("batch %d does not follow the batch before it: they are of two logs", f.seq)}
+		default:
+			batches = append(batches, Batch{f.seq, f.body})
+			last = f
+			want++
+			continue
+		}
+		break
+	}
+	if last != nil && int(last.segments) > len(s.sizes) {
+		return nil, &DamageError{s.dir, fmt.Sprintf("there were %d segments, there are %d", last.segments, len(s.sizes))}
+	}
+	return batches, nil
+}
+
+// one chooses among headers with one number: one of them may be of a write that
+// failed, and was made again elsewhere.
+func one(same []found) (*found, error) {
+	f := &same[0]
+	for i := range same[1:] {
+		other := &same[i+1]
+		if f.whole && other.whole {
+			return nil, &DamageError{other.where(), fmt.Sprintf("batch %d is there twice", f.seq)}
+		}
+		if other.whole {
+			f = other
+		}
+	}
+	return f, nil
+}
+
+// missing is the error for a batch that is not there where next is. Where it was
+// is not known when its header is damaged: behind last, or in front of next.
+func (s *scan) missing(want uint64, next, last *found) error {
+	where := s.dir
+	switch {
+	case last != nil && last.segment == next.segment:
+		where = fmt.Sprintf("%s: offset %d", last.path, last.end)
+	case last != nil && next.at == 0:
+		where = fmt.Sprintf("%s: offset %d, or the segment between it and %s", last.path, last.end, next.path)
+	case next.at > 0:
+		where = fmt.Sprintf("%s: before offset %d", next.path, next.at)
+	}
+	return &DamageError{where, fmt.Sprintf("batch %d is missing or damaged, but batch %d is there: the log has been damaged, or the file and its log are not of the same moment", want, next.seq)}
+}
