@@ -1,0 +1,154 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"strings"
+	"unicode/utf8"
+)
+
+// write prints the report: a Markdown document that can also be read in a
+// terminal.
+func (r *report) write(w io.Writer) {
+	m := r.Machine
+	fmt.Fprintf(w, "%s, %d cores, %s of memory; %s on %s; %s %s/%s; load average before %s\n", m.CPU, m.Cores, m.Memory, m.Filesystem, m.Device, m.Go, m.OS, m.Arch, m.Load)
+	fmt.Fprintf(w, "rounds: %d, medians of them; p50 / p99 in a round", r.Rounds)
+	if r.Short {
+		fmt.Fprint(w, "; -short: sizes are small, and the figures say nothing")
+	}
+	fmt.Fprint(w, "\n\n")
+
+	floor := table{head: []string{"the floor", "p50", "p99", "a second"}}
+	for _, f := range r.Floor {
+		perSec := ""
+		if f.Median.P50 > 0 {
+			perSec = thousands(1e9 / f.Median.P50)
+		}
+		floor.rows = append(floor.rows, []string{f.Title, cellText(nanoseconds, f.Median.P50), cellText(nanoseconds, f.Median.P99), perSec})
+	}
+	floor.write(w)
+
+	t := table{head: []string{""}}
+	for _, s := range r.Systems {
+		t.head = append(t.head, s.Name)
+	}
+	t.head = append(t.head, "÷ floor", "best peer")
+	var notes []string
+	for _, l := range r.Lines {
+		row := []string{l.Title}
+		for _, v := range l.Values {
+			row = append(row, v.text(l, &notes))
+		}
+		t.rows = append(t.rows, append(row, l.ratio(func(v *value) float64 { return v.ToFloor }), l.ratio(func(v *value) float64 { return v.ToPeer })))
+	}
+	t.write(w)
+	fmt.Fprintf(w, "÷ floor: %s against the floor's first line (a time: how many times as long; a rate: how many times as often).\n", r.ours())
+	fmt.Fprintf(w, "best peer: how many times better %s is than the best peer that did the same.\n\n", r.ours())
+	for i, n := range notes {
+		fmt.Fprintf(w, "[%d] %s\n", i+1, n)
+	}
+	fmt.Fprintln(w)
+	for _, s := range r.Systems {
+		fmt.Fprintf(w, "%s: %s.\n", s.Name, s.About)
+		if s.Durability != "" {
+			fmt.Fprintf(w, "  Flushes: %s.\n", s.Durability)
+		}
+	}
+}
+
+// ours is the system that the ratios are of: the first that is no peer.
+func (r *report) ours() string {
+	for _, s := range r.Systems {
+		if !s.Peer {
+			return s.Name
+		}
+	}
+	return "none"
+}
+
+func (l *line) ratio(of func(*value) float64) string {
+	for _, v := range l.Values {
+		if v.peer {
+			continue
+		}
+		if f := of(v); f > 0 && finite(f) {
+			return digits(f) + "×"
+		}
+		break
+	}
+	return ""
+}
+
+// text is a value in the table. What there is to say about it is a note.
+func (v *value) text(l *line, notes *[]string) string {
+	s := "–"
+	if len(v.Rounds) > 0 {
+		s = l.Unit.format(v.Median.P50)
+		if v.Median.P50 == 0 {
+			s = "0"
+		}
+		if v.Median.P99 > 0 {
+			s += " / " + l.Unit.format(v.Median.P99)
+		}
+	}
+	note := v.Note
+	if v.Size > 0 && v.Size != l.Size {
+		note = fmt.Sprintf("%d instead of %d: %s", v.Size, l.Size, v.Note)
+	}
+	if note == "" {
+		return s
+	}
+	for i, n := range *notes {
+		if n == note {
+			return fmt.Sprintf("%s [%d]", s, i+1)
+		}
+	}
+	*notes = append(*notes, note)
+	return fmt.Sprintf("%s [%d]", s, len(*notes))
+}
+
+func cellText(u unit, f float64) string {
+	if f <= 0 {
+		return ""
+	}
+	return u.format(f)
+}
+
+// A table is written in Markdown with columns of equal width.
+type table struct {
+	head []string
+	rows [][]string
+}
+
+func (t table) write(w io.Writer) {
+	widths := make([]int, len(t.head))
+	for _, row := range append([][]string{t.head}, t.rows...) {
+		for i, s := range row {
+			widths[i] = max(widths[i], utf8.RuneCountInString(s))
+		}
+	}
+	line := func(row []string) {
+		for i, s := range row {
+			gap := strings.Repeat(" ", widths[i]-utf8.RuneCountInString(s))
+			if i == 0 {
+				fmt.Fprint(w, "| ", s, gap)
+			} else {
+				fmt.Fprint(w, " | ", gap, s)
+			}
+		}
+		fmt.Fprintln(w, " |")
+	}
+	line(t.head)
+	rule := make([]string, len(t.head))
+	for i := range rule {
+		rule[i] = strings.Repeat("-", widths[i])
+		if i > 0 {
+			rule[i] = strings.Repeat("-", max(1, widths[i]-1)) + ":"
+		}
+	}
+	line(rule)
+	for _, row := range t.rows {
+		line(row)
+	}
+	fmt.Fprintln(w)
+}
