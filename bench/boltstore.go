@@ -11,7 +11,7 @@ import (
 type boltStore struct{}
 
 func (boltStore) name() string { return "durable bolt" }
-func (boltStore) peer() bool   { return false }
+func (boltStore) kind() kind   { return ours }
 func (boltStore) about() string {
 	return durableVersion() + "; durable.Open, default options, fsync on; Map for what fans out"
 }

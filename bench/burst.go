@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"fmt"
 	"time"
 )
 
@@ -12,8 +11,8 @@ const burstSteps = 10
 // its own; the clock stops when all results are known.
 func burst(name string, size, small int) workload {
 	return workload{
-		name: name, title: fmt.Sprintf("%d executions of %d steps at once", size, burstSteps), size: size, small: small,
-		metrics: []metric{{key: name, title: fmt.Sprintf("steps/s, %d executions at once", size), unit: perSecond, flushes: true}},
+		name: name, title: "{n} executions of 10 steps at once", size: size, small: small,
+		metrics: []metric{{key: name, title: "steps/s, {n} executions at once", unit: perSecond, flushes: true}},
 		measure: func(ctx context.Context, j *job) (figures, error) {
 			e, err := j.system.open(ctx, j.folder, asConfigured)
 			if err != nil {

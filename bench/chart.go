@@ -8,6 +8,8 @@ import (
 	"strings"
 )
 
+var colors = map[kind]string{ours: "#2563eb", reference: "#bfd3fb", peer: "#b8bec9"}
+
 const (
 	panelWidth  = 460
 	barHeight   = 18
@@ -35,7 +37,7 @@ func (r *report) draw(w io.Writer) error {
 	fmt.Fprintf(&b, `<svg xmlns="http://www.w3.org/2000/svg" width="%d" height="%d" viewBox="0 0 %d %d" font-family="system-ui, sans-serif" font-size="12">`+"\n", width, all, width, all)
 	fmt.Fprintf(&b, `<rect width="%d" height="%d" fill="#fff"/>`+"\n", width, all)
 	text(&b, margin, 26, "16", "#111", "start", "durable and its peers, on one machine, in one run")
-	text(&b, margin, 44, "11", "#555", "start", fmt.Sprintf("%s, %d cores, %s, %s; medians of %d rounds; bars on a logarithmic scale; dashed: the disk's floor, %s",
+	text(&b, margin, 44, "11", "#555", "start", fmt.Sprintf("%s, %d cores, %s, %s; rounds: %d, medians; bars on a logarithmic scale; dashed: the disk's floor, %s",
 		r.Machine.CPU, r.Machine.Cores, r.Machine.Filesystem, r.Machine.Go, r.Rounds, cellText(nanoseconds, r.Floor[0].Median.P50)))
 	for i, l := range lines {
 		x, y := margin+(i%columns)*(panelWidth+margin), 60+(i/columns)*height
@@ -65,16 +67,17 @@ func (l *line) draw(b *strings.Builder, x, y int, floor float64) {
 		at := top + i*barHeight
 		text(b, x+nameWidth-6, at+13, "11", "#333", "end", v.System)
 		if v.Median.P50 <= 0 {
-			text(b, x+nameWidth, at+13, "11", "#999", "start", "–")
+			none := "–"
+			if len(v.Rounds) > 0 {
+				none = "0"
+			}
+			text(b, x+nameWidth, at+13, "11", "#999", "start", none)
 			continue
 		}
-		color := "#2563eb"
-		if v.peer {
-			color = "#b8bec9"
-		}
+		color := colors[v.kind]
 		label := l.Unit.format(v.Median.P50)
 		if v.Size != l.Size {
-			label += fmt.Sprintf(" (%d)", v.Size)
+			label += " (" + thousands(float64(v.Size)) + ")"
 		}
 		fmt.Fprintf(b, `<rect x="%d" y="%d" width="%.1f" height="%d" rx="2" fill="%s"/>`+"\n", x+nameWidth, at+2, scale(v.Median.P50), barHeight-4, color)
 		text(b, x+nameWidth+int(scale(v.Median.P50))+5, at+13, "11", "#333", "start", label)

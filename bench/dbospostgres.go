@@ -13,7 +13,7 @@ import (
 type dbosPostgres struct{ url string }
 
 func (dbosPostgres) name() string { return "DBOS Postgres" }
-func (dbosPostgres) peer() bool   { return true }
+func (dbosPostgres) kind() kind   { return peer }
 func (dbosPostgres) about() string {
 	return dbosVersion + "; Postgres, its own pool and settings; a schema a run, dropped at its end"
 }

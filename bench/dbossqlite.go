@@ -14,7 +14,7 @@ import (
 type dbosSQLite struct{}
 
 func (dbosSQLite) name() string { return "DBOS SQLite" }
-func (dbosSQLite) peer() bool   { return true }
+func (dbosSQLite) kind() kind   { return peer }
 func (dbosSQLite) about() string {
 	return dbosVersion + "; SQLite (modernc), WAL, synchronous=FULL (its default is NORMAL: no flush a commit); pool of 8 as its own"
 }

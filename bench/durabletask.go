@@ -17,7 +17,7 @@ import (
 type durableTask struct{}
 
 func (durableTask) name() string { return "durabletask SQLite" }
-func (durableTask) peer() bool   { return true }
+func (durableTask) kind() kind   { return peer }
 func (durableTask) about() string {
 	return "github.com/microsoft/durabletask-go v0.6.0; SQLite (modernc), WAL (its default is a rollback journal, slower), synchronous=FULL, " +
 		"its own single connection; 32 work items at once (its default is 1); it polls each 50 ms and more"

@@ -2,15 +2,14 @@ package main
 
 import (
 	"context"
-	"fmt"
 	"time"
 )
 
 // fan: many steps in one execution at once, from its start to its result.
 func fan(name string, size, small int) workload {
 	return workload{
-		name: name, title: fmt.Sprintf("%d steps fanned out in one execution", size), size: size, small: small,
-		metrics: []metric{{key: name, title: fmt.Sprintf("%d steps fanned out", size), unit: nanoseconds}},
+		name: name, title: "{n} steps fanned out in one execution", size: size, small: small,
+		metrics: []metric{{key: name, title: "{n} steps fanned out", unit: nanoseconds}},
 		measure: func(ctx context.Context, j *job) (figures, error) {
 			e, err := j.system.open(ctx, j.folder, asConfigured)
 			if err != nil {

@@ -22,7 +22,7 @@ import (
 type goWorkflows struct{}
 
 func (goWorkflows) name() string { return "go-workflows SQLite" }
-func (goWorkflows) peer() bool   { return true }
+func (goWorkflows) kind() kind   { return peer }
 func (goWorkflows) about() string {
 	return "github.com/cschleiden/go-workflows v1.4.2; SQLite (modernc), WAL, synchronous=FULL, one connection as its own; monoprocess; " +
 		"MaxHistorySize raised from 10,000 events, cache raised from 128 to 1,024 executions, else defaults"

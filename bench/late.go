@@ -5,10 +5,10 @@ import "context"
 // late: whether a step's price grows with the steps before it. Each figure is
 // the median of a hundred steps.
 var late = workload{
-	name: "late", title: "step 100 and step 10,000 of one execution", size: 10_000, small: 60,
+	name: "late", title: "step 100 and step {n} of one execution", size: 10_000, small: 60,
 	metrics: []metric{
 		{key: "late 100", title: "step 100 of one execution", unit: nanoseconds, flushes: true, each: true},
-		{key: "late", title: "step 10000 of one execution", unit: nanoseconds, flushes: true, each: true},
+		{key: "late", title: "step {n} of one execution", unit: nanoseconds, flushes: true, each: true},
 	},
 	measure: func(ctx context.Context, j *job) (figures, error) {
 		e, err := j.system.open(ctx, j.folder, asConfigured)

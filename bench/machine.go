@@ -4,6 +4,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"strconv"
 	"strings"
 )
 
@@ -28,7 +29,9 @@ func thisMachine(folder string) machine {
 		m.CPU = s
 	}
 	if s := field(read("/proc/meminfo"), "MemTotal"); s != "" {
-		m.Memory = s
+		if kib, err := strconv.ParseFloat(strings.TrimSuffix(s, " kB"), 64); err == nil {
+			m.Memory = inBytes.format(kib * 1024)
+		}
 	}
 	if fields := strings.Fields(read("/proc/loadavg")); len(fields) > 0 {
 		m.Load = fields[0]

@@ -11,7 +11,7 @@ import (
 type memStore struct{}
 
 func (memStore) name() string { return "durable memory" }
-func (memStore) peer() bool   { return false }
+func (memStore) kind() kind   { return reference }
 func (memStore) about() string {
 	return durableVersion() + "; memstore: NOT durable, shows what the engine costs by itself"
 }

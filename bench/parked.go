@@ -13,12 +13,12 @@ import (
 // of them takes then.
 func parked(name string, size, small int) workload {
 	return workload{
-		name: name, title: fmt.Sprintf("%d executions parked for a day, reopened", size), size: size, small: small,
+		name: name, title: "{n} executions parked for a day, reopened", size: size, small: small,
 		metrics: []metric{
-			{key: name + " open", title: fmt.Sprintf("%d parked: open", size), unit: nanoseconds},
-			{key: name + " work", title: fmt.Sprintf("%d parked: open to first new result", size), unit: nanoseconds},
-			{key: name + " again", title: fmt.Sprintf("%d parked: until all are re-entered", size), unit: nanoseconds},
-			{key: name + " memory", title: fmt.Sprintf("%d parked: memory of each", size), unit: inBytes, each: true},
+			{key: name + " open", title: "{n} parked: open", unit: nanoseconds},
+			{key: name + " work", title: "{n} parked: open to first new result", unit: nanoseconds},
+			{key: name + " again", title: "{n} parked: until all are re-entered", unit: nanoseconds},
+			{key: name + " memory", title: "{n} parked: memory of each", unit: inBytes, each: true},
 		},
 		prepare: func(ctx context.Context, j *job) error {
 			e, err := j.system.open(ctx, j.folder, asConfigured)

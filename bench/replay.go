@@ -10,8 +10,8 @@ import (
 // process dies. The clock runs while the next process opens the store and sends
 // the signal, until the execution's code is past those steps.
 var replay = workload{
-	name: "replay", title: "replay of 10,000 finished steps: open, signal, until past them", size: 10_000, small: 30,
-	metrics: []metric{{key: "replay", title: "reopen and replay 10000 steps", unit: nanoseconds}},
+	name: "replay", title: "replay of {n} finished steps: open, signal, until past them", size: 10_000, small: 30,
+	metrics: []metric{{key: "replay", title: "reopen and replay {n} steps", unit: nanoseconds}},
 	prepare: func(ctx context.Context, j *job) (err error) {
 		e, err := j.system.open(ctx, j.folder, evicted)
 		if err != nil {

@@ -2,7 +2,7 @@ package main
 
 import (
 	"cmp"
-	"math"
+	"strings"
 	"time"
 )
 
@@ -12,6 +12,7 @@ type report struct {
 	At       time.Time        `json:"at"`
 	Short    bool             `json:"short,omitempty"`
 	Rounds   int              `json:"rounds"`
+	Stopped  bool             `json:"stopped,omitempty"` // before the last round's end
 	Systems  []about          `json:"systems"`
 	Floor    []floorLine      `json:"floor"`
 	Lines    []*line          `json:"lines"`
@@ -22,7 +23,7 @@ type report struct {
 // about one system.
 type about struct {
 	Name       string `json:"name"`
-	Peer       bool   `json:"peer"`
+	Kind       kind   `json:"kind"`
 	About      string `json:"about"`
 	Durability string `json:"durability"`
 }
@@ -56,7 +57,7 @@ type value struct {
 	// peer that did the same (below 1: worse). 0: none.
 	ToFloor float64 `json:"toFloor,omitempty"`
 	ToPeer  float64 `json:"toPeer,omitempty"`
-	peer    bool
+	kind    kind
 }
 
 // A cell is one workload of one system.
@@ -70,7 +71,7 @@ type cell struct {
 func newReport(p plan, folder string, ss []system, ws []workload) *report {
 	r := &report{Machine: thisMachine(folder), At: time.Now().UTC(), Short: p.short, Rounds: p.rounds, cells: make(map[string]*cell)}
 	for _, s := range ss {
-		r.Systems = append(r.Systems, about{Name: s.name(), Peer: s.peer(), About: s.about()})
+		r.Systems = append(r.Systems, about{Name: s.name(), Kind: s.kind(), About: s.about()})
 	}
 	for _, f := range floors {
 		r.Floor = append(r.Floor, floorLine{Title: f.title, metric: f})
@@ -86,7 +87,7 @@ func newReport(p plan, folder string, ss []system, ws []workload) *report {
 			r.cells[w.name+"/"+s.name()] = c
 		}
 		for _, m := range w.metrics {
-			r.Lines = append(r.Lines, &line{Key: m.key, Title: m.title, Workload: w.name, Unit: m.unit, Size: size, metric: m})
+			r.Lines = append(r.Lines, &line{Key: m.key, Title: strings.ReplaceAll(m.title, "{n}", thousands(float64(size))), Workload: w.name, Unit: m.unit, Size: size, metric: m})
 		}
 	}
 	return r
@@ -121,7 +122,7 @@ func (r *report) sum() {
 	for _, l := range r.Lines {
 		for _, s := range r.Systems {
 			c := r.cells[l.Workload+"/"+s.Name]
-			v := &value{System: s.Name, Size: c.Size, Note: c.Note, peer: s.Peer}
+			v := &value{System: s.Name, Size: c.Size, Note: c.Note, kind: s.Kind}
 			for _, f := range c.Rounds {
 				v.Rounds = append(v.Rounds, f[l.Key])
 			}
@@ -134,9 +135,10 @@ func (r *report) sum() {
 
 // compare sets the ratios of a line.
 func (l *line) compare(floor float64) {
-	best := 0.0
+	best, free := 0.0, false
 	for _, v := range l.Values {
-		if v.peer && v.Median.P50 > 0 && (v.Size == l.Size || l.metric.each) && (best == 0 || l.Unit.better(v.Median.P50, best)) {
+		free = free || v.kind == peer && len(v.Rounds) > 0 && v.Median.P50 <= 0 // nothing is as good as that
+		if v.kind == peer && v.Median.P50 > 0 && (v.Size == l.Size || l.metric.each) && (best == 0 || l.Unit.better(v.Median.P50, best)) {
 			best = v.Median.P50
 		}
 	}
@@ -150,7 +152,7 @@ func (l *line) compare(floor float64) {
 				v.ToFloor = v.Median.P50 * floor / float64(time.Second)
 			}
 		}
-		if best > 0 && (v.Size == l.Size || l.metric.each) {
+		if best > 0 && !free && (v.Size == l.Size || l.metric.each) {
 			v.ToPeer = best / v.Median.P50
 			if l.Unit == perSecond {
 				v.ToPeer = v.Median.P50 / best
@@ -174,5 +176,3 @@ func (r *report) failed() (list []string) {
 	}
 	return list
 }
-
-func finite(f float64) bool { return !math.IsNaN(f) && !math.IsInf(f, 0) }

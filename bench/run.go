@@ -88,16 +88,15 @@ func (p plan) run(ctx context.Context, progress io.Writer) (*report, error) {
 			for i := range ss {
 				s := ss[(i+round)%len(ss)]
 				c := r.cell(w, s)
-				if c.Size < 0 {
-					continue
-				}
-				if len(c.Rounds) < round { // it failed before
+				if c.Size < 0 || len(c.Rounds) < round { // it can't, or it failed before
 					continue
 				}
 				began := time.Now()
 				reply := p.execute(ctx, folder, w, s, c.Size)
-				if ctx.Err() != nil {
-					return nil, context.Cause(ctx)
+				if ctx.Err() != nil { // what is known by now is told
+					r.Stopped = true
+					r.sum()
+					return r, nil
 				}
 				c.add(reply)
 				fmt.Fprintf(progress, "round %d of %d: %s: %s: %s\n", round+1, p.rounds, w.name, s.name(), outcome(reply, time.Since(began)))

@@ -9,9 +9,8 @@ import (
 
 // sustained: 512 executions of ten steps are always under way, for some time.
 func sustained(d time.Duration) workload {
-	const width = 512
 	return workload{
-		name: "sustained", title: fmt.Sprintf("%d executions of %d steps always under way, for %s", width, burstSteps, d), size: width, small: 32,
+		name: "sustained", title: "{n} executions of 10 steps always under way, for " + d.String(), size: 512, small: 32,
 		metrics: []metric{{key: "sustained", title: "steps/s, sustained for " + d.String(), unit: perSecond, flushes: true}},
 		measure: func(ctx context.Context, j *job) (figures, error) {
 			e, err := j.system.open(ctx, j.folder, asConfigured)

@@ -13,8 +13,7 @@ type system interface {
 	name() string
 	// about says version and settings, for the report.
 	about() string
-	// peer reports whether it is somebody else's.
-	peer() bool
+	kind() kind
 	// limit is how large a workload this system is given in the full run.
 	limit(workload string) limit
 	// open opens what is in the folder, or starts afresh there, and runs it.
@@ -42,6 +41,15 @@ type engine interface {
 	durability(ctx context.Context) (string, error)
 	close() error
 }
+
+// A kind is what a system is in the comparison.
+type kind string
+
+const (
+	ours      kind = "ours"
+	reference kind = "reference" // ours, but not durable: compared with nobody
+	peer      kind = "peer"      // what a user would take instead
+)
 
 // A residence is what happens to an execution that waits.
 type residence int

@@ -13,6 +13,9 @@ func (r *report) write(w io.Writer) {
 	m := r.Machine
 	fmt.Fprintf(w, "%s, %d cores, %s of memory; %s on %s; %s %s/%s; load average before %s\n", m.CPU, m.Cores, m.Memory, m.Filesystem, m.Device, m.Go, m.OS, m.Arch, m.Load)
 	fmt.Fprintf(w, "rounds: %d, medians of them; p50 / p99 in a round", r.Rounds)
+	if r.Stopped {
+		fmt.Fprint(w, "; stopped early")
+	}
 	if r.Short {
 		fmt.Fprint(w, "; -short: sizes are small, and the figures say nothing")
 	}
@@ -42,8 +45,9 @@ func (r *report) write(w io.Writer) {
 		t.rows = append(t.rows, append(row, l.ratio(func(v *value) float64 { return v.ToFloor }), l.ratio(func(v *value) float64 { return v.ToPeer })))
 	}
 	t.write(w)
-	fmt.Fprintf(w, "÷ floor: %s against the floor's first line (a time: how many times as long; a rate: how many times as often).\n", r.ours())
-	fmt.Fprintf(w, "best peer: how many times better %s is than the best peer that did the same.\n\n", r.ours())
+	if r.ours() != "" {
+		r.explain(w)
+	}
 	for i, n := range notes {
 		fmt.Fprintf(w, "[%d] %s\n", i+1, n)
 	}
@@ -56,25 +60,30 @@ func (r *report) write(w io.Writer) {
 	}
 }
 
-// ours is the system that the ratios are of: the first that is no peer.
+func (r *report) explain(w io.Writer) {
+	fmt.Fprintf(w, "÷ floor: %s against the floor's first line (a time: how many times as long; a rate: how many times as often).\n", r.ours())
+	fmt.Fprintf(w, "best peer: how many times better %s is than the best peer that did the same.\n\n", r.ours())
+}
+
+// ours is the system that the ratios are of: the first of that kind; "" if there is none.
 func (r *report) ours() string {
 	for _, s := range r.Systems {
-		if !s.Peer {
+		if s.Kind == ours {
 			return s.Name
 		}
 	}
-	return "none"
+	return ""
 }
 
 func (l *line) ratio(of func(*value) float64) string {
 	for _, v := range l.Values {
-		if v.peer {
+		if v.kind != ours {
 			continue
 		}
-		if f := of(v); f > 0 && finite(f) {
+		if f := of(v); f > 0 {
 			return digits(f) + "×"
 		}
-		break
+		return ""
 	}
 	return ""
 }
@@ -93,7 +102,7 @@ func (v *value) text(l *line, notes *[]string) string {
 	}
 	note := v.Note
 	if v.Size > 0 && v.Size != l.Size {
-		note = fmt.Sprintf("%d instead of %d: %s", v.Size, l.Size, v.Note)
+		note = fmt.Sprintf("%s instead of %s: %s", thousands(float64(v.Size)), thousands(float64(l.Size)), v.Note)
 	}
 	if note == "" {
 		return s

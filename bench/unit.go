@@ -43,7 +43,7 @@ func (u unit) format(f float64) string {
 	for _, s := range []struct {
 		name string
 		size float64
-	}{{"MB", 1e6}, {"kB", 1e3}} {
+	}{{"GB", 1e9}, {"MB", 1e6}, {"kB", 1e3}} {
 		if f >= s.size*0.9995 {
 			return digits(f/s.size) + " " + s.name
 		}
@@ -62,9 +62,9 @@ func digits(f float64) string {
 	return strconv.FormatFloat(f, 'f', 2, 64)
 }
 
-// thousands writes whole numbers with commas, smaller ones as digits does.
+// thousands writes whole numbers, with commas, and small fractions as digits does.
 func thousands(f float64) string {
-	if f < 1000 {
+	if f < 1000 && f != math.Trunc(f) {
 		return digits(f)
 	}
 	s := fmt.Sprintf("%.0f", f)

@@ -11,9 +11,9 @@ import (
 // A workload is a piece of work that each system does, and what is measured of it.
 type workload struct {
 	name    string
-	title   string
-	size    int // of the full run
-	small   int // of -short
+	title   string // {n} stands for the size
+	size    int    // of the full run
+	small   int    // of -short
 	metrics []metric
 	// prepare fills a folder in a process of its own, which then ends like a
 	// crash: nothing is closed. Nil: the folder is empty.
@@ -21,7 +21,8 @@ type workload struct {
 	measure func(context.Context, *job) (figures, error)
 }
 
-// A metric is a line of the table. Its key is unique over all workloads.
+// A metric is a line of the table. Its key is unique over all workloads; {n} in
+// its title stands for the size.
 type metric struct {
 	key, title string
 	unit       unit
