@@ -128,6 +128,8 @@ func (e *dbosEngine) signal(_ context.Context, id, _ string) error {
 
 func (e *dbosEngine) idle(ctx context.Context) error { return rest(ctx) }
 
+func (e *dbosEngine) reenters() {}
+
 func (e *dbosEngine) durability(ctx context.Context) (string, error) { return e.check(ctx) }
 
 func (e *dbosEngine) close() error {

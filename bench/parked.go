@@ -78,7 +78,11 @@ func memoryOf(ctx context.Context, j *job, found figures) (float64, error) {
 	}
 	worked := time.Since(began)
 	again, settled := time.Duration(0), time.Now()
-	for time.Since(settled) < j.quiet {
+	all := entered
+	if _, ok := e.(reenterer); ok {
+		all += int64(j.size)
+	}
+	for time.Since(settled) < j.quiet || entered < all {
 		time.Sleep(time.Millisecond)
 		if now := watch.reached[asleep].Load(); now != entered {
 			entered, settled, again = now, time.Now(), time.Since(began)

@@ -42,6 +42,10 @@ type engine interface {
 	close() error
 }
 
+// A reenterer is an engine that enters the function of all that waits again when
+// it is opened. Others enter it when there is something to do.
+type reenterer interface{ reenters() }
+
 // A kind is what a system is in the comparison.
 type kind string
 
