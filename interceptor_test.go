@@ -29,7 +29,7 @@ func TestInterceptor(t *testing.T) {
 			if err := durable.Do(ctx, "b", func(context.Context) error { return nil }); err != nil {
 				return "", err
 			}
-			_, err = durable.WaitForCallback[string](ctx, "cb", func(ctx context.Context, _ string) error { n.add("submit %v", ctx.Value(key{})); return nil },
+			_, _ = durable.WaitForCallback[string](ctx, "cb", func(ctx context.Context, _ string) error { n.add("submit %v", ctx.Value(key{})); return nil },
 				durable.WithTimeout(time.Minute))
 			return a, durable.Wait(ctx, "sleep", time.Hour)
 		})

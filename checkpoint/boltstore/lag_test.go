@@ -223,8 +223,7 @@ func TestAFullDiskFailsAppendsAndNothingElse(t *testing.T) {
 func TestAnAdvanceHoldsAllThatChanged(t *testing.T) {
 	base := &checkpoint.Row{}
 	held := map[string]bool{"Tail": true, "LastEvent": true, "InboxSeen": true, "Started": true, "Ended": true}
-	var check func(path string, get func(*checkpoint.Row) reflect.Value)
-	check = func(path string, get func(*checkpoint.Row) reflect.Value) {
+	check := func(path string, get func(*checkpoint.Row) reflect.Value) {
 		row := *base
 		switch v := get(&row); v.Kind() {
 		case reflect.Bool:
