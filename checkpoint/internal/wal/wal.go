@@ -260,7 +260,7 @@ func fillFile(files Files, name string, size int) error {
 	if err != nil {
 		return err
 	}
-	zeros := make([]byte, min(size, 1<<20))
+	zeros := make([]byte, min(size, 256<<10))
 	for done := 0; done < size && err == nil; done += len(zeros) {
 		_, err = f.WriteAt(zeros[:min(len(zeros), size-done)], int64(done))
 	}
