@@ -72,21 +72,21 @@ func pragma(ctx context.Context, c driver.QueryerContext, name string) (string, 
 // sqliteDurability fails unless every connection flushes each commit. The pool,
 // where the library lets us have it, is asked again, after its use.
 func sqliteDurability(ctx context.Context, pool *sql.DB) (string, error) {
+	asked := ""
+	if pool != nil { // first: it may open a connection, and that is noted
+		var synchronous int
+		if err := pool.QueryRowContext(ctx, "PRAGMA synchronous").Scan(&synchronous); err != nil {
+			return "", err
+		}
+		if synchronous < 2 {
+			return "", fmt.Errorf("the library set synchronous to %d", synchronous)
+		}
+		asked = ", and again on its pool after its use"
+	}
 	connections.mu.Lock()
 	defer connections.mu.Unlock()
 	if connections.count == 0 || len(connections.unlike) > 0 {
 		return "", fmt.Errorf("of %d connections to SQLite these do not flush each commit: %v", connections.count, connections.unlike)
 	}
-	said := fmt.Sprintf("PRAGMA synchronous is 2 (FULL), journal_mode %s, read on every connection as it was opened", connections.journalMode)
-	if pool == nil {
-		return said, nil
-	}
-	var synchronous int
-	if err := pool.QueryRowContext(ctx, "PRAGMA synchronous").Scan(&synchronous); err != nil {
-		return "", err
-	}
-	if synchronous < 2 {
-		return "", fmt.Errorf("the library set synchronous to %d", synchronous)
-	}
-	return said + ", and again on its pool after its use", nil
+	return fmt.Sprintf("PRAGMA synchronous is 2 (FULL), journal_mode %s, read on every connection as it was opened%s", connections.journalMode, asked), nil
 }
