@@ -3,14 +3,9 @@ package durable
 import (
 	"cmp"
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
-	"os"
-	"runtime/debug"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -212,38 +207,6 @@ func setDefault[T comparable](field *T, value T) {
 		*field = value
 	}
 }
-
-// defaultBuild is the revision that the executable was built from, or a hash of it.
-var defaultBuild = sync.OnceValue(func() string {
-	if info, ok := debug.ReadBuildInfo(); ok {
-		revision, modified := "", false
-		for _, s := range info.Settings {
-			switch s.Key {
-			case "vcs.revision":
-				revision = s.Value
-			case "vcs.modified":
-				modified = s.Value == "true"
-			}
-		}
-		if revision != "" && !modified {
-			return revision
-		}
-	}
-	path, err := os.Executable()
-	if err != nil {
-		return "unknown"
-	}
-	f, err := os.Open(path)
-	if err != nil {
-		return "unknown"
-	}
-	defer f.Close()
-	h := sha256.New()
-	if _, err := io.Copy(h, f); err != nil {
-		return "unknown"
-	}
-	return hex.EncodeToString(h.Sum(nil)[:16])
-})
 
 func (e *Engine) now() int64 { return e.store.Now().UnixNano() }
 
