@@ -169,7 +169,8 @@ func (r *report) failed() (list []string) {
 	}
 	for _, l := range r.Lines {
 		for _, v := range l.Values {
-			if v.Size >= 0 && len(v.Rounds) < r.Rounds {
+			overTime := v.kind == peer && strings.HasPrefix(v.Note, "signal: killed")
+			if v.Size >= 0 && len(v.Rounds) < r.Rounds && !overTime {
 				list = append(list, l.Key+": "+v.System+": "+v.Note)
 			}
 		}

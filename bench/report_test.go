@@ -79,6 +79,23 @@ func TestReportTellsWhatFailed(t *testing.T) {
 	}
 }
 
+// TestReportForgivesSlowPeers: one that was ended at its limit of time has not failed.
+func TestReportForgivesSlowPeers(t *testing.T) {
+	t.Parallel()
+	of := func(k kind, note string) []string {
+		return (&report{Rounds: 1, Lines: []*line{{Key: "w", Values: []*value{{kind: k, Note: note, System: "s"}}}}}).failed()
+	}
+	if got := of(peer, "signal: killed: "); len(got) != 0 {
+		t.Errorf("a slow peer: %q", got)
+	}
+	if got := of(ours, "signal: killed: "); len(got) != 1 {
+		t.Errorf("ours: %q", got)
+	}
+	if got := of(peer, "it broke"); len(got) != 1 {
+		t.Errorf("a broken peer: %q", got)
+	}
+}
+
 func TestTable(t *testing.T) {
 	t.Parallel()
 	var b strings.Builder
