@@ -12,6 +12,7 @@ import (
 	"os"
 	interrupts "os/signal"
 	"strings"
+	"syscall"
 	"time"
 )
 
@@ -52,7 +53,7 @@ func command() error {
 			p.only = append(p.only, word)
 		}
 	}
-	ctx, stop := interrupts.NotifyContext(context.Background(), os.Interrupt)
+	ctx, stop := interrupts.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	began := time.Now()
 	r, err := p.run(ctx, os.Stderr)
