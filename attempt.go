@@ -211,10 +211,8 @@ func (c *Context) runBody(o *operation, s *settings, body bodyOf, judge func(att
 	cutOff := isError(a.err, ErrClosed) && x.e.retired()
 	x.mu.Lock()
 	x.bodyEnded(f, o)
-	if cutOff && x.phase == phaseRunning { // it is about to be retired
-		x.mu.Unlock()
-		<-f.r.quit
-		x.mu.Lock()
+	for cutOff && x.phase == phaseRunning && !f.r.quitting { // it is about to be retired
+		f.r.woken.Wait()
 	}
 	if cutOff || x.phase != phaseRunning && x.phase != phaseHolding || f.r.abandoned || f.abandoned {
 		x.checkHeld()
@@ -244,17 +242,18 @@ func callBody(ctx context.Context, body bodyOf, state []byte, number int) (a att
 // runApart runs a body on a goroutine of its own, so that the operation can end
 // at its timeout while a body that ignores its context runs on, unrecorded.
 func (x *residency) runApart(f *frame, o *operation, call func() attempt) attempt {
-	result := make(chan attempt, 1)
-	w := &waiter{r: f.r, ch: make(chan struct{})}
+	var result *attempt
+	w := &waiter{r: f.r}
 	x.mu.Lock()
+	defer x.mu.Unlock()
 	o.waiters = append(o.waiters, w)
-	x.mu.Unlock()
 	go func() {
 		a := attempt{err: errGoexit}
 		defer func() {
 			x.mu.Lock()
 			defer x.mu.Unlock()
-			result <- a
+			result = &a
+			f.r.woken.Broadcast()
 			if _, ok := x.strays[o]; ok {
 				delete(x.strays, o)
 				x.e.bodies.Add(-1)
@@ -263,17 +262,11 @@ func (x *residency) runApart(f *frame, o *operation, call func() attempt) attemp
 		}()
 		a = call()
 	}()
-	select {
-	case a := <-result:
-		return a
-	case <-w.ch:
+	for result == nil && !w.fired {
+		f.r.woken.Wait()
 	}
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	select {
-	case a := <-result:
-		return a
-	default:
+	if result != nil {
+		return *result
 	}
 	if x.strays == nil {
 		x.strays = make(map[*operation]struct{})

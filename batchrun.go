@@ -108,7 +108,7 @@ func (b *batchRun) run(collect func(*batchResult) ([]byte, error)) error {
 		return x.beyond(f, o.id, "its outcome")
 	}
 	for !b.decided {
-		b.w = &waiter{r: f.r, ch: make(chan struct{})}
+		b.w = &waiter{r: f.r}
 		if err := x.block(f, b.w); err != nil {
 			return err
 		}

@@ -169,7 +169,7 @@ func (c *Context) gather(sub checkpoint.SubType, name string, ops []*operation, 
 			return 0, x.beyond(f, o.id, "its outcome")
 		}
 		choice, chosen := choose(nil)
-		w := &waiter{r: f.r, ch: make(chan struct{})}
+		w := &waiter{r: f.r}
 		if !chosen {
 			for _, op := range ops {
 				if !op.settled() {
@@ -445,7 +445,7 @@ func (q *settledQueue) choice(k int) (int, bool) {
 			return 0, x.beyond(f, q.o.id, "another choice") == nil
 		}
 		if len(q.ready) == 0 {
-			q.w = &waiter{r: f.r, ch: make(chan struct{})}
+			q.w = &waiter{r: f.r}
 			if err := x.block(f, q.w); err != nil {
 				return 0, false
 			}

@@ -98,9 +98,9 @@ func (c *Context) invoke(name, function string, in any, s *settings, out any) er
 			return x.exit(f)
 		}
 		if errors.Is(err, ErrClosed) { // the engine shuts down: the replay will create it
-			x.mu.Unlock()
-			<-f.r.quit
-			x.mu.Lock()
+			for !f.r.quitting {
+				f.r.woken.Wait()
+			}
 			return x.exit(f)
 		}
 		if errors.Is(err, ErrExecutionExists) {

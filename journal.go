@@ -35,9 +35,10 @@ type journal struct {
 	armed   time.Duration // 0: not armed
 }
 
+// durableWaiter is a routine that waits until seq is durable.
 type durableWaiter struct {
 	seq uint64
-	ch  chan struct{}
+	r   *routine
 }
 
 const (
@@ -221,7 +222,7 @@ func (x *residency) becameDurable(seq uint64) {
 		if w.seq > j.durable {
 			return false
 		}
-		close(w.ch)
+		w.r.woken.Broadcast()
 		return true
 	})
 }
@@ -235,18 +236,13 @@ func (x *residency) await(f *frame) error {
 		return nil
 	}
 	x.send()
-	w := durableWaiter{j.seq, make(chan struct{})}
-	j.waiting = append(j.waiting, w)
-	quit := f.r.quit
-	x.mu.Unlock()
-	select {
-	case <-w.ch:
-		x.mu.Lock()
-		if x.mayGoOn(f) {
-			return nil
-		}
-	case <-quit:
-		x.mu.Lock()
+	seq, r := j.seq, f.r
+	j.waiting = append(j.waiting, durableWaiter{seq, r})
+	for j.durable < seq && !r.quitting {
+		r.woken.Wait()
 	}
-	return x.exit(f)
+	if r.quitting || !x.mayGoOn(f) {
+		return x.exit(f)
+	}
+	return nil
 }

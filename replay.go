@@ -129,7 +129,7 @@ func (x *residency) beyond(f *frame, id, asked string) error {
 	if problem := x.leftover(f); problem != nil {
 		x.holdNow(problem)
 	}
-	return x.block(f, &waiter{r: f.r, ch: make(chan struct{})})
+	return x.block(f, &waiter{r: f.r})
 }
 
 // compareDepth orders operations by how far inside they are, then by place: of all

@@ -92,16 +92,15 @@ const (
 type routine struct {
 	blocked   bool
 	abandoned bool
-	quit      chan struct{}
 	quitting  bool
 	inBody    bool
+	woken     sync.Cond // told when what it waits for has come, or it is to end
 	goid      atomic.Uint64
 }
 
 // waiter is a routine that waits for an operation, or for the first of several.
 type waiter struct {
 	r     *routine
-	ch    chan struct{}
 	fired bool
 }
 
@@ -149,7 +148,7 @@ func (x *residency) waitsOutside(o *operation) {
 
 // spawn starts a goroutine of ours that runs code of f. x.mu is held.
 func (x *residency) spawn(f *frame, run func()) {
-	r := &routine{quit: make(chan struct{})}
+	r := &routine{woken: sync.Cond{L: &x.mu}}
 	f.r = r
 	x.routines[r] = struct{}{}
 	x.alive++
@@ -185,10 +184,8 @@ func (x *residency) routineEnded(r *routine) {
 
 // dismiss tells a routine to end. x.mu is held.
 func (x *residency) dismiss(r *routine) {
-	if !r.quitting {
-		r.quitting = true
-		close(r.quit)
-	}
+	r.quitting = true
+	r.woken.Broadcast()
 }
 
 // abandon dismisses a routine whose context has ended: it counts no more, and
@@ -244,12 +241,9 @@ func (x *residency) block(f *frame, w *waiter) error {
 	x.running--
 	x.send()
 	x.checkIdle()
-	x.mu.Unlock()
-	select {
-	case <-w.ch:
-	case <-r.quit:
+	for !w.fired && !r.quitting {
+		r.woken.Wait()
 	}
-	x.mu.Lock()
 	if !x.mayGoOn(f) {
 		return x.exit(f)
 	}
@@ -269,7 +263,7 @@ func (x *residency) wake(w *waiter) {
 			x.unpark()
 		}
 	}
-	close(w.ch)
+	w.r.woken.Broadcast()
 }
 
 // wakeAll wakes who waits for o. x.mu is held.
@@ -289,7 +283,7 @@ func (x *residency) wakeAll(o *operation) {
 // waitFor blocks until one of the operations is settled or, if it is pending,
 // ready. x.mu is held.
 func (x *residency) waitFor(f *frame, ops ...*operation) error {
-	w := &waiter{r: f.r, ch: make(chan struct{})}
+	w := &waiter{r: f.r}
 	for _, o := range ops {
 		o.waiters = append(o.waiters, w)
 	}

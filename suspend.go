@@ -253,6 +253,9 @@ func (x *residency) closeNow(cause error) {
 	for r := range x.routines {
 		x.dismiss(r)
 	}
+	for _, w := range x.waiting { // a goroutine of the user's may wait in place of a routine that has ended
+		x.dismiss(w.r)
+	}
 	x.watchBodies()
 	x.unpark()
 	x.checkGone()
