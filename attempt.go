@@ -61,7 +61,7 @@ func (c *Context) runSteps(o *operation, s *settings, retry RetryPolicy, byDefau
 			if o.status == "" { // the cancel came while it waited for the disk
 				return x.refuse(o, by)
 			}
-			x.settle(o, checkpoint.Record{Type: checkpoint.StepFailed}, by.cancelled())
+			x.settle(o, &checkpoint.Record{Type: checkpoint.StepFailed}, by.cancelled())
 			continue
 		}
 		if !interrupted {
@@ -111,12 +111,12 @@ func (x *residency) takeAttempt(o *operation, a attempt, s *settings) {
 		x.failAttempt(o, a)
 	case a.goesOn:
 		if by := o.cancelledBy(); by != nil {
-			x.settle(o, checkpoint.Record{Type: checkpoint.StepFailed}, by.cancelled())
+			x.settle(o, &checkpoint.Record{Type: checkpoint.StepFailed}, by.cancelled())
 			return
 		}
-		x.pend(o, checkpoint.Record{Type: checkpoint.StepSucceeded, Payload: a.payload, Flags: checkpoint.FlagPayload, Codec: x.e.codecName(s.codec)}, a.delay, nil)
+		x.pend(o, &checkpoint.Record{Type: checkpoint.StepSucceeded, Payload: a.payload, Flags: checkpoint.FlagPayload, Codec: x.e.codecName(s.codec)}, a.delay, nil)
 	default:
-		x.settle(o, checkpoint.Record{Type: checkpoint.StepSucceeded, Payload: a.payload, Flags: checkpoint.FlagPayload, Codec: x.e.codecName(s.codec)}, nil)
+		x.settle(o, &checkpoint.Record{Type: checkpoint.StepSucceeded, Payload: a.payload, Flags: checkpoint.FlagPayload, Codec: x.e.codecName(s.codec)}, nil)
 	}
 }
 
@@ -126,15 +126,15 @@ func (x *residency) failAttempt(o *operation, a attempt) {
 	if by := o.cancelledBy(); by != nil {
 		canceled := by.cancelled()
 		canceled.Message += ": " + a.failure.Message
-		x.settle(o, checkpoint.Record{Type: checkpoint.StepFailed}, canceled)
+		x.settle(o, &checkpoint.Record{Type: checkpoint.StepFailed}, canceled)
 		return
 	}
 	if !a.retried {
-		x.settle(o, checkpoint.Record{Type: checkpoint.StepFailed}, a.failure)
+		x.settle(o, &checkpoint.Record{Type: checkpoint.StepFailed}, a.failure)
 		return
 	}
 	x.logger().Warn("durable: an attempt failed and is made again", "operation", o.id, "name", o.name, "attempt", o.attempt, "in", a.delay, "type", a.failure.Type)
-	x.pend(o, checkpoint.Record{Type: checkpoint.StepFailed}, a.delay, a.failure)
+	x.pend(o, &checkpoint.Record{Type: checkpoint.StepFailed}, a.delay, a.failure)
 }
 
 // judge decides what follows a failed attempt. It calls the user's code (the
@@ -155,11 +155,11 @@ func (x *residency) judge(a attempt, retry RetryPolicy, number, byDefault int) (
 }
 
 // pend records that o goes on after delay. x.mu is held.
-func (x *residency) pend(o *operation, rec checkpoint.Record, delay time.Duration, failure *failureRecord) {
+func (x *residency) pend(o *operation, rec *checkpoint.Record, delay time.Duration, failure *failureRecord) {
 	rec.OperationID, rec.SubType, rec.Attempt = o.id, o.sub, o.attempt
 	rec.Time = x.e.now()
 	rec.NextAttemptDelay, rec.WakeAt = int64(delay), after(rec.Time, int64(delay))
-	x.record(rec, failure)
+	x.record(o, rec, failure)
 	x.due.add(dueTime{o.wakeAt, dueWake, o})
 	x.armTimer()
 }

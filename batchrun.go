@@ -268,7 +268,7 @@ func (b *batchRun) record(collect func(*batchResult) ([]byte, error)) error {
 			failure = ownFailure("Timeout", "timed out after "+durationOf(o.timeout).String())
 		}
 		x.closeOutside(o)
-		x.settle(o, checkpoint.Record{Type: checkpoint.ContextFailed}, failure)
+		x.settle(o, &checkpoint.Record{Type: checkpoint.ContextFailed}, failure)
 		return nil
 	}
 	decision := batchRecord{Reason: b.reason, Total: len(b.statuses), Items: itemString(b.statuses)}
@@ -290,7 +290,7 @@ func (b *batchRun) record(collect func(*batchResult) ([]byte, error)) error {
 		}
 		if err != nil {
 			x.closeOutside(o)
-			x.settle(o, checkpoint.Record{Type: checkpoint.ContextFailed}, x.e.errs.record(err))
+			x.settle(o, &checkpoint.Record{Type: checkpoint.ContextFailed}, x.e.errs.record(err))
 			return nil
 		}
 		rec.Codec = b.s.batchCodec.Name()
@@ -298,10 +298,10 @@ func (b *batchRun) record(collect func(*batchResult) ([]byte, error)) error {
 	if payload == nil {
 		x.closeOutside(o)
 		rec.Flags = 0
-		x.settle(o, rec, nil)
+		x.settle(o, &rec, nil)
 		return nil
 	}
-	x.settleValue(o, rec, payload)
+	x.settleValue(o, &rec, payload)
 	return nil
 }
 

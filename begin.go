@@ -134,7 +134,7 @@ func (x *residency) catchUp() {
 	now := x.e.now()
 	x.mu.Lock()
 	if x.cutOff {
-		x.number(checkpoint.Record{Type: checkpoint.InvocationCompleted}, &failureRecord{Type: "Runtime.ExitError", Message: "the process ended before the invocation did"})
+		x.number(nil, &checkpoint.Record{Type: checkpoint.InvocationCompleted}, &failureRecord{Type: "Runtime.ExitError", Message: "the process ended before the invocation did"})
 		x.lastInvocation = x.seq
 	}
 	var due []dueTime

@@ -48,7 +48,7 @@ func (c *Context) createCallback(name string, s *settings) (*operation, string, 
 		if s.timeout > 0 {
 			rec.TimeoutAt = after(now, int64(s.timeout))
 		}
-		x.record(rec, nil)
+		x.record(o, &rec, nil)
 		x.waitsOutside(o)
 		x.addDue(o)
 	}

@@ -87,7 +87,7 @@ func (c *Context) startContext(o *operation, s *settings) error {
 	}
 	rec.Time = x.e.now()
 	rec.Timeout, rec.TimeoutAt = int64(s.timeout), after(rec.Time, int64(s.timeout))
-	x.record(*rec, nil)
+	x.record(o, rec, nil)
 	x.addDue(o)
 	return x.await(c.f)
 }
@@ -140,18 +140,18 @@ func (x *residency) endContext(f *frame, s *settings, payload []byte, err error)
 	}()
 	if failure := x.contextFailure(o, ended, recorded); failure != nil {
 		x.closeOutside(o)
-		x.settle(o, checkpoint.Record{Type: checkpoint.ContextFailed}, failure)
+		x.settle(o, &checkpoint.Record{Type: checkpoint.ContextFailed}, failure)
 		f.end()
 		return
 	}
 	rec := checkpoint.Record{Type: checkpoint.ContextSucceeded, Codec: x.e.codecName(s.codec)}
-	x.settleValue(o, rec, payload)
+	x.settleValue(o, &rec, payload)
 	f.end()
 }
 
 // settleValue records a context's value, or its digest if it is large.
 // x.mu is held.
-func (x *residency) settleValue(o *operation, rec checkpoint.Record, payload []byte) {
+func (x *residency) settleValue(o *operation, rec *checkpoint.Record, payload []byte) {
 	rec.Payload, rec.Flags = payload, rec.Flags|checkpoint.FlagPayload
 	if len(payload) > x.e.opts.InlineResult {
 		rec.Payload, rec.Flags, rec.Digest = nil, checkpoint.FlagRebuild, digestOf(payload)

@@ -157,7 +157,7 @@ func (x *residency) handleDue(d dueTime) bool {
 	o := d.o
 	switch {
 	case d.kind == dueWake && o.typ == typeWait:
-		x.settle(o, checkpoint.Record{Type: checkpoint.WaitSucceeded, OperationID: o.id}, nil)
+		x.settle(o, &checkpoint.Record{Type: checkpoint.WaitSucceeded, OperationID: o.id}, nil)
 	case d.kind == dueWake:
 		o.status = OperationReady
 		x.wakeAll(o)
@@ -204,7 +204,7 @@ func (x *residency) timeOutExecution() {
 // of its body. x.mu is held.
 func (x *residency) timeOut(o *operation, t checkpoint.EventType) {
 	failure := ownFailure("Timeout", "timed out after "+durationOf(o.timeout).String())
-	x.settle(o, checkpoint.Record{Type: t, OperationID: o.id, Timeout: o.timeout, TimeoutAt: o.timeoutAt}, failure)
+	x.settle(o, &checkpoint.Record{Type: t, OperationID: o.id, Timeout: o.timeout, TimeoutAt: o.timeoutAt}, failure)
 	if o.cancel != nil {
 		o.cancel(ErrTimeout)
 	}

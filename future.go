@@ -190,7 +190,7 @@ func (c *Context) gather(sub checkpoint.SubType, name string, ops []*operation, 
 			rec.Payload, _ = json.Marshal(choice)
 			rec.Flags, rec.Codec = checkpoint.FlagPayload, JSON.Name()
 		}
-		x.settle(o, rec, nil)
+		x.settle(o, &rec, nil)
 	}
 	choice := -1 // null leaves it so
 	if err := c.outcome(o, JSON, &choice); err != nil {
@@ -385,7 +385,7 @@ func Settled(ctx *Context, name string, as ...Awaitable) iter.Seq[Awaitable] {
 	q := &settledQueue{c: ctx, o: o, ops: ops}
 	q.watch()
 	if len(as) == 0 && !o.settled() && x.replay == nil {
-		x.settle(o, checkpoint.Record{Type: checkpoint.ContextSucceeded}, nil)
+		x.settle(o, &checkpoint.Record{Type: checkpoint.ContextSucceeded}, nil)
 	}
 	x.mu.Unlock()
 	return func(yield func(Awaitable) bool) {
@@ -452,10 +452,10 @@ func (q *settledQueue) choice(k int) (int, bool) {
 			q.w = nil
 		}
 		f.replaying = false
-		x.record(checkpoint.Record{Type: checkpoint.AwaitableChosen, OperationID: q.o.id, Number: int64(q.ready[0])}, nil)
+		x.record(q.o, &checkpoint.Record{Type: checkpoint.AwaitableChosen, OperationID: q.o.id, Number: int64(q.ready[0])}, nil)
 		q.ready = q.ready[1:]
 		if len(q.o.choices) == len(q.ops) {
-			x.settle(q.o, checkpoint.Record{Type: checkpoint.ContextSucceeded}, nil)
+			x.settle(q.o, &checkpoint.Record{Type: checkpoint.ContextSucceeded}, nil)
 		}
 	}
 	choice := int(q.o.choices[k])

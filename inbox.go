@@ -122,7 +122,7 @@ func (x *residency) apply(entry *checkpoint.Record) bool {
 		return false
 	}
 	rec.Events, rec.EventID, rec.Failure = 0, 0, nil
-	x.settle(o, rec, failure)
+	x.settle(o, &rec, failure)
 	return true
 }
 

@@ -69,13 +69,13 @@ func (c *Context) invoke(name, function string, in any, s *settings, out any) er
 		if s.timeout > 0 {
 			rec.TimeoutAt = after(now, int64(s.timeout))
 		}
-		x.record(rec, nil)
+		x.record(o, &rec, nil)
 		x.waitsOutside(o)
 		switch {
 		case failure != nil:
-			x.settle(o, checkpoint.Record{Type: checkpoint.ChainedInvokeFailed}, failure)
+			x.settle(o, &checkpoint.Record{Type: checkpoint.ChainedInvokeFailed}, failure)
 		case !x.e.has(function):
-			x.settle(o, checkpoint.Record{Type: checkpoint.ChainedInvokeFailed}, ownFailure("FunctionNotFound", fmt.Sprintf("function %q is not in Options.Functions of this engine", function)))
+			x.settle(o, &checkpoint.Record{Type: checkpoint.ChainedInvokeFailed}, ownFailure("FunctionNotFound", fmt.Sprintf("function %q is not in Options.Functions of this engine", function)))
 		default:
 			x.addDue(o)
 		}

@@ -24,13 +24,14 @@ type journal struct {
 	sent    uint64 // last number given to the store
 	durable uint64 // last number known to be durable
 
-	lazy    []*checkpoint.Record
+	lazy    []*operation       // whose start has no number yet
 	spare   *checkpoint.Record // a start that became one record with its outcome
 	pending []checkpoint.Record
 	close   []string              // callbacks to close with the pending records
 	deliver []checkpoint.Delivery // to deliver with the pending records
 
 	waiting []durableWaiter
+	asked   []asked // appends that the store has not answered, in its order
 	flush   *time.Timer
 	armed   time.Duration // 0: not armed
 }
@@ -87,29 +88,27 @@ func (x *residency) startLazily(o *operation, rec *checkpoint.Record) {
 	rec.Events = 1
 	o.start = rec
 	o.status, o.started, o.attempt = OperationStarted, rec.Time, max(o.attempt, rec.Attempt)
-	x.journal.lazy = append(x.journal.lazy, rec)
+	x.journal.lazy = append(x.journal.lazy, o)
 	x.later(startDelay)
 }
 
 // record numbers rec, folds it into its operation and leaves it for send. A
 // start of the same operation that is still lazy becomes one record with it.
 // x.mu is held.
-func (x *residency) record(rec checkpoint.Record, failure *failureRecord) *operation {
+func (x *residency) record(o *operation, rec *checkpoint.Record, failure *failureRecord) {
 	j := &x.journal
-	o := x.ops[rec.OperationID]
 	last := len(j.lazy) - 1
-	if o != nil && o.start != nil && rec.Type < checkpoint.ScopeCancelled && (o.typ != typeContext || j.lazy[last] == o.start) {
+	if o.start != nil && rec.Type < checkpoint.ScopeCancelled && (o.typ != typeContext || j.lazy[last] == o) {
 		// A context's start stays before the starts inside it.
-		merge(&rec, o.start)
-		if i := slices.Index(j.lazy, o.start); i >= 0 {
+		merge(rec, o.start)
+		if i := slices.Index(j.lazy, o); i >= 0 {
 			j.lazy = slices.Delete(j.lazy, i, i+1)
 		}
 		x.spare, o.start = o.start, nil
 	}
 	x.numberStarts()
-	o = x.number(rec, failure)
+	x.number(o, rec, failure)
 	x.later(outcomeDelay)
-	return o
 }
 
 // merge makes rec a record of two events, the start and what rec says.
@@ -126,27 +125,31 @@ func merge(rec, start *checkpoint.Record) {
 // numberStarts gives the lazy starts their numbers. x.mu is held.
 func (x *residency) numberStarts() {
 	j := &x.journal
-	for i, start := range j.lazy {
-		if o := x.ops[start.OperationID]; o != nil {
-			o.start = nil
-		}
-		x.number(*start, nil)
-		j.lazy[i] = nil
+	for _, o := range j.lazy {
+		start := o.start
+		o.start = nil
+		x.number(o, start, nil)
 	}
+	clear(j.lazy)
 	j.lazy = j.lazy[:0]
 }
 
-func (x *residency) number(rec checkpoint.Record, failure *failureRecord) *operation {
+// number gives rec, of o or of the execution, its place and leaves it for send.
+// x.mu is held.
+func (x *residency) number(o *operation, rec *checkpoint.Record, failure *failureRecord) {
 	j := &x.journal
 	rec.Failure = encodeFailure(failure)
 	sealed := rec
-	if err := x.e.sealRecord(&sealed, x.sum.Incarnation); err != nil {
-		x.lost(err)
-		return x.ops[rec.OperationID]
+	if x.e.opts.Sealer != nil {
+		sealed = new(*rec)
+		if err := x.e.sealRecord(sealed, x.sum.Incarnation); err != nil {
+			x.lost(err)
+			return
+		}
 	}
 	j.seq++
 	rec.Seq = j.seq
-	switch o := x.ops[rec.OperationID]; {
+	switch {
 	case o != nil && o.silent():
 		rec.Flags |= checkpoint.FlagSilent
 	case rec.Events == 0 && rec.Type < checkpoint.ScopeCancelled:
@@ -159,14 +162,15 @@ func (x *residency) number(rec checkpoint.Record, failure *failureRecord) *opera
 	if rec.Time == 0 {
 		rec.Time = x.e.now()
 	}
-	o := x.ops.apply(&rec, failure)
+	if o != nil {
+		o.apply(rec, failure)
+	}
 	if rec.Type != checkpoint.InvocationCompleted || x.phase != phaseReleasing { // that one may be refused
-		x.observe(&rec, o)
+		x.observe(rec, o)
 	}
 	rec.Payload, rec.Batch, rec.Failure = sealed.Payload, sealed.Batch, sealed.Failure
 	rec.Flags |= sealed.Flags
-	j.pending = append(j.pending, rec)
-	return o
+	j.pending = append(j.pending, *rec)
 }
 
 // send hands everything that is numbered or lazy to the store. x.mu is held.
@@ -176,11 +180,19 @@ func (x *residency) send() {
 	if len(j.pending) == 0 {
 		return
 	}
-	x.append(checkpoint.Append{}, x.appended)
+	x.append(&checkpoint.Append{}, nil)
 }
 
-// append hands the pending records to the store as a says. x.mu is held.
-func (x *residency) append(a checkpoint.Append, done func(seq uint64, err error)) {
+// asked is an append that the store has not answered yet.
+type asked struct {
+	seq   uint64
+	opens bool            // a callback
+	done  func(err error) // nil: appended
+}
+
+// append hands the pending records to the store as a says. done is called, with
+// x.mu held, when the store has answered; without it, that is all. x.mu is held.
+func (x *residency) append(a *checkpoint.Append, done func(err error)) {
 	if x.phase == phaseClosed { // sealing failed
 		return
 	}
@@ -190,24 +202,32 @@ func (x *residency) append(a checkpoint.Append, done func(seq uint64, err error)
 	a.CloseCallbacks, a.Deliver = j.close, append(a.Deliver, j.deliver...)
 	j.pending, j.close, j.deliver = nil, nil, nil
 	j.sent = j.seq
-	seq := j.seq
-	opens := slices.ContainsFunc(a.Records, func(rec checkpoint.Record) bool { return rec.Type == checkpoint.CallbackStarted })
-	x.e.store.Append(a, func(err error) {
-		done(seq, err)
-		if opens {
-			x.e.changed(x.id) // somebody may wait for its ID
-		}
-	})
+	opens := false
+	for i := range a.Records {
+		opens = opens || a.Records[i].Type == checkpoint.CallbackStarted
+	}
+	j.asked = append(j.asked, asked{j.seq, opens, done})
+	x.e.store.Append(*a, x.answer)
 }
 
-func (x *residency) appended(seq uint64, err error) {
+// answered takes the store's answer to the oldest append.
+func (x *residency) answered(err error) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	if err != nil {
+	j := &x.journal
+	a := j.asked[0]
+	j.asked = slices.Delete(j.asked, 0, 1)
+	switch {
+	case a.done != nil:
+		a.done(err)
+	case err != nil:
 		x.lost(err)
-		return
+	default:
+		x.becameDurable(a.seq)
 	}
-	x.becameDurable(seq)
+	if a.opens {
+		x.e.changed(x.id) // somebody may wait for its ID
+	}
 }
 
 // becameDurable lets the effects go on that waited for seq. x.mu is held.

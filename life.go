@@ -111,7 +111,7 @@ func (c *Context) enter(typ opType, sub checkpoint.SubType, name string) (*opera
 // given up.
 func (x *residency) refuse(o, by *operation) error {
 	failure := by.cancelled()
-	x.record(checkpoint.Record{Type: checkpoint.OperationRefused, OperationID: o.id, ParentID: o.recordedParent(), SubType: o.sub, Name: o.name, Flags: o.flags, Number: int64(o.typ)}, failure)
+	x.record(o, &checkpoint.Record{Type: checkpoint.OperationRefused, OperationID: o.id, ParentID: o.recordedParent(), SubType: o.sub, Name: o.name, Flags: o.flags, Number: int64(o.typ)}, failure)
 	x.mu.Unlock()
 	return x.opError(o, failure)
 }

@@ -159,9 +159,6 @@ func (ops operations) apply(rec *checkpoint.Record, failure *failureRecord) *ope
 	if o == nil {
 		o = ops.add(rec.OperationID, rec.Name, typeOf(rec.Type), rec.SubType, rec.Flags, rec.ParentID)
 	}
-	if o.up != nil && o.up.firstSeq == 0 {
-		o.up.firstSeq = rec.Seq
-	}
 	o.apply(rec, failure)
 	return o
 }
@@ -197,7 +194,11 @@ func (o *operation) answered(change string, version int64) {
 	o.versions[change] = version
 }
 
+// apply folds a record of o into it.
 func (o *operation) apply(rec *checkpoint.Record, failure *failureRecord) {
+	if o.up != nil && o.up.firstSeq == 0 {
+		o.up.firstSeq = rec.Seq
+	}
 	switch rec.Type {
 	case checkpoint.ScopeCancelled:
 		o.cancelSeq, o.cancelCause, o.cancelReason = rec.Seq, rec.Key, string(rec.Payload)

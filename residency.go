@@ -38,6 +38,7 @@ type residency struct {
 	ops   operations
 	root  *operation
 	journal
+	answer         func(error) // answered
 	inboxSeen      uint64
 	lastInvocation uint64     // sequence of the last InvocationCompleted before this residency
 	cutOff         bool       // an earlier invocation was cut off
@@ -116,6 +117,7 @@ func newResidency(e *Engine, def *definition, claim checkpoint.Claim) *residency
 		progress: time.Now(),
 	}
 	x.root = x.ops[""]
+	x.answer = x.answered
 	x.life, x.endLife = context.WithCancelCause(&residencyContext{e.life, x})
 	x.seq, x.sent, x.durable = claim.Tail, claim.Tail, claim.Tail
 	x.event = claim.LastEvent
@@ -291,13 +293,13 @@ func (x *residency) waitFor(f *frame, ops ...*operation) error {
 }
 
 // settle records the outcome of o and wakes who waits for it. x.mu is held.
-func (x *residency) settle(o *operation, rec checkpoint.Record, failure *failureRecord) {
+func (x *residency) settle(o *operation, rec *checkpoint.Record, failure *failureRecord) {
 	rec.OperationID = o.id
 	rec.SubType = o.sub
 	if rec.Attempt == 0 {
 		rec.Attempt = o.attempt
 	}
-	x.record(rec, failure)
+	x.record(o, rec, failure)
 	x.progress = time.Now()
 	delete(x.outside, o)
 	x.wakeAll(o)

@@ -226,18 +226,18 @@ func (x *residency) cancelScope(context *operation, cause, reason string, seq ui
 func (o *operation) closing() bool { return o.cancelCause != "" }
 
 func (x *residency) applyCancel(context *operation, cause, reason string) {
-	x.record(checkpoint.Record{Type: checkpoint.ScopeCancelled, OperationID: context.id, Key: cause, Payload: []byte(reason)}, nil)
+	x.record(context, &checkpoint.Record{Type: checkpoint.ScopeCancelled, OperationID: context.id, Key: cause, Payload: []byte(reason)}, nil)
 	x.cancels++
 	failure := cancelFailure(cause, reason)
 	for _, o := range x.openIn(context) {
 		switch {
 		case o.typ == typeWait:
-			x.settle(o, checkpoint.Record{Type: checkpoint.WaitCancelled}, failure)
+			x.settle(o, &checkpoint.Record{Type: checkpoint.WaitCancelled}, failure)
 		case o.typ == typeStep && !o.running:
-			x.settle(o, checkpoint.Record{Type: checkpoint.StepFailed}, failure)
+			x.settle(o, &checkpoint.Record{Type: checkpoint.StepFailed}, failure)
 		case o.typ == typeInvoke:
 			x.journal.deliver = append(x.journal.deliver, cancelDelivery(o.target, "the execution that invoked it was cancelled"))
-			x.settle(o, checkpoint.Record{Type: checkpoint.ChainedInvokeStopped}, failure)
+			x.settle(o, &checkpoint.Record{Type: checkpoint.ChainedInvokeStopped}, failure)
 		case o.cancel != nil:
 			o.cancel(causeOf(cause))
 		}

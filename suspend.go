@@ -61,9 +61,9 @@ func (x *residency) suspend() {
 	}
 	x.send()
 	x.phase = phaseReleasing
-	x.number(checkpoint.Record{Type: checkpoint.InvocationCompleted}, nil)
+	x.number(nil, &checkpoint.Record{Type: checkpoint.InvocationCompleted}, nil)
 	sent, left := x.sent, x.pending[len(x.pending)-1]
-	x.append(checkpoint.Append{Release: &checkpoint.Release{WakeAt: x.nextDue(false)}}, func(_ uint64, err error) {
+	x.append(&checkpoint.Append{Release: &checkpoint.Release{WakeAt: x.nextDue(false)}}, func(err error) {
 		if err == nil {
 			x.observe(&left, nil)
 		}
@@ -71,9 +71,8 @@ func (x *residency) suspend() {
 	})
 }
 
+// released takes the answer to suspend. x.mu is held.
 func (x *residency) released(sent uint64, err error) {
-	x.mu.Lock()
-	defer x.mu.Unlock()
 	switch {
 	case x.phase != phaseReleasing:
 	case err == nil:
@@ -143,14 +142,12 @@ func (x *residency) checkHeld() {
 		x.e.log.Error("durable: execution held: deploy code that fits what is recorded, or call Engine.Resume", "execution", x.id, "function", x.sum.Function, "build", x.e.opts.Build, "reason", x.heldFor())
 		release.Hold = &checkpoint.Hold{Build: x.e.opts.Build, Failure: x.e.encodeHold(x.held, x.sum.Incarnation)}
 	} else {
-		x.number(checkpoint.Record{Type: checkpoint.InvocationCompleted}, nil)
+		x.number(nil, &checkpoint.Record{Type: checkpoint.InvocationCompleted}, nil)
 		if release.WakeAt = x.nextDue(false); x.retireWake {
 			release.WakeAt = x.e.now()
 		}
 	}
-	x.append(checkpoint.Append{Release: release}, func(_ uint64, err error) {
-		x.mu.Lock()
-		defer x.mu.Unlock()
+	x.append(&checkpoint.Append{Release: release}, func(err error) {
 		switch {
 		case err == nil:
 			x.closeNow(x.held)
@@ -191,12 +188,12 @@ func (x *residency) finish(status checkpoint.Status, payload []byte, failure *fa
 	x.numberStarts()
 	x.phase = phaseEnding
 	x.stopTimers()
-	x.number(checkpoint.Record{Type: checkpoint.InvocationCompleted}, nil)
+	x.number(nil, &checkpoint.Record{Type: checkpoint.InvocationCompleted}, nil)
 	final := checkpoint.Record{Type: checkpoint.ExecutionSucceeded, Payload: payload, Flags: checkpoint.FlagPayload, Codec: x.e.opts.Codec.Name()}
 	if status == checkpoint.Failed {
 		final = checkpoint.Record{Type: checkpoint.ExecutionFailed}
 	}
-	x.number(final, failure)
+	x.number(nil, &final, failure)
 	for r := range x.routines {
 		x.abandon(r)
 	}
@@ -206,9 +203,7 @@ func (x *residency) finish(status checkpoint.Status, payload []byte, failure *fa
 		x.lost(err)
 		return
 	}
-	x.append(checkpoint.Append{Status: status, Deliver: deliver}, func(seq uint64, err error) {
-		x.mu.Lock()
-		defer x.mu.Unlock()
+	x.append(&checkpoint.Append{Status: status, Deliver: deliver}, func(err error) {
 		if err != nil {
 			x.lost(err)
 			return

@@ -37,7 +37,7 @@ func (c *Context) note(sub checkpoint.SubType, out any, value func() any) {
 	if !o.settled() {
 		now := x.e.now()
 		payload, _ := JSON.Encode(value())
-		x.settle(o, checkpoint.Record{Type: checkpoint.StepSucceeded, Events: 2, StartedAt: now, Time: now, ParentID: o.recordedParent(), Attempt: 1,
+		x.settle(o, &checkpoint.Record{Type: checkpoint.StepSucceeded, Events: 2, StartedAt: now, Time: now, ParentID: o.recordedParent(), Attempt: 1,
 			Flags: o.flags | checkpoint.FlagPayload, Payload: payload, Codec: JSON.Name()}, nil)
 	}
 	_ = c.outcome(o, JSON, out)
@@ -78,7 +78,7 @@ func Version(ctx *Context, change string, latest int) int {
 		if x.replay != nil {
 			f.op.answered(change, recorded)
 		} else {
-			x.record(checkpoint.Record{Type: checkpoint.VersionChosen, OperationID: f.op.id, Key: change, Number: recorded}, nil)
+			x.record(f.op, &checkpoint.Record{Type: checkpoint.VersionChosen, OperationID: f.op.id, Key: change, Number: recorded}, nil)
 		}
 	}
 	x.mu.Unlock()

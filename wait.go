@@ -44,10 +44,10 @@ func (c *Context) startWait(o *operation, duration func(now int64) time.Duration
 		Time: now, Duration: max(int64(d), 0), WakeAt: after(now, int64(d))}
 	if d <= 0 {
 		rec.Type, rec.Events, rec.StartedAt, rec.WakeAt = checkpoint.WaitSucceeded, 2, now, 0
-		x.record(rec, nil)
+		x.record(o, &rec, nil)
 		return
 	}
-	x.record(rec, nil)
+	x.record(o, &rec, nil)
 	x.addDue(o)
 }
 
