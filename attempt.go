@@ -167,8 +167,9 @@ func (x *residency) pend(o *operation, rec *checkpoint.Record, delay time.Durati
 // runBody calls a body once. x.mu is held, and given up meanwhile.
 func (c *Context) runBody(o *operation, s *settings, body bodyOf, judge func(attempt, int) attempt) (attempt, error) {
 	f, x := c.f, c.f.x
-	info := &stepInfo{x: x, o: o, attempt: int(o.attempt)}
-	var ctx context.Context = &bodyContext{f.context(c.shielded || o.flags&checkpoint.FlagShielded != 0), info}
+	f.showCancel()
+	bodyCtx := &bodyContext{f: f, shielded: c.shielded || o.flags&checkpoint.FlagShielded != 0, info: stepInfo{x: x, o: o, attempt: int(o.attempt)}}
+	info, ctx := &bodyCtx.info, context.Context(bodyCtx)
 	if s.timeout > 0 {
 		var cancel context.CancelCauseFunc
 		ctx, cancel = context.WithCancelCause(ctx)
@@ -182,7 +183,7 @@ func (c *Context) runBody(o *operation, s *settings, body bodyOf, judge func(att
 	}
 	state, number, failures := o.payload, info.attempt, o.failures
 	f.r.inBody, o.running, f.replaying = true, true, false
-	x.bodies[o] = struct{}{}
+	x.bodies.add(o)
 	x.mu.Unlock()
 	x.e.bodies.Add(1)
 	ctx = x.e.attemptStarted(ctx, info)
@@ -224,7 +225,7 @@ func (c *Context) runBody(o *operation, s *settings, body bodyOf, judge func(att
 // bodyEnded takes note that a body has returned. x.mu is held.
 func (x *residency) bodyEnded(f *frame, o *operation) {
 	x.e.bodies.Add(-1)
-	delete(x.bodies, o)
+	x.bodies.remove(o)
 	o.running, f.r.inBody, o.cancel = false, false, nil
 	x.progress = time.Now()
 }
@@ -292,9 +293,25 @@ func (x *residency) warnIfSlow(o *operation) {
 
 // watchBodies does so for all bodies. x.mu is held.
 func (x *residency) watchBodies() {
-	for o := range x.bodies {
+	for _, o := range x.bodies {
 		x.warnIfSlow(o)
 	}
 }
 
 var errGoexit = errors.New("durable: the user's code ended its goroutine with runtime.Goexit (t.FailNow in a test?)")
+
+// bodies are the operations whose body runs.
+type bodies []*operation
+
+func (b *bodies) add(o *operation) {
+	o.bodyAt = len(*b)
+	*b = append(*b, o)
+}
+
+func (b *bodies) remove(o *operation) {
+	last := (*b)[len(*b)-1]
+	last.bodyAt = o.bodyAt
+	(*b)[o.bodyAt] = last
+	(*b)[len(*b)-1] = nil
+	*b = (*b)[:len(*b)-1]
+}

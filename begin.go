@@ -12,17 +12,18 @@ import (
 // The beginning of a residency.
 
 // begin folds the journal, takes over what came while the execution was not in
-// memory, in the order in which it became so, and enters the handler.
-func (x *residency) begin() {
+// memory, in the order in which it became so, and returns the routine that is to run the
+// handler; nil if it is not to be run.
+func (x *residency) begin() (r *routine, run func()) {
 	x.mu.Lock()
 	if x.phase != phaseLoading {
 		x.mu.Unlock()
-		return
+		return nil, nil
 	}
 	x.mu.Unlock()
 	if x.sum.Deadline != 0 && x.sum.Deadline <= x.e.now() {
 		x.timeOutExecution()
-		return
+		return nil, nil
 	}
 	var codec Codec
 	input, name, err := x.load()
@@ -37,36 +38,37 @@ func (x *residency) begin() {
 		defer x.mu.Unlock()
 		_, unread := errors.AsType[*unreadError](err)
 		switch {
-		case x.life.Err() != nil:
+		case x.life.ended():
 			x.closeNow(err)
 		case unread && !errors.Is(err, checkpoint.ErrCorrupt):
 			x.lost(err) // the store may be well again soon
 		default:
 			x.holdNow(err)
 		}
-		return
+		return nil, nil
 	}
 	x.catchUp()
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	if x.phase != phaseLoading {
 		x.checkHeld()
-		return
+		return nil, nil
 	}
 	if x.retireWake {
 		x.phase = phaseHolding
 		x.checkHeld()
-		return
+		return nil, nil
 	}
 	x.phase = phaseRunning
 	x.observeInvocation(true)
 	f := x.newFrame(x.root, nil)
 	f.replaying = x.lastInvocation > 0
-	x.spawn(f, func() { x.runHandler(f, codec, input) })
+	r = x.enlist(f)
 	x.armTimer()
 	if x.newsPending {
 		x.takeInbox()
 	}
+	return r, func() { x.runHandler(f, codec, input) }
 }
 
 // unreadError is an error of the store that the journal is read from.
@@ -104,7 +106,7 @@ func (x *residency) load() (input []byte, codec string, err error) {
 			return nil, "", err
 		}
 	} else {
-		for rec, err := range x.e.store.Records(x.life, x.id, 0) {
+		for rec, err := range x.e.store.Records(x.context(), x.id, 0) {
 			if err != nil {
 				return nil, "", &unreadError{err}
 			}
@@ -151,11 +153,11 @@ func (x *residency) catchUp() {
 			x.expireCallback(d) // the outcome is in the inbox afterwards
 		}
 	}
-	entries, err := x.e.store.Inbox(x.life, x.id, x.sum.InboxSeen)
+	entries, err := x.e.store.Inbox(x.e.life, x.id, x.sum.InboxSeen)
 	if err != nil {
 		x.mu.Lock()
 		defer x.mu.Unlock()
-		if x.life.Err() != nil {
+		if x.life.ended() {
 			x.closeNow(err)
 		} else {
 			x.lost(err)
@@ -197,8 +199,11 @@ func (x *residency) catchUp() {
 	}
 	x.mu.Lock()
 	x.inboxSeen = max(x.inboxSeen, seen)
+	more := x.cancels > 0 // it may have closed callbacks
 	x.mu.Unlock()
-	x.drain() // what came meanwhile, and the callbacks that a cancel closed
+	if more {
+		x.drain()
+	}
 }
 
 // catchUpOn takes one inbox entry over before the handler is entered; false if it

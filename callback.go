@@ -106,7 +106,7 @@ func WaitForCallback[O any](ctx *Context, name string,
 		if err = c.awaitAndDecode(o, s.codec, &v); err != nil {
 			return nil, err
 		}
-		return encodeValue(c.f.x.e, nil, v)
+		return new(decoded[O]).encode(c.f.x.e, nil, v)
 	}, &out)
 	return out, err
 }

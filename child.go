@@ -2,6 +2,7 @@ package durable
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"runtime/debug"
@@ -21,23 +22,28 @@ import (
 // Options: WithTimeout (what runs or waits inside is then cancelled with
 // ErrTimeout, and so the operation ends), WithCodec.
 func RunInChildContext[O any](ctx *Context, name string, fn func(*Context) (O, error), opts ...ChildOption) (O, error) {
-	var out O
+	var out decoded[O]
 	s := childSettings(opts)
-	err := ctx.child(checkpoint.RunInChildContext, name, &s, encoding(s.codec, fn), &out)
-	return out, err
+	err := ctx.child(checkpoint.RunInChildContext, name, &s, encoding(s.codec, fn, &out), &out)
+	if err != nil {
+		var none O
+		return none, err
+	}
+	return out.value, nil
 }
 
 // contextFunc is the function of a context; it returns its encoded value.
 type contextFunc func(*Context) ([]byte, error)
 
-// encoding makes a contextFunc of a user's function.
-func encoding[O any](codec Codec, fn func(*Context) (O, error)) contextFunc {
+// encoding makes a contextFunc of a user's function. What it returned is in
+// out, too, if there is one.
+func encoding[O any](codec Codec, fn func(*Context) (O, error), out *decoded[O]) contextFunc {
 	return func(c *Context) ([]byte, error) {
 		v, err := fn(c)
 		if err != nil {
 			return nil, err
 		}
-		return encodeValue(c.f.x.e, codec, v)
+		return cmp.Or(out, new(decoded[O])).encode(c.f.x.e, codec, v)
 	}
 }
 

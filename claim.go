@@ -166,7 +166,9 @@ func (e *Engine) admit(c checkpoint.Claim) {
 			}
 		}
 		e.letCallerLeave(c.Caller)
-		x.begin()
+		if r, run := x.begin(); r != nil {
+			routineMain(x, r, run)
+		}
 	}()
 }
 

@@ -108,18 +108,43 @@ func (e *Engine) encodeWith(c Codec, v any) (data []byte, err error) {
 	return data, nil
 }
 
-// encodeValue encodes a value that a replay will decode as an O, and makes sure
-// that it can: a value that does not come back must fail now, not then.
-func encodeValue[O any](e *Engine, c Codec, v O) ([]byte, error) {
+// decoded is the value of an operation, and what it was decoded from: a value that was
+// just encoded is decoded at once, and not a second time when it is returned.
+type decoded[O any] struct {
+	value O
+	from  []byte // nil: nothing
+}
+
+// encode encodes a value that a replay will decode as an O, and makes sure that it
+// can: a value that does not come back must fail now, not then.
+func (d *decoded[O]) encode(e *Engine, c Codec, v O) (data []byte, err error) {
 	if c == nil {
 		c = e.opts.Codec
 	}
-	data, err := e.encodeWith(c, v)
-	if err != nil {
+	if data, err = e.encodeWith(c, v); err != nil {
 		return nil, err
 	}
-	var back O
-	return data, decodeWith(c, data, &back)
+	if err = decodeWith(c, data, d.target()); err == nil {
+		d.from = data
+	}
+	return data, err
+}
+
+// target is where to decode to.
+func (d *decoded[O]) target() any {
+	*d = decoded[O]{}
+	return &d.value
+}
+
+// holds reports whether the value is that of payload: the very same bytes.
+func (d *decoded[O]) holds(payload []byte) bool {
+	return len(payload) > 0 && len(payload) == len(d.from) && &payload[0] == &d.from[0]
+}
+
+// decoding is a *decoded.
+type decoding interface {
+	target() any
+	holds(payload []byte) bool
 }
 
 // decodeWith decodes data into the pointer v, recovering panics of the codec.

@@ -24,7 +24,8 @@ type Context struct {
 // only after every operation that was recorded before the cancel.
 func (c *Context) Context() context.Context {
 	c.f.x.mu.Lock()
-	defer c.f.x.mu.Unlock()
+	c.f.showCancel()
+	c.f.x.mu.Unlock()
 	return c.f.context(c.shielded)
 }
 

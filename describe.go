@@ -150,7 +150,7 @@ func (e *Engine) info(s *checkpoint.Summary) (ExecutionInfo, error) {
 	if x != nil && s.Status == checkpoint.Running {
 		info.Resident = true
 		x.mu.Lock()
-		for o := range x.bodies {
+		for _, o := range x.bodies {
 			info.Bodies = append(info.Bodies, o.id)
 		}
 		for o := range x.strays {

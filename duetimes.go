@@ -188,11 +188,11 @@ func (x *residency) handleOutside(d dueTime) {
 
 // timeOutExecution ends the execution at its deadline. x.mu is not held.
 func (x *residency) timeOutExecution() {
-	err := x.e.end(x.life, &x.sum, checkpoint.TimedOut, ownFailure("Timeout", "the execution's deadline has passed"))
+	err := x.e.end(x.context(), &x.sum, checkpoint.TimedOut, ownFailure("Timeout", "the execution's deadline has passed"))
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	if err != nil {
-		if x.life.Err() == nil { // else it has ended meanwhile
+		if !x.life.ended() { // else it has ended meanwhile
 			x.lost(err)
 		}
 		return
@@ -229,7 +229,7 @@ func (x *residency) deliverToSelf(o *operation, rec checkpoint.Record, failure *
 	rec.SubType, rec.OperationID, rec.Failure = checkpoint.Callback, o.id, encodeFailure(failure)
 	err := x.e.sealRecord(&rec, x.sum.Incarnation)
 	if err == nil {
-		err = x.e.store.Deliver(x.life, checkpoint.Delivery{ID: x.id, Incarnation: x.sum.Incarnation, Record: rec})
+		err = x.e.store.Deliver(x.context(), checkpoint.Delivery{ID: x.id, Incarnation: x.sum.Incarnation, Record: rec})
 	}
 	if err == nil || errors.Is(err, checkpoint.ErrCallbackClosed) {
 		return true
@@ -245,7 +245,7 @@ func (x *residency) deliverToSelf(o *operation, rec checkpoint.Record, failure *
 		x.armTimer()
 		return true
 	}
-	if x.life.Err() == nil { // else it has ended meanwhile
+	if !x.life.ended() { // else it has ended meanwhile
 		x.lost(err)
 	}
 	return false

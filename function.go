@@ -280,7 +280,6 @@ func (x *residency) endHandler(f *frame, v any, err error) {
 // plain calls an ordinary function as the only body of its execution.
 func (c *Context) plain(call func(context.Context) error) {
 	f, x := c.f, c.f.x
-	info := &stepInfo{x: x, o: x.root, attempt: 1}
 	x.mu.Lock()
 	if !x.mayGoOn(f) {
 		x.exit(f)
@@ -296,18 +295,20 @@ func (c *Context) plain(call func(context.Context) error) {
 		x.beyond(f, "", "the call of a plain function")
 		return
 	}
-	var ctx context.Context = &bodyContext{f.context(false), info}
+	f.showCancel()
+	body := &bodyContext{f: f, info: stepInfo{x: x, o: x.root, attempt: 1}}
+	info := &body.info
 	f.r.inBody, x.root.running = true, true
-	x.bodies[x.root] = struct{}{}
+	x.bodies.add(x.root)
 	x.mu.Unlock()
 	x.e.bodies.Add(1)
-	ctx = x.e.attemptStarted(ctx, info)
+	ctx := x.e.attemptStarted(body, info)
 	err := errGoexit // or it panics
 	defer func() {
 		x.e.attemptEnded(ctx, info, err)
 		x.e.bodies.Add(-1)
 		x.mu.Lock()
-		delete(x.bodies, x.root)
+		x.bodies.remove(x.root)
 		x.root.running = false
 		x.mu.Unlock()
 		// The routine counts as in its body until what it returned is recorded.

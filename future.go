@@ -23,7 +23,7 @@ type Future[O any] struct {
 // that is not awaited before the function that started it returns is cancelled.
 func Go[O any](ctx *Context, name string, fn func(*Context) (O, error), opts ...ChildOption) *Future[O] {
 	s := childSettings(opts)
-	run := encoding(s.codec, fn)
+	run := encoding(s.codec, fn, nil)
 	return &Future[O]{o: ctx.spawn(name, &s, run), s: s, fn: run}
 }
 

@@ -57,10 +57,10 @@ func (x *residency) drain() {
 	x.mu.Lock()
 	seen := x.inboxSeen
 	x.mu.Unlock()
-	entries, err := x.e.store.Inbox(x.life, x.id, seen)
+	entries, err := x.e.store.Inbox(x.context(), x.id, seen)
 	if err != nil {
 		x.mu.Lock()
-		if x.life.Err() == nil { // else it has ended meanwhile
+		if !x.life.ended() { // else it has ended meanwhile
 			x.lost(err)
 		}
 		x.mu.Unlock()

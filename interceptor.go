@@ -1,9 +1,6 @@
 package durable
 
-import (
-	"context"
-	"reflect"
-)
+import "context"
 
 // Interceptor stands around the bodies of steps and of callbacks' submitters, each
 // attempt; on replay, when no body is called, it is not called either. A condition's
@@ -19,9 +16,9 @@ type Interceptor func(ctx context.Context, info StepInfo, next func(context.Cont
 // encodedResult is what next returns.
 type encodedResult []byte
 
-// intercepted calls a body by way of the interceptor. out is a pointer to what the
-// result is decoded into, nil if there is none.
-func (e *Engine) intercepted(ctx context.Context, codec Codec, body func(context.Context) ([]byte, error), out any) ([]byte, error) {
+// intercepted calls a body by way of the interceptor. out is where the result is
+// decoded to, nil if there is none.
+func (e *Engine) intercepted(ctx context.Context, codec Codec, body func(context.Context) ([]byte, error), out decoding) ([]byte, error) {
 	if e.opts.Interceptor == nil {
 		return body(ctx)
 	}
@@ -49,5 +46,5 @@ func (e *Engine) intercepted(ctx context.Context, codec Codec, body func(context
 	if codec == nil {
 		codec = e.opts.Codec
 	}
-	return payload, decodeWith(codec, payload, reflect.New(reflect.TypeOf(out).Elem()).Interface())
+	return payload, decodeWith(codec, payload, out.target())
 }

@@ -187,8 +187,8 @@ func (o *operation) recordedParent() string {
 	return ""
 }
 
-// outcome returns the recorded outcome of o: it decodes the value into v, or
-// rebuilds the error. x.mu is held, and given up.
+// outcome returns the recorded outcome of o: it decodes the value into v, a pointer or a
+// decoding, or rebuilds the error. x.mu is held, and given up.
 func (c *Context) outcome(o *operation, codec Codec, v any) error {
 	f, x := c.f, c.f.x
 	failure, payload, recordedCodec := o.failure, o.payload, o.codec
@@ -203,6 +203,12 @@ func (c *Context) outcome(o *operation, codec Codec, v any) error {
 	}
 	if v == nil {
 		return nil
+	}
+	if d, ok := v.(decoding); ok {
+		if d.holds(payload) {
+			return nil
+		}
+		v = d.target()
 	}
 	outside := o.typ == typeCallback || o.typ == typeInvoke
 	if outside {

@@ -74,6 +74,7 @@ type operation struct {
 	waiters   []*waiter
 	onSettled []func()
 	running   bool              // a body of it runs
+	bodyAt    int               // where it stands in the residency's bodies
 	cancel    func(cause error) // ends the context of its body
 	refusal   bool              // it began in a cancelled scope
 	refused   error             // why it could not be entered; nothing is recorded of it

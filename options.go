@@ -163,7 +163,11 @@ func WithBatchCodec(c Codec) BatchOption {
 	return batchOption(func(s *settings) { s.batchCodec = c })
 }
 
-func stepSettings(opts []StepOption) (s settings) {
+func stepSettings(opts []StepOption) settings {
+	if len(opts) == 0 {
+		return settings{} // stays on the stack
+	}
+	var s settings
 	for _, o := range opts {
 		o.applyStep(&s)
 	}

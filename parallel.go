@@ -42,6 +42,7 @@ func Parallel[O any](ctx *Context, name string, branches []Branch[O], opts ...Ba
 func runBatch[O any](ctx *Context, sub, itemSub checkpoint.SubType, name string, n int, s *settings,
 	itemName func(int) string, fn func(*Context, int) (O, error)) (*Batch[O], error) {
 	e := ctx.f.x.e
+	made := make([]decoded[O], n) // by items that ran now
 	decode := func(res *batchResult) (*Batch[O], error) {
 		b := &Batch[O]{reason: res.record.Reason}
 		var values []O
@@ -56,7 +57,9 @@ func runBatch[O any](ctx *Context, sub, itemSub checkpoint.SubType, name string,
 			case 'S':
 				item.Status = ItemSucceeded
 				var err error
-				if res.values == nil {
+				if res.values == nil && made[i].holds(res.payloads[i]) {
+					item.Value = made[i].value
+				} else if res.values == nil {
 					var codec Codec
 					if codec, err = e.codecFor(s.codec, res.codecs[i]); err == nil {
 						err = decodeWith(codec, res.payloads[i], &item.Value)
@@ -84,14 +87,14 @@ func runBatch[O any](ctx *Context, sub, itemSub checkpoint.SubType, name string,
 			if err != nil {
 				return nil, err
 			}
-			return encodeValue(e, s.codec, v)
+			return made[i].encode(e, s.codec, v)
 		},
 		func(res *batchResult) ([]byte, error) {
 			b, err := decode(res)
 			if err != nil {
 				return nil, err
 			}
-			return encodeValue(e, s.batchCodec, b.Values())
+			return new(decoded[[]O]).encode(e, s.batchCodec, b.Values())
 		})
 	if err != nil {
 		return nil, err

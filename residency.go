@@ -60,7 +60,7 @@ type residency struct {
 	routines map[*routine]struct{}
 	running  int                     // routines that run code: not blocked, not abandoned
 	alive    int                     // routines that have not ended and are not abandoned
-	bodies   map[*operation]struct{} // operations whose body runs
+	bodies   bodies                  // operations whose body runs
 	strays   map[*operation]struct{} // bodies that run on although their operation has timed out
 	busy     int                     // outside events being taken over: it may not be suspended meanwhile
 	outside  map[*operation]struct{} // open callbacks and invokes
@@ -73,9 +73,8 @@ type residency struct {
 	idleSince time.Time
 	progress  time.Time // when an operation last began or ended
 
-	life    context.Context // ends when the residency closes
-	endLife context.CancelCauseFunc
-	gone    chan struct{} // closed when nothing of it runs any more
+	life lazyContext   // ends when the residency closes
+	gone chan struct{} // closed when nothing of it runs any more
 }
 
 type phase uint8
@@ -112,17 +111,20 @@ func newResidency(e *Engine, def *definition, claim checkpoint.Claim) *residency
 		e: e, def: def, id: claim.ID, sum: claim.Summary, cutOff: claim.Lost,
 		ops:      newOperations(),
 		routines: make(map[*routine]struct{}),
-		bodies:   make(map[*operation]struct{}),
 		gone:     make(chan struct{}),
 		progress: time.Now(),
 	}
 	x.root = x.ops[""]
 	x.answer = x.answered
-	x.life, x.endLife = context.WithCancelCause(&residencyContext{e.life, x})
 	x.seq, x.sent, x.durable = claim.Tail, claim.Tail, claim.Tail
 	x.event = claim.LastEvent
 	x.inboxSeen = claim.InboxSeen
 	return x
+}
+
+// context ends when the residency closes.
+func (x *residency) context() context.Context {
+	return x.life.below(func() context.Context { return &residencyContext{x.e.life, x} })
 }
 
 // residencyContext is what all contexts of a residency derive from.
@@ -150,17 +152,22 @@ func (x *residency) waitsOutside(o *operation) {
 
 // spawn starts a goroutine of ours that runs code of f. x.mu is held.
 func (x *residency) spawn(f *frame, run func()) {
+	go routineMain(x, x.enlist(f), run)
+}
+
+// enlist makes a routine for f, for routineMain. x.mu is held.
+func (x *residency) enlist(f *frame) *routine {
 	r := &routine{woken: sync.Cond{L: &x.mu}}
 	f.r = r
 	x.routines[r] = struct{}{}
 	x.alive++
 	x.running++
 	x.unpark()
-	go routineMain(x, r, run)
+	return r
 }
 
-// routineMain is the outermost function of every goroutine of ours: only a
-// goroutine that began here is ever ended by runtime.Goexit.
+// routineMain is what every goroutine of ours that runs code of the user begins with:
+// only one that does is ever ended by runtime.Goexit.
 //
 //go:noinline
 func routineMain(x *residency, r *routine, run func()) {

@@ -36,10 +36,8 @@ type frame struct {
 	below   []*frame     // frames that have not ended
 	futures []*operation // started by Go in it
 
-	ctx       context.Context // ends with the scope's cancel; nil: not asked for yet
-	endCtx    context.CancelCauseFunc
-	shielded  context.Context // of WithoutCancel
-	endShield context.CancelCauseFunc
+	ctx      lazyContext // ends with the scope's cancel
+	shielded lazyContext // of WithoutCancel
 }
 
 // newFrame enters a frame for op below up. x.mu is held.
@@ -65,33 +63,20 @@ func (f *frame) passed(o *operation) {
 	}
 }
 
-// context is the standard context of f's code and bodies. x.mu is held.
+// context is the standard context of f's code and bodies. It is not a child of that
+// of the context around it: on replay that one may have got further, and show a cancel
+// that this one must not see yet.
 func (f *frame) context(shielded bool) context.Context {
 	if shielded {
-		if f.shielded == nil {
-			f.shielded, f.endShield = context.WithCancelCause(f.x.life)
-			if f.ended {
-				f.endShield(context.Canceled)
-			}
-		}
-		return f.shielded
+		return f.shielded.below(f.x.context)
 	}
-	if f.ctx == nil {
-		// Not a child of the context around it: on replay that one may have got
-		// further, and show a cancel that this one must not see yet.
-		f.ctx, f.endCtx = context.WithCancelCause(f.x.life)
-		if f.ended {
-			f.endCtx(context.Canceled)
-		}
-		f.showCancel()
-	}
-	return f.ctx
+	return f.ctx.below(f.x.context)
 }
 
 // showCancel ends f's standard context if its scope is cancelled and f has
 // consumed every operation that was recorded before that. x.mu is held.
 func (f *frame) showCancel() {
-	if f.ctx == nil || f.x.cancels == 0 || f.ctx.Err() != nil {
+	if f.x.cancels == 0 || f.ctx.ended() {
 		return
 	}
 	by := f.op.cancelledBy()
@@ -108,7 +93,7 @@ func (f *frame) showCancel() {
 	if next := f.x.ops[f.id(f.counter+1)]; next != nil && next.firstSeq != 0 && (next.firstSeq < by.cancelSeq || next.refusal) {
 		return
 	}
-	f.endCtx(causeOf(by.cancelCause))
+	f.ctx.end(causeOf(by.cancelCause))
 }
 
 // end ends the scope of f: what runs below is abandoned, its callbacks are
@@ -119,12 +104,8 @@ func (f *frame) end() {
 		return
 	}
 	f.ended = true
-	if f.endCtx != nil {
-		f.endCtx(context.Canceled)
-	}
-	if f.endShield != nil {
-		f.endShield(context.Canceled)
-	}
+	f.ctx.end(context.Canceled)
+	f.shielded.end(context.Canceled)
 	for _, below := range f.below {
 		below.abandon(f.r)
 	}

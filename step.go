@@ -3,6 +3,7 @@ package durable
 import (
 	"context"
 	"log/slog"
+	"time"
 
 	"github.com/durable-go/durable/checkpoint"
 )
@@ -29,22 +30,28 @@ type None = struct{}
 //
 // Options: WithRetry, WithTimeout, WithAttemptTimeout, AtMostOnce, WithCodec.
 func Step[O any](ctx *Context, name string, fn func(context.Context) (O, error), opts ...StepOption) (O, error) {
-	var out O
+	var out decoded[O]
 	s := stepSettings(opts)
+	codec := s.codec
 	err := ctx.step(checkpoint.Step, name, &s, func(c context.Context) ([]byte, error) {
 		v, err := fn(c)
 		if err != nil {
 			return nil, err
 		}
-		return encodeValue(ctx.f.x.e, s.codec, v)
+		return out.encode(ctx.f.x.e, codec, v)
 	}, &out)
-	return out, err
+	if err != nil {
+		var none O
+		return none, err
+	}
+	return out.value, nil
 }
 
 // Do is Step for a function without a result.
 func Do(ctx *Context, name string, fn func(context.Context) error, opts ...StepOption) error {
 	s := stepSettings(opts)
-	return ctx.step(checkpoint.Step, name, &s, func(c context.Context) ([]byte, error) { return ctx.f.x.e.none(s.codec, fn(c)) }, nil)
+	codec := s.codec
+	return ctx.step(checkpoint.Step, name, &s, func(c context.Context) ([]byte, error) { return ctx.f.x.e.none(codec, fn(c)) }, nil)
 }
 
 // Call is Step for a function with an input.
@@ -69,9 +76,9 @@ func (e *Engine) none(codec Codec, err error) ([]byte, error) {
 }
 
 // step is the life of a step with body, which returns its encoded result; that
-// goes to the pointer out.
-func (c *Context) step(sub checkpoint.SubType, name string, s *settings, body func(context.Context) ([]byte, error), out any) error {
-	x := c.f.x
+// goes to out, unless it is nil.
+func (c *Context) step(sub checkpoint.SubType, name string, s *settings, body func(context.Context) ([]byte, error), out decoding) error {
+	x, codec := c.f.x, s.codec
 	if err := s.check(); err != nil {
 		return x.misused(c.f, typeStep, name, err, "")
 	}
@@ -88,13 +95,13 @@ func (c *Context) step(sub checkpoint.SubType, name string, s *settings, body fu
 		retry = *s.retry
 	}
 	err = c.runSteps(o, s, retry, byDefault, func(ctx context.Context, _ []byte, _ int) (a attempt) {
-		a.payload, a.err = x.e.intercepted(ctx, s.codec, body, out)
+		a.payload, a.err = x.e.intercepted(ctx, codec, body, out)
 		return a
 	})
 	if err != nil {
 		return err
 	}
-	return c.outcome(o, s.codec, out)
+	return c.outcome(o, codec, out)
 }
 
 // StepInfo is what a body can learn about its attempt.
@@ -138,15 +145,22 @@ func (i *stepInfo) public() StepInfo {
 
 type stepInfoKey struct{}
 
-// bodyContext is the context of a body.
+// bodyContext is the context of a body: its frame's, made when the body asks for it.
 type bodyContext struct {
-	context.Context
-	info *stepInfo
+	f        *frame
+	shielded bool
+	info     stepInfo
 }
+
+func (c *bodyContext) standard() context.Context { return c.f.context(c.shielded) }
+
+func (c *bodyContext) Deadline() (time.Time, bool) { return time.Time{}, false }
+func (c *bodyContext) Done() <-chan struct{}       { return c.standard().Done() }
+func (c *bodyContext) Err() error                  { return c.standard().Err() }
 
 func (c *bodyContext) Value(key any) any {
 	if _, ok := key.(stepInfoKey); ok {
-		return c.info
+		return &c.info
 	}
-	return c.Context.Value(key)
+	return c.standard().Value(key)
 }

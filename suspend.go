@@ -197,7 +197,7 @@ func (x *residency) finish(status checkpoint.Status, payload []byte, failure *fa
 	for r := range x.routines {
 		x.abandon(r)
 	}
-	x.endLife(ErrConcurrentUse)
+	x.life.end(ErrConcurrentUse)
 	deliver, err := x.e.tellCaller(&x.sum, status, payload, failure)
 	if err != nil {
 		x.lost(err)
@@ -244,7 +244,7 @@ func (x *residency) closeNow(cause error) {
 	if cause == nil {
 		cause = context.Canceled
 	}
-	x.endLife(cause)
+	x.life.end(cause)
 	for r := range x.routines {
 		x.dismiss(r)
 	}
