@@ -18,18 +18,17 @@ import (
 	"time"
 
 	"github.com/durable-go/durable/checkpoint"
-	"github.com/durable-go/durable/checkpoint/internal/dispatch"
 	"github.com/durable-go/durable/checkpoint/internal/ledger"
 )
 
 // Store is a checkpoint.Store in memory. Make one with New.
 type Store struct {
 	secret []byte
-	calls  *dispatch.Dispatcher
+	queue  queue
 
 	mu     sync.RWMutex
 	tables tables
-	turns  *ledger.Turns
+	round  *ledger.Round
 	closed bool
 }
 
@@ -37,8 +36,12 @@ var _ checkpoint.Store = (*Store)(nil)
 
 // New returns an empty store.
 func New() *Store {
-	s := &Store{secret: make([]byte, 32), calls: dispatch.New(), tables: newTables(), turns: ledger.NewTurns()}
+	s := &Store{secret: make([]byte, 32), tables: newTables()}
 	rand.Read(s.secret)
+	s.round = ledger.NewRound(&s.tables, ledger.NewTurns())
+	s.queue.filled.L = &s.queue.mu
+	s.queue.ended = make(chan struct{})
+	go s.work()
 	return s
 }
 
@@ -49,62 +52,63 @@ func (s *Store) Secret() []byte { return slices.Clone(s.secret) }
 func (s *Store) Now() time.Time { return time.Now() }
 
 // Watch sets who gets the hints, on the goroutine that calls done of Append.
-func (s *Store) Watch(fn func(checkpoint.Hint)) { s.calls.Watch(fn) }
+func (s *Store) Watch(fn func(checkpoint.Hint)) {
+	s.queue.mu.Lock()
+	defer s.queue.mu.Unlock()
+	s.queue.watch = fn
+}
 
 // Close ends all use, after everything that waits to be called back has been.
 // It must not be called from what is called back.
 func (s *Store) Close() error {
+	s.queue.close()
 	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.closed = true
-	s.mu.Unlock()
-	s.calls.Close()
 	return nil
 }
 
-// change makes a change, in a round of its own. The hints are queued under the
-// lock, so that they are in the order of the changes.
+// change makes a change: at once, or after what has come before it.
 func (s *Store) change(ctx context.Context, f func(*ledger.Round) error) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
+	if s.mu.TryLock() {
+		defer s.mu.Unlock()
+		return s.make(f)
+	}
+	answer := make(chan error, 1)
+	if !s.queue.add(request{change: f, answer: answer}) {
+		return checkpoint.ErrClosed
+	}
+	return <-answer
+}
+
+func (s *Store) locked(f func(*ledger.Round) error) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	return s.make(f)
+}
+
+// make makes a change, in a round of its own. The hints are queued under the lock, so
+// that they are in the order of the changes. s.mu is held.
+func (s *Store) make(f func(*ledger.Round) error) error {
 	if s.closed {
 		return checkpoint.ErrClosed
 	}
-	hints, err := s.round(f)
-	s.hint(hints)
-	return err
-}
-
-func (s *Store) round(f func(*ledger.Round) error) ([]checkpoint.Hint, error) {
-	r := ledger.NewRound(&s.tables, s.turns)
-	r.At(s.Now())
-	err := f(r)
-	return r.Hints(), err
-}
-
-func (s *Store) hint(hints []checkpoint.Hint) {
-	for _, h := range hints {
-		s.calls.Hint(h)
+	s.round.Begin(s.Now())
+	err := f(s.round)
+	for _, h := range s.round.Hints() {
+		s.queue.add(request{hint: h})
 	}
+	return err
 }
 
 // Append changes a journal; done is called on the store's own goroutine.
 func (s *Store) Append(a checkpoint.Append, done func(error)) {
-	err := ledger.CheckAppend(&a)
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	switch {
-	case err != nil:
-	case s.closed:
-		err = checkpoint.ErrClosed
-	default:
-		var hints []checkpoint.Hint
-		hints, err = s.round(func(r *ledger.Round) error { return r.Append(&a, nil) })
-		defer s.hint(hints)
+	if !s.queue.add(request{append: a, err: ledger.CheckAppend(&a), done: done}) {
+		go done(checkpoint.ErrClosed)
 	}
-	s.calls.Done(done, err)
 }
 
 // Create makes an execution.

@@ -53,8 +53,10 @@ func Restore(data []byte) (*Store, error) {
 	}
 	s := New()
 	s.secret, s.tables.number = saved.Secret, saved.Number
-	r := ledger.NewRound(&s.tables, s.turns)
-	r.At(s.Now())
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	r := s.round
+	r.Begin(s.Now())
 	for i := range saved.Executions {
 		in := &saved.Executions[i]
 		s.tables.Insert(&in.Row)

@@ -26,6 +26,12 @@ func NewRound(view View, turns *Turns) *Round {
 	return &Round{view: view, turns: turns}
 }
 
+// Begin begins the round anew, at that time.
+func (r *Round) Begin(now time.Time) {
+	r.now = now.UnixNano()
+	r.due, r.hints = false, r.hints[:0]
+}
+
 // At sets the time of the next change.
 func (r *Round) At(now time.Time) { r.now = now.UnixNano() }
 
