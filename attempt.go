@@ -61,7 +61,7 @@ func (c *Context) runSteps(o *operation, s *settings, retry RetryPolicy, byDefau
 			if o.status == "" { // the cancel came while it waited for the disk
 				return x.refuse(o, by)
 			}
-			x.settle(o, &checkpoint.Record{Type: checkpoint.StepFailed}, by.cancelled())
+			x.failStep(o, by.cancelled())
 			continue
 		}
 		if !interrupted {
@@ -106,18 +106,26 @@ func (x *residency) startAttempt(o *operation, s *settings) {
 
 // takeAttempt records what became of an attempt. x.mu is held.
 func (x *residency) takeAttempt(o *operation, a attempt, s *settings) {
-	switch {
-	case a.err != nil:
+	if a.err != nil {
 		x.failAttempt(o, a)
-	case a.goesOn:
-		if by := o.cancelledBy(); by != nil {
-			x.settle(o, &checkpoint.Record{Type: checkpoint.StepFailed}, by.cancelled())
-			return
-		}
-		x.pend(o, &checkpoint.Record{Type: checkpoint.StepSucceeded, Payload: a.payload, Flags: checkpoint.FlagPayload, Codec: x.e.codecName(s.codec)}, a.delay, nil)
-	default:
-		x.settle(o, &checkpoint.Record{Type: checkpoint.StepSucceeded, Payload: a.payload, Flags: checkpoint.FlagPayload, Codec: x.e.codecName(s.codec)}, nil)
+		return
 	}
+	rec := checkpoint.Record{Type: checkpoint.StepSucceeded, Payload: a.payload, Flags: checkpoint.FlagPayload, Codec: x.e.codecName(s.codec)}
+	switch by := o.cancelledBy(); {
+	case !a.goesOn:
+		x.settle(o, &rec, nil)
+	case by != nil:
+		x.failStep(o, by.cancelled())
+	default:
+		x.pend(o, &rec, a.delay, nil)
+	}
+}
+
+// failStep records that a step, or a condition, has failed. x.mu is held.
+//
+//go:noinline
+func (x *residency) failStep(o *operation, failure *failureRecord) {
+	x.settle(o, &checkpoint.Record{Type: checkpoint.StepFailed}, failure)
 }
 
 // failAttempt records a failed attempt: the next one is due later, or the
@@ -126,11 +134,11 @@ func (x *residency) failAttempt(o *operation, a attempt) {
 	if by := o.cancelledBy(); by != nil {
 		canceled := by.cancelled()
 		canceled.Message += ": " + a.failure.Message
-		x.settle(o, &checkpoint.Record{Type: checkpoint.StepFailed}, canceled)
+		x.failStep(o, canceled)
 		return
 	}
 	if !a.retried {
-		x.settle(o, &checkpoint.Record{Type: checkpoint.StepFailed}, a.failure)
+		x.failStep(o, a.failure)
 		return
 	}
 	x.logger().Warn("durable: an attempt failed and is made again", "operation", o.id, "name", o.name, "attempt", o.attempt, "in", a.delay, "type", a.failure.Type)

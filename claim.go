@@ -94,8 +94,8 @@ func (e *Engine) claimDue() error {
 			e.starved.Store(false)
 			return nil
 		}
-		for _, c := range claims {
-			e.admit(c)
+		for i := range claims {
+			e.admit(&claims[i])
 		}
 	}
 }
@@ -143,7 +143,7 @@ func (e *Engine) expire() (more bool) {
 
 // admit makes a claimed execution, for which a place is reserved, resident and
 // runs it. If an earlier residency of it still has goroutines, it waits for them.
-func (e *Engine) admit(c checkpoint.Claim) {
+func (e *Engine) admit(c *checkpoint.Claim) {
 	def := e.defs[c.Function]
 	x := newResidency(e, def, c)
 	e.mu.Lock()
@@ -165,7 +165,7 @@ func (e *Engine) admit(c checkpoint.Claim) {
 			case <-e.life.Done():
 			}
 		}
-		e.letCallerLeave(c.Caller)
+		e.letCallerLeave(x.sum.Caller)
 		if r, run := x.begin(); r != nil {
 			routineMain(x, r, run)
 		}

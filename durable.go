@@ -70,6 +70,7 @@ type Engine struct {
 	claims checkpoint.ClaimRequest
 
 	clockCheck time.Duration // how long a timer may sleep
+	macs       sync.Pool     // of hash.Hash, see mac
 
 	life     context.Context // ends when the engine closes
 	endLife  context.CancelCauseFunc

@@ -171,14 +171,13 @@ func (e *Engine) start(ctx context.Context, function string, input []byte, opts 
 	if s.timeout < 0 {
 		return "", fmt.Errorf("durable: start %q: WithExecutionTimeout(%s): must be positive", function, s.timeout)
 	}
-	_, _, err := e.create(ctx, id, function, input, s.timeout, nil)
-	return id, err
+	return id, e.create(ctx, id, function, input, s.timeout, nil)
 }
 
-// create creates an execution, or returns the one that is the same.
-func (e *Engine) create(ctx context.Context, id, function string, input []byte, timeout time.Duration, caller *checkpoint.Caller) (checkpoint.Summary, bool, error) {
+// create creates an execution, unless there is the same one.
+func (e *Engine) create(ctx context.Context, id, function string, input []byte, timeout time.Duration, caller *checkpoint.Caller) error {
 	if e.retired() {
-		return checkpoint.Summary{}, false, cmp.Or(e.closed(), ErrClosed)
+		return cmp.Or(e.closed(), ErrClosed)
 	}
 	if caller != nil {
 		if def := e.defs[function]; def != nil {
@@ -187,33 +186,35 @@ func (e *Engine) create(ctx context.Context, id, function string, input []byte, 
 	}
 	inc := newIncarnation()
 	now := e.now()
-	started := checkpoint.Record{Seq: 1, EventID: 1, Events: 1, Type: checkpoint.ExecutionStarted, Time: now, Function: function,
+	c := checkpoint.Creation{ID: id, Incarnation: inc, Digest: e.inputDigest(input), Caller: caller}
+	c.Started = checkpoint.Record{Seq: 1, EventID: 1, Events: 1, Type: checkpoint.ExecutionStarted, Time: now, Function: function,
 		Payload: input, Flags: checkpoint.FlagPayload, Codec: e.opts.Codec.Name(), Timeout: int64(timeout)}
 	if timeout > 0 {
-		started.TimeoutAt = after(now, int64(timeout))
+		c.Started.TimeoutAt = after(now, int64(timeout))
 	}
-	digest := e.inputDigest(input)
-	if err := e.sealRecord(&started, inc); err != nil {
-		return checkpoint.Summary{}, false, fmt.Errorf("durable: start %q: %w", function, err)
+	if err := e.sealRecord(&c.Started, inc); err != nil {
+		return fmt.Errorf("durable: start %q: %w", function, err)
 	}
-	claim := e.has(function) && e.reserve()
-	if claim {
+	if c.Claim = e.has(function) && e.reserve(); c.Claim {
 		defer e.starting.Done()
 	}
-	s, created, err := e.store.Create(ctx, checkpoint.Creation{ID: id, Incarnation: inc, Digest: digest, Caller: caller, Started: started, Claim: claim})
-	if claim && (err != nil || !created) {
+	var claim checkpoint.Claim
+	var created bool
+	var err error
+	claim.Summary, created, err = e.store.Create(ctx, c)
+	if c.Claim && (err != nil || !created) {
 		e.unreserve(1)
 	}
 	if err != nil {
-		return s, false, fmt.Errorf("start execution %s of %q: %w", id, function, e.outward(err))
+		return fmt.Errorf("start execution %s of %q: %w", id, function, e.outward(err))
 	}
 	if created {
-		e.observeStart(&s, input)
+		e.observeStart(&claim.Summary, input)
 	}
-	if created && claim {
-		e.admit(checkpoint.Claim{Summary: s})
+	if created && c.Claim {
+		e.admit(&claim)
 	}
-	return s, created, nil
+	return nil
 }
 
 // runHandler runs the execution's function on its goroutine.

@@ -8,6 +8,8 @@ import (
 	"encoding/binary"
 	"encoding/hex"
 	"fmt"
+	"hash"
+	"io"
 	"strings"
 
 	"github.com/google/uuid"
@@ -61,13 +63,22 @@ func derivedID(prefix string, inc checkpoint.Incarnation, operationID string) st
 	return prefix + hex.EncodeToString(h.Sum(nil)[:16])
 }
 
-// inputDigest tells whether two inputs are the same, without telling the input.
-func (e *Engine) inputDigest(input []byte) []byte {
-	mac := hmac.New(sha256.New, e.store.Secret())
-	mac.Write([]byte("input\x00"))
-	mac.Write(compactJSON(input))
-	return mac.Sum(nil)[:macBytes]
+// mac authenticates data of a kind under the store's secret.
+func (e *Engine) mac(kind string, data []byte) []byte {
+	h, _ := e.macs.Get().(hash.Hash)
+	if h == nil {
+		h = hmac.New(sha256.New, e.store.Secret())
+	}
+	defer e.macs.Put(h)
+	h.Reset()
+	io.WriteString(h, kind)
+	h.Write([]byte{0})
+	h.Write(data)
+	return h.Sum(nil)[:macBytes]
 }
+
+// inputDigest tells whether two inputs are the same, without telling the input.
+func (e *Engine) inputDigest(input []byte) []byte { return e.mac("input", compactJSON(input)) }
 
 // callbackID is the address of a callback and a MAC of it under the store's
 // secret: not guessable, the same on every replay, and no index to keep.
@@ -78,12 +89,7 @@ func (e *Engine) callbackID(number uint64, inc checkpoint.Incarnation, operation
 	return callbackPrefix + base64.RawURLEncoding.EncodeToString(append(e.callbackMAC(address), address...))
 }
 
-func (e *Engine) callbackMAC(address []byte) []byte {
-	mac := hmac.New(sha256.New, e.store.Secret())
-	mac.Write([]byte("callback\x00"))
-	mac.Write(address)
-	return mac.Sum(nil)[:macBytes]
-}
+func (e *Engine) callbackMAC(address []byte) []byte { return e.mac("callback", address) }
 
 // maxCallbackID bounds what is decoded: an operation ID of 1 KiB is deeper than any.
 const maxCallbackID = 1500

@@ -170,7 +170,9 @@ func (x *residency) number(o *operation, rec *checkpoint.Record, failure *failur
 	}
 	rec.Payload, rec.Batch, rec.Failure = sealed.Payload, sealed.Batch, sealed.Failure
 	rec.Flags |= sealed.Flags
-	j.pending = append(j.pending, *rec)
+	n := len(j.pending)
+	j.pending = slices.Grow(j.pending, 1)[:n+1]
+	j.pending[n] = *rec
 }
 
 // send hands everything that is numbered or lazy to the store. x.mu is held.

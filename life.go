@@ -96,7 +96,7 @@ func (c *Context) enter(typ opType, sub checkpoint.SubType, name string) (*opera
 	}
 	if f.rebuild {
 		delete(x.ops, id)
-		return nil, x.mismatched(f, &operation{id: id}, describeOp(typ, sub, name))
+		return nil, x.diverged(f, id, "nothing", describeOp(typ, sub, name))
 	}
 	f.replaying = false
 	f.refused = 0

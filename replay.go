@@ -44,7 +44,7 @@ func Replay(ctx context.Context, rec *Recording, opts *Options) error {
 	if def == nil {
 		return fmt.Errorf("durable: replay of execution %s: %w: %q is not in Options.Functions", rec.ID, ErrFunctionNotFound, rec.Function)
 	}
-	x := newResidency(e, def, checkpoint.Claim{Summary: checkpoint.Summary{
+	x := newResidency(e, def, &checkpoint.Claim{Summary: checkpoint.Summary{
 		ID: rec.ID, Function: rec.Function, Incarnation: rec.incarnation, Tail: uint64(len(rec.records)), Status: checkpoint.Running}})
 	x.replay = &replayRun{x: x, rec: rec}
 	if err := x.replay.run(ctx); err != nil {

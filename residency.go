@@ -106,7 +106,7 @@ type waiter struct {
 
 var errSuspended = errors.New("durable: the execution was suspended")
 
-func newResidency(e *Engine, def *definition, claim checkpoint.Claim) *residency {
+func newResidency(e *Engine, def *definition, claim *checkpoint.Claim) *residency {
 	x := &residency{
 		e: e, def: def, id: claim.ID, sum: claim.Summary, cutOff: claim.Lost,
 		ops:      newOperations(),

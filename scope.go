@@ -215,7 +215,7 @@ func (x *residency) applyCancel(context *operation, cause, reason string) {
 		case o.typ == typeWait:
 			x.settle(o, &checkpoint.Record{Type: checkpoint.WaitCancelled}, failure)
 		case o.typ == typeStep && !o.running:
-			x.settle(o, &checkpoint.Record{Type: checkpoint.StepFailed}, failure)
+			x.failStep(o, failure)
 		case o.typ == typeInvoke:
 			x.journal.deliver = append(x.journal.deliver, cancelDelivery(o.target, "the execution that invoked it was cancelled"))
 			x.settle(o, &checkpoint.Record{Type: checkpoint.ChainedInvokeStopped}, failure)
