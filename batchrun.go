@@ -100,6 +100,7 @@ func (b *batchRun) run(collect func(*batchResult) ([]byte, error)) error {
 	}
 	b.f = x.newFrame(o, f)
 	b.f.counter = len(b.statuses)
+	f.r.identify()
 	if err := b.count(); err != nil {
 		return err
 	}

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"strconv"
+	"strings"
 	"unicode/utf8"
 )
 
@@ -22,8 +24,13 @@ var JSON Codec = jsonCodec{}
 
 type jsonCodec struct{}
 
-func (jsonCodec) Name() string                 { return "json" }
-func (jsonCodec) Encode(v any) ([]byte, error) { return json.Marshal(v) }
+func (jsonCodec) Name() string { return "json" }
+func (jsonCodec) Encode(v any) ([]byte, error) {
+	if data := encodeScalar(v); data != nil {
+		return data, nil
+	}
+	return json.Marshal(v)
+}
 func (jsonCodec) Decode(data []byte, v any) error {
 	if len(data) == 0 {
 		data = []byte("null")
@@ -32,6 +39,29 @@ func (jsonCodec) Decode(data []byte, v any) error {
 		return nil
 	}
 	return json.Unmarshal(data, v)
+}
+
+// encodeScalar encodes what needs no reflection, as json.Marshal would; nil: it needs.
+func encodeScalar(v any) []byte {
+	switch v := v.(type) {
+	case int:
+		return strconv.AppendInt(nil, int64(v), 10)
+	case int64:
+		return strconv.AppendInt(nil, v, 10)
+	case bool:
+		return strconv.AppendBool(nil, v)
+	case None:
+		return []byte("{}")
+	case string:
+		for i := range len(v) {
+			if c := v[i]; c < ' ' || c >= utf8.RuneSelf || strings.IndexByte("\"\\<>&\x7f", c) >= 0 {
+				return nil
+			}
+		}
+		data := make([]byte, 0, len(v)+2)
+		return append(append(append(data, '"'), v...), '"')
+	}
+	return nil
 }
 
 // decodeScalar decodes what needs no parser, as most results of steps do. It does

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"math"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -456,5 +457,22 @@ func TestJSONDecodesAsTheStandardLibrary(t *testing.T) {
 			require.Equal(t, wantErr, gotErr, "%q into %T", text, got)
 			require.Equal(t, want, got, "%q into %T", text, got)
 		}
+	}
+}
+
+// What JSON encodes without encoding/json is what that would make of it.
+func TestScalarsAreEncodedAsJSON(t *testing.T) {
+	check := func(t *testing.T, v any) {
+		want, err := json.Marshal(v)
+		require.NoError(t, err)
+		got, err := durable.JSON.Encode(v)
+		require.NoError(t, err)
+		require.Equal(t, string(want), string(got))
+	}
+	for _, v := range []any{0, -1, math.MaxInt, math.MinInt, int64(math.MinInt64), true, false, durable.None{}, nil, 1.5, uint8(7), "", "plain", "<&>", "\"\\", "ü", "\x7f", "\u2028", "\xff", "a\nb"} {
+		check(t, v)
+	}
+	for c := range 256 {
+		check(t, "a"+string([]byte{byte(c)})+"z")
 	}
 }

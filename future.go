@@ -43,6 +43,7 @@ func (c *Context) spawn(name string, s *settings, fn contextFunc) *operation {
 			return failedOperation(c, typeContext, name, err)
 		}
 		below := x.newFrame(o, f)
+		f.r.identify()
 		x.spawn(below, func() { x.runContext(below, s, fn) })
 	}
 	x.mu.Unlock()

@@ -11,8 +11,8 @@ import (
 // suspended: deferred calls run, recover sees nothing, and no error can be
 // swallowed. That is right only on goroutines that the library started, and that
 // own the context: on another one the handler would go on with zero values.
-// Who runs is looked up just before a goroutine blocks or ends, where the cost
-// (some microseconds) does not matter.
+// Who runs is looked up just before a goroutine blocks or ends, or starts another one
+// of ours, where the cost (some microseconds) does not matter.
 
 var routineMainEntry = reflect.ValueOf(routineMain).Pointer()
 
@@ -35,8 +35,23 @@ func onOwnGoroutine() bool {
 	}
 }
 
-// ownGoroutine reports whether the calling goroutine is r's.
-func ownGoroutine(r *routine) bool { return r.goid.Load() == goroutineID() }
+// onItsGoroutine reports whether the calling goroutine is r's. A routine that has
+// started no other one is alone with the user's goroutines, unless another branch got
+// hold of its context. x.mu is held.
+func (r *routine) onItsGoroutine() bool {
+	if r.goroutine == 0 && onOwnGoroutine() {
+		r.identify()
+		return true
+	}
+	return r.goroutine == goroutineID()
+}
+
+// identify takes note of the calling goroutine as r's. x.mu is held.
+func (r *routine) identify() {
+	if r.goroutine == 0 {
+		r.goroutine = goroutineID()
+	}
+}
 
 // goroutineID reads the number from the first line of the stack trace.
 func goroutineID() uint64 {

@@ -125,6 +125,9 @@ func merge(rec, start *checkpoint.Record) {
 // numberStarts gives the lazy starts their numbers. x.mu is held.
 func (x *residency) numberStarts() {
 	j := &x.journal
+	if len(j.lazy) > 0 {
+		j.pending = slices.Grow(j.pending, len(j.lazy)+1)
+	}
 	for _, o := range j.lazy {
 		start := o.start
 		o.start = nil

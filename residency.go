@@ -5,7 +5,6 @@ import (
 	"errors"
 	"log/slog"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/durable-go/durable/checkpoint"
@@ -95,7 +94,7 @@ type routine struct {
 	quitting  bool
 	inBody    bool
 	woken     sync.Cond // told when what it waits for has come, or it is to end
-	goid      atomic.Uint64
+	goroutine uint64    // its number; 0: not looked up yet
 }
 
 // waiter is a routine that waits for an operation, or for the first of several.
@@ -172,7 +171,6 @@ func (x *residency) enlist(f *frame) *routine {
 //go:noinline
 func routineMain(x *residency, r *routine, run func()) {
 	defer x.routineEnded(r)
-	r.goid.Store(goroutineID())
 	run()
 }
 
@@ -237,7 +235,7 @@ func (x *residency) block(f *frame, w *waiter) error {
 		return nil
 	}
 	r := f.r
-	if !ownGoroutine(r) {
+	if !r.onItsGoroutine() {
 		err := &OpError{Type: typeContext.String(), ExecutionID: x.id, OperationID: f.op.id, Name: f.op.name, Err: ErrConcurrentUse,
 			Hint: "an operation that has to wait was called from a goroutine that does not own its context: use durable.Go for concurrent operations"}
 		x.holdNow(err)

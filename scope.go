@@ -34,6 +34,7 @@ type frame struct {
 
 	onEnd   func()       // of a batch's item: called when it has ended, x.mu held
 	below   []*frame     // frames that have not ended
+	at      int          // where f stands in the one above it
 	futures []*operation // started by Go in it
 
 	ctx      lazyContext // ends with the scope's cancel
@@ -49,6 +50,7 @@ func (x *residency) newFrame(op *operation, up *frame) *frame {
 	if up != nil {
 		f.r = up.r
 		f.rebuild = up.rebuild
+		f.at = len(up.below)
 		up.below = append(up.below, f)
 	}
 	op.frame = f
@@ -111,11 +113,11 @@ func (f *frame) end() {
 	}
 	f.below = nil
 	if f.up != nil && !f.up.ended {
-		if i := slices.Index(f.up.below, f); i >= 0 {
-			last := len(f.up.below) - 1
-			f.up.below[i], f.up.below[last] = f.up.below[last], nil
-			f.up.below = f.up.below[:last]
-		}
+		last := len(f.up.below) - 1
+		f.up.below[f.at] = f.up.below[last]
+		f.up.below[f.at].at = f.at
+		f.up.below[last] = nil
+		f.up.below = f.up.below[:last]
 	}
 	if f.op.frame == f {
 		f.op.frame = nil
