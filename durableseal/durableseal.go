@@ -132,7 +132,8 @@ func (s *Sealer) Open(dst, sealed []byte, place durable.Place) ([]byte, error) {
 	if sealed[0] != version {
 		return nil, fmt.Errorf("%w (its form is %d, this release knows %d: a newer one, or another sealer, may have written it)", ErrRefused, sealed[0], version)
 	}
-	header, rest := sealed[:2+sealed[1]], sealed[2+sealed[1]:]
+	end := 2 + int(sealed[1])
+	header, rest := sealed[:end], sealed[end:]
 	id := string(header[2:])
 	key, ok := s.keys[id]
 	if !ok {

@@ -294,6 +294,7 @@ func FuzzOpen(f *testing.F) {
 	}
 	f.Add([]byte{1, 255, 'a'}, "", "")
 	f.Add([]byte{2, 1, 'a'}, "", "")
+	f.Add(append([]byte{1, 255}, make([]byte, 300)...), "", "") // the length, and two, is no byte
 	f.Fuzz(func(t *testing.T, b []byte, operation, kind string) {
 		place := durable.Place{OperationID: operation, Kind: kind}
 		if plain, err := s.Open(nil, b, place); err == nil && !bytes.Contains([]byte("x"+`{"a":1}`), plain) {
