@@ -141,7 +141,7 @@ func (x *residency) failAttempt(o *operation, a attempt) {
 		x.failStep(o, a.failure)
 		return
 	}
-	x.logger().Warn("durable: an attempt failed and is made again", "operation", o.id, "name", o.name, "attempt", o.attempt, "in", a.delay, "type", a.failure.Type)
+	x.logger().Warn("durable: an attempt failed and is made again", "operation", o.id, "name", o.name, "attempt", o.attempt, "in", a.delay, "type", a.failure.loggedType())
 	x.pend(o, &checkpoint.Record{Type: checkpoint.StepFailed}, a.delay, a.failure)
 }
 

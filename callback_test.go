@@ -14,6 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/durable-go/durable"
+	"github.com/durable-go/durable/checkpoint"
 )
 
 // callback is the ID of the open callback of the name.
@@ -346,7 +347,8 @@ func TestCallback(t *testing.T) {
 		t.Parallel()
 		synctest.Test(t, func(t *testing.T) {
 			f := durable.Define("f", func(ctx *durable.Context, _ int) (int, error) { return awaited[int]()(ctx) })
-			b, other := setup(t, f), setup(t, f)
+			m := newMachine(t)
+			b, other := m.open(durable.Options{}, f), setup(t, f)
 			x := start(b, f, 1, durable.WithExecutionID("x"))
 			start(other, f, 1, durable.WithExecutionID("x"))
 			id := b.callback("x", "cb")
@@ -358,15 +360,35 @@ func TestCallback(t *testing.T) {
 				touched[i] ^= 1
 				bad = append(bad, "cb-"+base64.RawURLEncoding.EncodeToString(touched))
 			}
+			// One callback has one ID: no other text says the same bytes.
+			bad = append(bad, id[:9]+"\n"+id[9:], id+"\r\n", strings.Replace(id, "cb-", "cb-\n", 1), "CB-"+id[3:], id[3:], id+"=", id+"==")
+			const alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+			for _, c := range alphabet {
+				if other := id[:len(id)-1] + string(c); other != id {
+					bad = append(bad, other)
+				}
+			}
+			for n := range id {
+				bad = append(bad, id[:n], id[n+1:])
+			}
+			bad = append(bad, "cb-"+base64.RawURLEncoding.EncodeToString(raw[:16]), "cb-"+base64.RawURLEncoding.EncodeToString(append(make([]byte, 16), raw[16:]...)))
+			asked := 0
+			m.set(func() {
+				m.onDeliver = func(*checkpoint.Delivery) error { asked++; return nil }
+				m.onFind = func() { asked++ }
+			})
 			for _, id := range bad {
 				require.ErrorIs(t, b.engine.SucceedCallback(b.ctx, id, 1), durable.ErrCallbackNotFound, "%q", id)
 				require.ErrorIs(t, b.engine.FailCallback(b.ctx, id, durable.Failure{}), durable.ErrCallbackNotFound, "%q", id)
 				require.ErrorIs(t, b.engine.HeartbeatCallback(b.ctx, id), durable.ErrCallbackNotFound, "%q", id)
 			}
+			require.Zero(t, asked, "an ID that is not one never gets as far as the store")
 			require.NoError(t, b.engine.SucceedCallback(b.ctx, id, 7))
+			require.Equal(t, 2, asked)
 			out, err := finish(b, x)
 			require.NoError(t, err)
 			require.Equal(t, 7, out)
+			t.Logf("%d forged callback IDs: all refused, none asked the store", len(bad))
 		})
 	})
 

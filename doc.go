@@ -191,5 +191,5 @@
 // Who has a callback's ID may complete that callback, once; it is not guessable
 // and is never logged. [Engine.Operations] and [Engine.History] show open
 // callback IDs and all payloads: put an authorizer in front of them. The file is
-// not encrypted unless Options.Sealer is set.
+// not encrypted unless Options.Sealer is set; package durableseal has one.
 package durable

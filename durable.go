@@ -21,7 +21,7 @@ type Options struct {
 	Functions []Definition
 	// Codec of inputs, results and states; default JSON.
 	Codec Codec
-	// Sealer encrypts user data at rest; default: none.
+	// Sealer encrypts user data at rest, see package durableseal; default: none.
 	Sealer Sealer
 	// Logger; default slog.Default(). Payloads, callback IDs and the text of the
 	// user's errors are not logged by the engine.

@@ -277,6 +277,18 @@ func ownFailure(name, message string) *failureRecord {
 	return &failureRecord{Type: name, Message: message, Is: []string{name}}
 }
 
+// loggedType is the type for a log. A Type may come from outside, with a callback's
+// failure, and be any text: only what reads like the name of a type is logged.
+func (f *failureRecord) loggedType() string {
+	odd := func(r rune) bool {
+		return !(r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("_.*[]", r))
+	}
+	if len(f.Type) > 64 || strings.ContainsFunc(f.Type, odd) {
+		return "error"
+	}
+	return f.Type
+}
+
 // directFailure returns the failure of an operation's error that was returned
 // as it is, nil if err is anything else.
 func directFailure(err error) *Failure {

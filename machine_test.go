@@ -40,6 +40,7 @@ type machine struct {
 	onEnd     func(e *checkpoint.Ending) error
 	onCreate  func(c *checkpoint.Creation) error
 	onClaim   func() error
+	onFind    func()
 	// afterAppend gets what became of an append and says what is reported. It is
 	// called on the store's goroutine.
 	afterAppend func(a *checkpoint.Append, err error) error
@@ -261,6 +262,16 @@ func (s *tap) NextDue(ctx context.Context, r checkpoint.ClaimRequest) (time.Time
 		f()
 	}
 	return at, err
+}
+
+func (s *tap) Find(ctx context.Context, number uint64) (checkpoint.Summary, error) {
+	if err := s.alive(); err != nil {
+		return checkpoint.Summary{}, err
+	}
+	if f := hook(s.m, &s.m.onFind); f != nil {
+		f()
+	}
+	return s.Store.Find(ctx, number)
 }
 
 func (s *tap) Disown(ctx context.Context, id string, epoch uint64) error {

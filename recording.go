@@ -117,7 +117,7 @@ func (r *Recording) UnmarshalJSON(data []byte) error {
 		return fmt.Errorf("durable: a recording of version %d: this binary reads up to %d", in.Version, recordingVersion)
 	}
 	*r = Recording{ID: in.ID, Function: in.Function, Status: in.Status}
-	if n, err := hex.Decode(r.incarnation[:], []byte(in.Incarnation)); err != nil || n != len(r.incarnation) {
+	if inc, err := hex.DecodeString(in.Incarnation); err != nil || len(inc) != copy(r.incarnation[:], inc) || len(inc) < len(r.incarnation) {
 		return fmt.Errorf("durable: recording of execution %s: the incarnation %q is not one", in.ID, in.Incarnation)
 	}
 	for i := range in.Records {

@@ -160,7 +160,7 @@ func (x *residency) closeOutside(context *operation) {
 func (f *frame) warnOfUnseen() {
 	for _, o := range f.futures {
 		if o.settled() && o.failure != nil && !o.noted && !f.rebuild {
-			f.x.logger().Warn("durable: the error of a concurrent operation was never awaited", "operation", o.id, "name", o.name, "type", o.failure.Type)
+			f.x.logger().Warn("durable: the error of a concurrent operation was never awaited", "operation", o.id, "name", o.name, "type", o.failure.loggedType())
 		}
 	}
 }

@@ -12,7 +12,10 @@ import (
 // Both methods append to dst and return it. Seal may be randomized; Open must
 // refuse what was sealed for another Place. Both must be safe for concurrent use,
 // and must not call the engine. When Seal fails, nothing is recorded, and what was
-// to be recorded is done again later; when Open fails, the execution is held.
+// to be recorded is done again later; when Open fails, the execution is held. The
+// text of their errors is logged, so it must not hold what was sealed.
+//
+// Package durableseal has one: AES-256-GCM, with rotation of keys.
 type Sealer interface {
 	Seal(dst, plain []byte, place Place) ([]byte, error)
 	Open(dst, sealed []byte, place Place) ([]byte, error)
@@ -53,15 +56,13 @@ func (e *Engine) openRecord(rec *checkpoint.Record, inc checkpoint.Incarnation) 
 	return err
 }
 
-// eachSealed calls f for each field with user data. A panic of f is an error: a
-// sealer is the user's code.
-
 // eachSealed calls f for each field of rec with user data, and changes all of
-// them or none. A panic of f is an error: a sealer is the user's code.
+// them or none. A panic of f is an error: a sealer is the user's code. What it
+// panicked with is left out, since errors of sealers are logged.
 func (e *Engine) eachSealed(rec *checkpoint.Record, inc checkpoint.Incarnation, f func([]byte, Place) ([]byte, error)) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			err = fmt.Errorf("durable: Options.Sealer: panic: %v", p)
+			err = fmt.Errorf("durable: Options.Sealer: panic with a %T", p)
 		}
 	}()
 	var changed [3][]byte

@@ -6,4 +6,8 @@
 // than the callback's ID, which is a capability: it can't be guessed, it
 // completes one callback, once. The ID is part of the path, so keep the paths of
 // these requests out of access logs, or log the route instead.
+//
+// Bodies are bounded by Options.MaxBody. How long a client may take is the server's
+// affair, and http.Server has no bound by default: set ReadHeaderTimeout,
+// ReadTimeout and IdleTimeout, and limit the rate of requests if it faces the internet.
 package durablehttp

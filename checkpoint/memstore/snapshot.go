@@ -2,6 +2,7 @@ package memstore
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"encoding/gob"
 	"fmt"
 	"maps"
@@ -41,12 +42,18 @@ func (s *Store) Snapshot() ([]byte, error) {
 	if err := gob.NewEncoder(&b).Encode(saved); err != nil {
 		return nil, fmt.Errorf("memstore: snapshot: %w", err)
 	}
-	return b.Bytes(), nil
+	sum := sha256.Sum256(b.Bytes())
+	return append(sum[:], b.Bytes()...), nil
 }
 
 // Restore returns a store that holds a snapshot, as if it was opened again after
-// its process had died: what was owned is due.
+// its process had died: what was owned is due. One that is damaged is ErrCorrupt; one
+// that was made with intent must not be restored.
 func Restore(data []byte) (*Store, error) {
+	if len(data) < sha256.Size || sha256.Sum256(data[sha256.Size:]) != [sha256.Size]byte(data[:sha256.Size]) {
+		return nil, &checkpoint.CorruptError{Where: "memstore: restore", What: "the snapshot was damaged or cut"}
+	}
+	data = data[sha256.Size:]
 	var saved snapshot
 	if err := gob.NewDecoder(bytes.NewReader(data)).Decode(&saved); err != nil {
 		return nil, fmt.Errorf("memstore: restore: %w", err)
