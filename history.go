@@ -82,7 +82,7 @@ func (e *Engine) History(ctx context.Context, id string) iter.Seq2[Event, error]
 			yield(Event{}, err)
 			return
 		}
-		ops := newOperations()
+		ops := newOperations(s.Tail)
 		last := int64(0)
 		for rec, err := range e.records(ctx, &s) {
 			if err != nil {
@@ -137,7 +137,7 @@ func (e *Engine) operations(ctx context.Context, id string) (operations, *checkp
 	if err != nil {
 		return nil, nil, err
 	}
-	ops := newOperations()
+	ops := newOperations(s.Tail)
 	for rec, err := range e.records(ctx, &s) {
 		if err != nil {
 			return nil, nil, err

@@ -139,8 +139,11 @@ func (o *operation) cancelledBy() *operation {
 // operations are the operations of an execution by ID, "" being the execution.
 type operations map[string]*operation
 
-func newOperations() operations {
-	return operations{"": {typ: typeContext, status: OperationStarted}}
+// newOperations makes room for what a journal of so many records tells of.
+func newOperations(records uint64) operations {
+	ops := make(operations, min(records, 1<<16))
+	ops[""] = &operation{typ: typeContext, status: OperationStarted}
+	return ops
 }
 
 // apply folds a record into the operations. The failure of the record, if it

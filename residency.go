@@ -108,7 +108,7 @@ var errSuspended = errors.New("durable: the execution was suspended")
 func newResidency(e *Engine, def *definition, claim *checkpoint.Claim) *residency {
 	x := &residency{
 		e: e, def: def, id: claim.ID, sum: claim.Summary, cutOff: claim.Lost,
-		ops:      newOperations(),
+		ops:      newOperations(claim.Tail),
 		routines: make(map[*routine]struct{}),
 		gone:     make(chan struct{}),
 		progress: time.Now(),

@@ -32,7 +32,10 @@ func (j journal) after(seq uint64, most int) []checkpoint.Record {
 	if !found {
 		at = max(at-1, 0)
 	}
-	var records []checkpoint.Record
+	if len(j) == 0 || j.last().Seq <= seq {
+		return nil
+	}
+	records := make([]checkpoint.Record, 0, min(j.last().Seq-seq, uint64(most)))
 	for ; at < len(j) && len(records) < most; at++ {
 		for i := range j[at] {
 			if j[at][i].Seq > seq && len(records) < most {
