@@ -54,13 +54,13 @@ func orders(how planted, path string, say func(string, ...any)) (*durable.Engine
 		charged, err := durable.Step(ctx, "charge", func(sc context.Context) (string, error) {
 			info, _ := durable.StepInfoFrom(sc)
 			say("once %s %d", info.ExecutionID, info.Attempt)
-			return fmt.Sprintf("charge-%d", info.Attempt), nil
+			return fmt.Sprintf("charge-%s-%d", info.ExecutionID, info.Attempt), nil
 		}, durable.AtMostOnce(), durable.WithRetry(durable.RetryPolicy{MaxAttempts: 100, Initial: time.Millisecond, Max: time.Millisecond}))
 		if err != nil {
 			return nil, err
 		}
 		lines, err := durable.Map(ctx, "lines", []int{1, 2}, func(ctx *durable.Context, _, _ int) (string, error) {
-			return effect(ctx, "pick", reserved)
+			return effect(ctx, "pick", reserved, charged)
 		})
 		if err != nil {
 			return nil, err

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 
 	"github.com/durable-go/durable/checkpoint"
 	"github.com/durable-go/durable/checkpoint/boltstore"
@@ -82,7 +83,8 @@ func runStore(path string, how planted, say func(string, ...any)) error {
 			if err := appendAll(s, claims, false, say); err != nil {
 				return err
 			}
-			if round == 1 {
+			cancelled := slices.ContainsFunc(claims, func(c checkpoint.Claim) bool { return c.ID == "1" })
+			if round == 1 && cancelled {
 				say("deliver 1")
 				err := s.Deliver(ctx, checkpoint.Delivery{ID: "1", Record: checkpoint.Record{Type: checkpoint.CancelRequested}})
 				if err != nil {

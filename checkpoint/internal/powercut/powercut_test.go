@@ -251,7 +251,11 @@ func TestHasten(t *testing.T) {
 	require.NoError(t, err)
 	flush := trace.Ops[1]
 	require.Empty(t, trace.Said(flush.End))
-	require.Equal(t, []string{"done"}, trace.Hasten().Said(flush.End))
+	hastened := func(is bool) *Trace {
+		return trace.Hasten(func(note string) bool { return is == (note == "done") }, func(op *Op) bool { return op.Kind == Flush })
+	}
+	require.Equal(t, []string{"done"}, hastened(true).Said(flush.End))
+	require.Empty(t, hastened(false).Said(flush.End))
 	require.Empty(t, trace.Said(flush.End), "the first one is as it was")
 	require.Len(t, trace.Change(func(op *Op) bool { return op.Kind != Flush }).Ops, 1)
 }

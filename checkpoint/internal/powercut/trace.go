@@ -69,15 +69,15 @@ func (t *Trace) Change(f func(op *Op) bool) *Trace {
 	return &changed
 }
 
-// Hasten returns a trace whose notes were said before the flush, or the durable
-// write, in front of them had begun.
-func (t *Trace) Hasten() *Trace {
+// Hasten returns a trace in which some notes were said before the last of certain
+// calls in front of them had begun.
+func (t *Trace) Hasten(which func(note string) bool, over func(op *Op) bool) *Trace {
 	changed := *t
 	changed.Notes = slices.Clone(t.Notes)
 	for i := range changed.Notes {
 		n := &changed.Notes[i]
 		for _, op := range slices.Backward(t.Ops) {
-			if op.End < n.At && (op.Kind == Flush || op.Flushed) {
+			if which(n.Text) && op.End < n.At && over(&op) {
 				n.At = op.Begin
 				break
 			}
