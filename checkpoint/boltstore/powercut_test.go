@@ -254,21 +254,21 @@ func TestPowerCut(t *testing.T) {
 	seed := seedOfPowerCut(t)
 	for _, w := range workloads {
 		t.Run(w.name, func(t *testing.T) {
-			again, enough := 2, map[string]int{"store": 1200, "engine": 200}[w.name]
+			again, most, enough := 2, 24, map[string]int{"store": 1200, "engine": 200}[w.name]
 			if testing.Short() {
-				again, enough = 1, enough/10
+				again, most, enough = 1, 2, enough/10
 			}
 			if *fullPowerCut {
 				again, enough = 10, 0
 			}
-			n, err := w.explore(t, w.record(t, noBug, nil), nil, powerCutBounds(24), enough, seed, again)
+			n, err := w.explore(t, w.record(t, noBug, nil), nil, powerCutBounds(most), enough, seed, again)
 			require.NoError(t, err)
 			t.Logf("%s: %d calls recorded, %d cuts, %d states made, %d different ones tried", w.name, n.calls, n.cuts, n.made, n.tried)
 
 			var sum tally
 			for i, f := range n.kept {
 				trace := w.record(t, noBug, f.state)
-				n, err := w.explore(t, trace, f.notes, powerCutBounds(24), enough/2, seed+uint64(i)+1, 0)
+				n, err := w.explore(t, trace, f.notes, powerCutBounds(most), enough/2, seed+uint64(i)+1, 0)
 				require.NoError(t, err)
 				sum.calls, sum.cuts, sum.made, sum.tried = sum.calls+n.calls, sum.cuts+n.cuts, sum.made+n.made, sum.tried+n.tried
 			}
@@ -280,6 +280,9 @@ func TestPowerCut(t *testing.T) {
 // TestPowerCutFindsBugs plants one, in the program or, where it has no seam for
 // that, in its record, and sees it found, by the check that is there for it.
 func TestPowerCutFindsBugs(t *testing.T) {
+	if testing.Short() {
+		t.Skip("records many processes")
+	}
 	t.Parallel()
 	seed := seedOfPowerCut(t)
 	ofBolt := func(op *powercut.Op) bool {
@@ -322,7 +325,9 @@ func TestPowerCutFindsBugs(t *testing.T) {
 	}
 	// hasten says something before it is durable.
 	folder := func(op *powercut.Op) bool { return op.Kind == powercut.Flush && !ofBolt(op) && !ofLog(op) }
-	batch := func(op *powercut.Op) bool { return op.Kind == powercut.Write && ofLog(op) && !strings.HasSuffix(op.Path, ".new") }
+	batch := func(op *powercut.Op) bool {
+		return op.Kind == powercut.Write && ofLog(op) && !strings.HasSuffix(op.Path, ".new")
+	}
 	hasten := func(note string, over func(*powercut.Op) bool) func(*powercut.Trace) *powercut.Trace {
 		return func(trace *powercut.Trace) *powercut.Trace {
 			return trace.Hasten(func(said string) bool { return strings.HasPrefix(said, note) || strings.Contains(said, " "+note+"-") }, over)
