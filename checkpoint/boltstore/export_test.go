@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/durable-go/durable/checkpoint/internal/wal"
 	"github.com/stretchr/testify/require"
 )
 
@@ -39,4 +40,13 @@ func copyFile(t *testing.T, from, to string) {
 	b, err := os.ReadFile(from)
 	require.NoError(t, err)
 	require.NoError(t, os.WriteFile(to, b, 0o600))
+}
+
+// SmallSegments are options with a log of such small segments that they are used
+// again soon.
+func SmallSegments(unsafeNoSync, unsafeNoLogSync bool) *Options {
+	return &Options{
+		Logger: quiet.Logger, UnsafeNoSync: unsafeNoSync, segmentSize: 4 * 4096,
+		files: wal.Disk{NoSync: unsafeNoSync || unsafeNoLogSync},
+	}
 }
