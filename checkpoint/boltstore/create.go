@@ -18,7 +18,14 @@ import (
 // ensure makes the file unless it exists. It is made aside, and gets its name
 // when it is whole and on the disk: a crash leaves a good file or none.
 func ensure(path string, opts *Options) (err error) {
-	if _, err := os.Stat(path); !errors.Is(err, fs.ErrNotExist) {
+	dir := filepath.Dir(path)
+	if _, err := os.Stat(path); err == nil {
+		// Whoever made it may have been killed before its name was on the disk.
+		if err := wal.SyncFolder(dir); !errors.Is(err, fs.ErrPermission) {
+			return err
+		}
+		return nil
+	} else if !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
 	if logged, err := wal.Exists(wal.Disk{}, path+logSuffix); err != nil {
@@ -26,7 +33,6 @@ func ensure(path string, opts *Options) (err error) {
 	} else if logged {
 		return &checkpoint.CorruptError{Where: path, What: "the file is missing, but its log " + path + logSuffix + " is there: put the file back, or remove the log to begin anew"}
 	}
-	dir := filepath.Dir(path)
 	if err := ensureFolder(dir); err != nil {
 		return err
 	}
@@ -72,20 +78,22 @@ func globEscape(path string) string {
 	return strings.NewReplacer(`[`, `[[]`, `*`, `[*]`, `?`, `[?]`).Replace(path)
 }
 
-// ensureFolder makes a folder and those above it, and makes their names durable.
+// ensureFolder makes a folder and those above it, and makes their names durable. Those
+// that are there may have been made by a process that was killed before it came to
+// that; one that can't be flushed was not made by us.
 func ensureFolder(dir string) error {
-	var above []string
-	for d := dir; ; d = filepath.Dir(d) {
-		if _, err := os.Stat(d); !errors.Is(err, fs.ErrNotExist) || d == filepath.Dir(d) {
+	made := make(map[string]bool) // has a new name in it
+	for d := dir; d != filepath.Dir(d); d = filepath.Dir(d) {
+		if _, err := os.Stat(d); !errors.Is(err, fs.ErrNotExist) {
 			break
 		}
-		above = append(above, filepath.Dir(d))
+		made[filepath.Dir(d)] = true
 	}
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err
 	}
-	for _, d := range above {
-		if err := wal.SyncFolder(d); err != nil {
+	for d := dir; d != filepath.Dir(d); d = filepath.Dir(d) {
+		if err := wal.SyncFolder(filepath.Dir(d)); err != nil && made[filepath.Dir(d)] {
 			return err
 		}
 	}

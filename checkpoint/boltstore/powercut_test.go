@@ -254,7 +254,7 @@ func TestPowerCut(t *testing.T) {
 	seed := seedOfPowerCut(t)
 	for _, w := range workloads {
 		t.Run(w.name, func(t *testing.T) {
-			again, most, enough := 2, 24, map[string]int{"store": 1200, "engine": 200}[w.name]
+			again, most, enough := 2, 24, map[string]int{"store": 400, "engine": 100}[w.name]
 			if testing.Short() {
 				again, most, enough = 1, 2, enough/10
 			}
