@@ -64,7 +64,11 @@ func (e *Engine) run() {
 			}
 			next = min(next, time.Until(sweepAt))
 		}
-		timer.Reset(max(next, 0))
+		if 0 < next && next <= e.early {
+			e.alarm.After(next, e.wake)
+			next = e.clockCheck
+		}
+		timer.Reset(max(next-e.early, 0))
 	}
 }
 

@@ -104,7 +104,12 @@ func (x *residency) armTimer() {
 	if next == 0 {
 		return
 	}
-	d := min(time.Duration(next-x.e.now()), x.e.clockCheck)
+	d := time.Duration(next - x.e.now())
+	if 0 < d && d <= x.e.early {
+		x.e.alarm.After(d, x.fire)
+		return
+	}
+	d = min(d-x.e.early, x.e.clockCheck)
 	if x.timer == nil {
 		x.timer = time.AfterFunc(d, x.fire)
 	} else {

@@ -13,6 +13,7 @@ import (
 
 	"github.com/durable-go/durable/checkpoint"
 	"github.com/durable-go/durable/checkpoint/boltstore"
+	"github.com/durable-go/durable/internal/alarm"
 )
 
 // Options of an engine. The zero value of each field is its default.
@@ -70,7 +71,9 @@ type Engine struct {
 	claims checkpoint.ClaimRequest
 
 	clockCheck time.Duration // how long a timer may sleep
-	macs       sync.Pool     // of hash.Hash, see mac
+	early      time.Duration // how long before it is due something is left to the alarm
+	alarm      alarm.Clock
+	macs       sync.Pool // of hash.Hash, see mac
 
 	life     context.Context // ends when the engine closes
 	endLife  context.CancelCauseFunc
@@ -182,9 +185,10 @@ func prepareEngine(store checkpoint.Store, opts *Options) *Engine {
 		e.claims.Functions = append(e.claims.Functions, def.name)
 	}
 	e.claims.Build = e.opts.Build
-	e.clockCheck = clockCheck
+	e.clockCheck, e.early = clockCheck, alarm.Early
 	if s, ok := store.(checkpoint.SteadyClock); ok && s.SteadyClock() {
 		e.clockCheck = 10_000 * 24 * time.Hour // still far from what int64 nanoseconds hold
+		e.early = 0
 	}
 	return e
 }
@@ -341,6 +345,7 @@ func (e *Engine) closeNow(cause error) error {
 		x.stopNow(cause)
 	}
 	e.endLife(cause)
+	e.alarm.Close()
 	<-e.loop
 	e.changed("")
 	return e.store.Close()

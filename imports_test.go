@@ -33,7 +33,8 @@ var mayImport = map[string][]string{
 	"checkpoint/boltstore": {"checkpoint", "checkpoint/internal/..."},
 	"checkpoint/memstore":  {"checkpoint", "checkpoint/internal/..."},
 	"checkpoint/storetest": {"checkpoint", "checkpoint/internal/..."},
-	"":                     {"checkpoint", "checkpoint/boltstore"},
+	"internal/alarm":       {},
+	"":                     {"checkpoint", "checkpoint/boltstore", "internal/alarm"},
 }
 
 // listedPackage is what go list tells of a package.
