@@ -150,7 +150,7 @@ func (o *Options) check() error {
 		}
 	}
 	_, err := newErrorRegistry(o.Errors)
-	return errors.Join(errors.Join(problems...), err)
+	return errors.Join(errors.Join(problems...), checkCodec(o.Codec), err)
 }
 
 func newEngine(store checkpoint.Store, opts *Options) (*Engine, error) {
@@ -192,6 +192,7 @@ func (o *Options) setDefaults() {
 	o.Functions = slices.Clone(o.Functions)
 	setDefault(&o.Codec, JSON)
 	setDefault(&o.Logger, slog.Default())
+	o.Codec, o.Logger = knownByName(o.Codec), guarded(o.Logger)
 	setDefault(&o.ParkFor, time.Second)
 	setDefault(&o.MaxResident, 4096)
 	setDefault(&o.MaxPayload, 2<<20)
