@@ -219,30 +219,28 @@ func (e *Engine) create(ctx context.Context, id, function string, input []byte, 
 // runHandler runs the execution's function on its goroutine.
 func (x *residency) runHandler(f *frame, codec Codec, input []byte) {
 	returned := false
-	var v any
-	var err error
+	var payload []byte
 	defer func() {
 		if returned {
 			return
 		}
+		err := errGoexit
 		if p := recover(); p != nil {
 			err = &panicError{p, debug.Stack()}
-		} else {
-			err = errGoexit
 		}
 		x.endHandler(f, nil, err)
 	}()
-	v, err = x.def.run(&Context{f: f}, codec, input)
-	returned = true
-	x.endHandler(f, v, err)
-}
-
-func (x *residency) endHandler(f *frame, v any, err error) {
-	var payload []byte
-	unreadable := false
+	v, err := x.def.run(&Context{f: f}, codec, input)
 	if err == nil {
 		payload, err = x.e.encodeWith(x.e.opts.Codec, v)
 	}
+	returned = true
+	x.endHandler(f, payload, err)
+}
+
+func (x *residency) endHandler(f *frame, payload []byte, err error) {
+	unreadable := false
+	err = finite(err)
 	if in, ok := err.(*inputError); ok {
 		err = fmt.Errorf("input: %w", in.err)
 		unreadable = x.lastInvocation > 0 && !x.replay.failed() // it could be decoded before
@@ -301,7 +299,6 @@ func (c *Context) plain(call func(context.Context) error) {
 	x.bodies[x.root] = struct{}{}
 	x.mu.Unlock()
 	x.e.bodies.Add(1)
-	ctx = x.e.attemptStarted(ctx, info)
 	err := errGoexit // or it panics
 	defer func() {
 		x.e.attemptEnded(ctx, info, err)
@@ -312,6 +309,7 @@ func (c *Context) plain(call func(context.Context) error) {
 		x.mu.Unlock()
 		// The routine counts as in its body until what it returned is recorded.
 	}()
+	ctx = x.e.attemptStarted(ctx, info)
 	err = call(ctx)
 }
 
