@@ -134,7 +134,7 @@ func (o *Options) check() error {
 			problems = append(problems, err)
 		}
 		if names[def.name] {
-			problems = append(problems, fmt.Errorf("durable: two functions have the name %q", def.name))
+			problems = append(problems, fmt.Errorf("durable: two functions have the name %q", truncated(def.name)))
 		}
 		names[def.name] = true
 		if def.settings.timeout < 0 {

@@ -94,7 +94,7 @@ func (e *inputError) Unwrap() error { return e.err }
 func (f *Function[I, O]) Start(ctx context.Context, e *Engine, in I, opts ...StartOption) (*Execution[O], error) {
 	input, err := e.encodeWith(e.opts.Codec, in)
 	if err != nil {
-		return nil, fmt.Errorf("durable: start %q: input: %w", f.name, err)
+		return nil, fmt.Errorf("durable: start %q: input: %w", truncated(f.name), err)
 	}
 	id, err := e.start(ctx, f.name, input, opts)
 	if err != nil {
@@ -152,7 +152,7 @@ func (x *Execution[O]) Result(ctx context.Context) (O, error) {
 func (e *Engine) start(ctx context.Context, function string, input []byte, opts []StartOption) (string, error) {
 	def := e.defs[function]
 	if def == nil {
-		return "", fmt.Errorf("%w: %q is not in Options.Functions of this engine", ErrFunctionNotFound, function)
+		return "", fmt.Errorf("%w: %q is not in Options.Functions of this engine", ErrFunctionNotFound, truncated(function))
 	}
 	s := startSettings{timeout: def.settings.timeout}
 	for _, o := range opts {
@@ -328,10 +328,10 @@ func (e *Engine) ResultJSON(ctx context.Context, id string) (json.RawMessage, er
 // is of the right type is found out by the function: if not, the execution fails.
 func (e *Engine) StartByName(ctx context.Context, function string, in json.RawMessage, opts ...StartOption) (id string, err error) {
 	if !json.Valid(in) {
-		return "", fmt.Errorf("durable: start %q: the input is not JSON", function)
+		return "", fmt.Errorf("durable: start %q: %w: the input is not JSON", truncated(function), ErrCodec)
 	}
 	if len(in) > e.opts.MaxPayload {
-		return "", fmt.Errorf("durable: start %q: %w: the input is %s, the limit is %s", function, ErrPayloadTooLarge, formatBytes(len(in)), formatBytes(e.opts.MaxPayload))
+		return "", fmt.Errorf("durable: start %q: %w: the input is %s, the limit is %s", truncated(function), ErrPayloadTooLarge, formatBytes(len(in)), formatBytes(e.opts.MaxPayload))
 	}
 	return e.start(ctx, function, compactJSON(in), opts)
 }
