@@ -24,7 +24,8 @@ type Options struct {
 	// Sealer encrypts user data at rest; default: none.
 	Sealer Sealer
 	// Logger; default slog.Default(). Payloads, callback IDs and the text of the
-	// user's errors are not logged by the engine.
+	// user's errors are not logged by the engine. Its handler must not call the
+	// engine, nor end its goroutine; a panic in it goes nowhere.
 	Logger *slog.Logger
 	// Observer is told what happens; default: nobody.
 	Observer *Observer
@@ -132,6 +133,9 @@ func (o *Options) check() error {
 		def := d.definition()
 		if err := checkID("function name", def.name); err != nil {
 			problems = append(problems, err)
+		}
+		if def.missing {
+			problems = append(problems, fmt.Errorf("durable: function %q has no code: what Define got is nil", truncated(def.name)))
 		}
 		if names[def.name] {
 			problems = append(problems, fmt.Errorf("durable: two functions have the name %q", truncated(def.name)))

@@ -269,10 +269,10 @@ func (r *errorRegistry) rebuild(rec *failureRecord) *Failure {
 			continue
 		}
 		v := reflect.New(t)
-		if json.Unmarshal(typed.JSON, v.Interface()) == nil {
-			if err, ok := v.Elem().Interface().(error); ok {
-				f.matches = append(f.matches, err)
-			}
+		decoded := false
+		apart(func() { decoded = json.Unmarshal(typed.JSON, v.Interface()) == nil }) // its methods are the user's code
+		if err, ok := v.Elem().Interface().(error); ok && decoded {
+			f.matches = append(f.matches, err)
 		}
 	}
 	return f

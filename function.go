@@ -20,6 +20,7 @@ type Definition interface {
 // definition is a function without its types.
 type definition struct {
 	name     string
+	missing  bool // it has no code
 	settings startSettings
 	run      func(c *Context, codec Codec, input []byte) (any, error)
 }
@@ -51,14 +52,14 @@ func (f *Function[I, O]) Name() string { return f.name }
 //
 // What h returns ends the execution: SUCCEEDED, or FAILED with the error.
 func Define[I, O any](name string, h func(*Context, I) (O, error), opts ...FunctionOption) *Function[I, O] {
-	return define[I, O](name, opts, func(c *Context, in I) (any, error) { return h(c, in) })
+	return define[I, O](name, h == nil, opts, func(c *Context, in I) (any, error) { return h(c, in) })
 }
 
 // DefinePlain makes an ordinary function one that can be started and invoked. It
 // runs at least once, as one attempt: a call that a crash cut off is made again,
 // an error ends the execution. StepInfoFrom tells about the execution.
 func DefinePlain[I, O any](name string, f func(context.Context, I) (O, error), opts ...FunctionOption) *Function[I, O] {
-	return define[I, O](name, opts, func(c *Context, in I) (v any, err error) {
+	return define[I, O](name, f == nil, opts, func(c *Context, in I) (v any, err error) {
 		c.plain(func(ctx context.Context) error {
 			v, err = f(ctx, in)
 			return err
@@ -67,8 +68,8 @@ func DefinePlain[I, O any](name string, f func(context.Context, I) (O, error), o
 	})
 }
 
-func define[I, O any](name string, opts []FunctionOption, h func(*Context, I) (any, error)) *Function[I, O] {
-	def := &definition{name: name}
+func define[I, O any](name string, missing bool, opts []FunctionOption, h func(*Context, I) (any, error)) *Function[I, O] {
+	def := &definition{name: name, missing: missing}
 	for _, o := range opts {
 		o.applyFunction(&def.settings)
 	}
@@ -196,14 +197,16 @@ func (e *Engine) create(ctx context.Context, id, function string, input []byte, 
 	if err := e.sealRecord(&started, inc); err != nil {
 		return checkpoint.Summary{}, false, fmt.Errorf("durable: start %q: %w", function, err)
 	}
-	claim := e.has(function) && e.reserve()
+	claim, admitted := e.has(function) && e.reserve(), false
 	if claim {
-		defer e.starting.Done()
+		defer func() { // also when the store panics, on a nil ctx for example
+			if !admitted {
+				e.unreserve(1)
+			}
+			e.starting.Done()
+		}()
 	}
 	s, created, err := e.store.Create(ctx, checkpoint.Creation{ID: id, Incarnation: inc, Digest: digest, Caller: caller, Started: started, Claim: claim})
-	if claim && (err != nil || !created) {
-		e.unreserve(1)
-	}
 	if err != nil {
 		return s, false, fmt.Errorf("start execution %s of %q: %w", id, function, e.outward(err))
 	}
@@ -211,6 +214,7 @@ func (e *Engine) create(ctx context.Context, id, function string, input []byte, 
 		e.observeStart(&s, input)
 	}
 	if created && claim {
+		admitted = true
 		e.admit(checkpoint.Claim{Summary: s})
 	}
 	return s, created, nil

@@ -10,8 +10,8 @@ import (
 
 // Observer is told what happens; fields that are nil are off. The functions are
 // called on the goroutines that do the work, some while an execution is locked:
-// they must be quick, must not block and must not call the engine. A panic in
-// one is logged.
+// they must be quick, must not block, must not call the engine and must not end
+// their goroutine (as t.FailNow does). A panic in one is logged.
 type Observer struct {
 	// Event is called for each event that an invocation adds to a history, as it is
 	// numbered, just before it becomes durable; a crash may lose the last ones.

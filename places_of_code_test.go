@@ -2,7 +2,9 @@ package durable_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
+	"fmt"
 	"log/slog"
 	"runtime"
 	"strings"
@@ -563,4 +565,77 @@ func (p codePlace) try(t *testing.T, deed badDeed) {
 	require.Equal(t, 8, run(b, fine, 7), "the engine lives on")
 	require.Zero(t, b.engine.Stats().Resident)
 	require.NoError(t, b.engine.Shutdown(b.ctx))
+}
+
+// grudge is a codec that decodes until it is told not to; its errors do bad deeds.
+type grudge struct {
+	durable.Codec
+	err *atomic.Pointer[deedError]
+}
+
+func (grudge) Name() string { return "grudge" }
+func (g grudge) Decode(data []byte, v any) error {
+	if err := g.err.Load(); err != nil {
+		return err
+	}
+	return g.Codec.Decode(data, v)
+}
+
+// oddError can be read from JSON, but not when it is odd.
+type oddError struct{ N int }
+
+func (oddError) Error() string { return "odd" }
+func (e *oddError) UnmarshalJSON(data []byte) error {
+	type plain oddError
+	if err := json.Unmarshal(data, (*plain)(e)); err != nil || e.N%2 == 0 {
+		return err
+	}
+	panic("odd")
+}
+
+// TestBadDeedsOnReplay: what fails on a replay only, where the execution is locked.
+func TestBadDeedsOnReplay(t *testing.T) {
+	t.Parallel()
+	for name, deed := range badDeeds {
+		for _, method := range []string{"Error", "Is", "As", "Unwrap"} {
+			t.Run("ErrorOfDecode."+method+"/"+name, func(t *testing.T) {
+				t.Parallel()
+				noLeaks(t, func(t *testing.T) {
+					codec := grudge{durable.JSON, new(atomic.Pointer[deedError])}
+					f := durable.Define("f", func(ctx *durable.Context, _ int) (int, error) {
+						if _, err := durable.Step(ctx, "x", func(context.Context) (int, error) { return 1, nil }, durable.WithCodec(codec)); err != nil {
+							return 0, err
+						}
+						return 7, durable.Wait(ctx, "sleep", time.Hour)
+					})
+					b := setup(t, f)
+					defer b.engine.Close()
+					x := start(b, f, 0)
+					time.Sleep(time.Minute)
+					codec.err.Store(&deedError{method, deed.do})
+					time.Sleep(2 * time.Hour)
+					require.NotEmpty(t, b.held(x.ID()).Message)
+					codec.err.Store(nil)
+					require.NoError(t, b.engine.Resume(b.ctx, x.ID()))
+					out, err := within(b, x, time.Hour)
+					require.NoError(t, err)
+					require.Equal(t, 7, out)
+				})
+			})
+		}
+	}
+	t.Run("UnmarshalJSONOfARegisteredError", func(t *testing.T) {
+		t.Parallel()
+		noLeaks(t, func(t *testing.T) {
+			f := durable.Define("f", func(ctx *durable.Context, n int) (string, error) {
+				err := durable.Do(ctx, "x", func(context.Context) error { return durable.Permanent(oddError{n}) })
+				_, found := errors.AsType[oddError](err)
+				return fmt.Sprint(found), durable.Wait(ctx, "sleep", time.Hour)
+			})
+			b := setupWith(t, durable.Options{ParkFor: -1, Errors: []error{oddError{}}}, f)
+			defer b.engine.Close()
+			require.Equal(t, "true", run(b, f, 2))
+			require.Equal(t, "false", run(b, f, 1), "it matches nothing, and the Failure is there")
+		})
+	})
 }

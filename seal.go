@@ -11,7 +11,7 @@ import (
 // results, states, the message, data and stack of failures, callback payloads.
 // Both methods append to dst and return it. Seal may be randomized; Open must
 // refuse what was sealed for another Place. Both must be safe for concurrent use,
-// and must not call the engine. When Seal fails, nothing is recorded, and what was
+// must not call the engine, and must not end their goroutine. When Seal fails, nothing is recorded, and what was
 // to be recorded is done again later; when Open fails, the execution is held.
 type Sealer interface {
 	Seal(dst, plain []byte, place Place) ([]byte, error)
