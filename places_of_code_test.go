@@ -41,7 +41,7 @@ var badDeeds = map[string]badDeed{
 	"PanicText":     {do: func() { panic("boom") }},
 	"PanicNil":      {do: func() { panic(nil) }},
 	"PanicError":    {do: func() { panic(errors.New("boom")) }},
-	"PanicRuntime":  {do: func() { var m map[string]int; m["x"] = 1 }},
+	"PanicRuntime":  {do: func() { zero := 0; panic(1 / zero) }},
 	"PanicBadError": {do: func() { panic(badError{}) }},
 	"PanicTypedNil": {do: func() { panic((*durable.OpError)(nil)) }},
 	"PanicHuge":     {do: func() { panic(strings.Repeat("x", 3<<20)) }},
@@ -101,10 +101,8 @@ func (c deedCodec) Decode(data []byte, v any) error {
 	return c.Codec.Decode(data, v)
 }
 
-// deedValue does something bad when it is encoded, or decoded.
-type deedValue struct {
-	encode, decode func()
-}
+// deedValue does something bad when it is encoded.
+type deedValue struct{ encode func() }
 
 func (v deedValue) MarshalJSON() ([]byte, error) {
 	if v.encode != nil {
