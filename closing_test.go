@@ -39,6 +39,7 @@ func TestNils(t *testing.T) {
 			defer b.engine.Close()
 			x := start(b, awaitCallback, 0)
 			id := b.callback(x.ID(), "cb")
+			synctest.Wait() // it has left its place
 			var none context.Context
 			for _, call := range []func(){
 				func() { awaitCallback.Start(none, b.engine, 1) },
