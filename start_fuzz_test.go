@@ -52,15 +52,15 @@ func FuzzStart(f *testing.F) {
 		if function == "echo" {
 			require.NoError(t, err)
 			if !strings.HasPrefix(strings.TrimSpace(input), `"base64:`) { // that one is shown behind another "base64:"
-				require.Equal(t, decoded(t, []byte(input)), decoded(t, out))
+				require.Equal(t, decodedJSON(t, []byte(input)), decodedJSON(t, out))
 			}
 		}
 		require.NoError(t, e.Delete(ctx, id))
 	})
 }
 
-// decoded is a JSON value with its numbers as they are written.
-func decoded(t *testing.T, data []byte) (v any) {
+// decodedJSON is a JSON value with its numbers as they are written.
+func decodedJSON(t *testing.T, data []byte) (v any) {
 	d := json.NewDecoder(bytes.NewReader(data))
 	d.UseNumber()
 	require.NoError(t, d.Decode(&v))
