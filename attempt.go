@@ -194,30 +194,30 @@ func (c *Context) runBody(o *operation, s *settings, body bodyOf, judge func(att
 	x.bodies.add(o)
 	x.mu.Unlock()
 	x.e.bodies.Add(1)
-	ctx = x.e.attemptStarted(ctx, info)
 
 	returned := false
 	defer func() {
-		if !returned { // the body called runtime.Goexit
+		if !returned { // the user's code called runtime.Goexit
 			x.mu.Lock()
 			x.bodyEnded(f, o)
 			x.checkHeld()
 			x.mu.Unlock()
 		}
 	}()
+	ctx = x.e.attemptStarted(ctx, info)
 	var a attempt
 	if s.timeout > 0 {
 		a = x.runApart(f, o, func() attempt { return callBody(ctx, body, state, number) })
 	} else {
 		a = callBody(ctx, body, state, number)
 	}
-	returned = true
 	x.e.attemptEnded(ctx, info, a.err)
 	if a.err != nil && ctx.Err() != nil && context.Cause(ctx) == ErrTimeout && !isError(a.err, ErrTimeout) {
 		a.err = fmt.Errorf("%w: %w", ErrTimeout, a.err)
 	}
 	a = judge(a, failures)
 	cutOff := isError(a.err, ErrClosed) && x.e.retired()
+	returned = true
 	x.mu.Lock()
 	x.bodyEnded(f, o)
 	for cutOff && x.phase == phaseRunning && !f.r.quitting { // it is about to be retired
@@ -244,6 +244,7 @@ func callBody(ctx context.Context, body bodyOf, state []byte, number int) (a att
 		if p := recover(); p != nil {
 			a = attempt{err: &panicError{p, debug.Stack()}}
 		}
+		a.err = finite(a.err)
 	}()
 	return body(ctx, state, number)
 }

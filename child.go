@@ -121,6 +121,7 @@ func (x *residency) runContext(f *frame, s *settings, fn contextFunc) {
 
 // endContext records the outcome of a context and ends its scope.
 func (x *residency) endContext(f *frame, s *settings, payload []byte, err error) {
+	err = finite(err)
 	recorded, ended := x.e.errs.recordAny(err), isContextEnd(err) // the error's methods are the user's code
 	x.mu.Lock()
 	defer x.mu.Unlock()

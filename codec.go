@@ -120,6 +120,33 @@ func decodeInt(data []byte) (n int64, ok bool) {
 	return n, true
 }
 
+// namedCodec is a codec whose name was asked for once, when it was given: a name is
+// needed where an execution is locked, and Name is the user's code.
+type namedCodec struct {
+	Codec
+	name string
+}
+
+func (c namedCodec) Name() string { return c.name }
+
+func knownByName(c Codec) Codec {
+	if c == nil || c == JSON {
+		return c
+	}
+	return namedCodec{c, c.Name()}
+}
+
+// checkCodec reports a codec that panics when it is asked for its name.
+func checkCodec(c Codec) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("durable: Options.Codec: Name of a %T: panic: %v", c, p)
+		}
+	}()
+	knownByName(c)
+	return nil
+}
+
 // encodeWith encodes v, recovering panics of the codec, and checks the size.
 func (e *Engine) encodeWith(c Codec, v any) (data []byte, err error) {
 	defer func() {

@@ -120,7 +120,7 @@ func parseStatus(s ExecutionStatus) (checkpoint.Status, error) {
 			return st, nil
 		}
 	}
-	return 0, fmt.Errorf("durable: %q is not a status of executions", s)
+	return 0, fmt.Errorf("durable: %q is not a status of executions", truncated(string(s)))
 }
 
 // find reads the summary of an execution.

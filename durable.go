@@ -25,7 +25,8 @@ type Options struct {
 	// Sealer encrypts user data at rest, see package durableseal; default: none.
 	Sealer Sealer
 	// Logger; default slog.Default(). Payloads, callback IDs and the text of the
-	// user's errors are not logged by the engine.
+	// user's errors are not logged by the engine. Its handler must not call the
+	// engine, nor end its goroutine; a panic in it goes nowhere.
 	Logger *slog.Logger
 	// Observer is told what happens; default: nobody.
 	Observer *Observer
@@ -137,8 +138,11 @@ func (o *Options) check() error {
 		if err := checkID("function name", def.name); err != nil {
 			problems = append(problems, err)
 		}
+		if def.missing {
+			problems = append(problems, fmt.Errorf("durable: function %q has no code: what Define got is nil", truncated(def.name)))
+		}
 		if names[def.name] {
-			problems = append(problems, fmt.Errorf("durable: two functions have the name %q", def.name))
+			problems = append(problems, fmt.Errorf("durable: two functions have the name %q", truncated(def.name)))
 		}
 		names[def.name] = true
 		if def.settings.timeout < 0 {
@@ -154,7 +158,7 @@ func (o *Options) check() error {
 		}
 	}
 	_, err := newErrorRegistry(o.Errors)
-	return errors.Join(errors.Join(problems...), err)
+	return errors.Join(errors.Join(problems...), checkCodec(o.Codec), err)
 }
 
 func newEngine(store checkpoint.Store, opts *Options) (*Engine, error) {
@@ -197,6 +201,7 @@ func (o *Options) setDefaults() {
 	o.Functions = slices.Clone(o.Functions)
 	setDefault(&o.Codec, JSON)
 	setDefault(&o.Logger, slog.Default())
+	o.Codec, o.Logger = knownByName(o.Codec), guarded(o.Logger)
 	setDefault(&o.ParkFor, time.Second)
 	setDefault(&o.MaxResident, 4096)
 	setDefault(&o.MaxPayload, 2<<20)

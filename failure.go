@@ -145,16 +145,22 @@ func plainError(err error) bool {
 }
 
 // record makes the stored form of an error that the user's code, or the engine,
-// returned. It never panics, whatever the error's methods do.
+// returned. It always returns one, whatever the error's methods do.
 func (r *errorRegistry) record(err error) (f *failureRecord) {
-	defer func() {
-		f.shorten(r.limit)
-		// As it will be read: what JSON changes (bytes that are no UTF-8, Data that
-		// is no JSON) is changed on the first run too.
-		if stored, err := decodeFailure(encodeFailure(f)); err == nil {
-			f = stored
-		}
-	}()
+	apart(func() { f = r.recordOf(err) })
+	if f == nil {
+		f = &failureRecord{Type: "error", Message: fmt.Sprintf("a method of the error %T called runtime.Goexit", err)}
+	}
+	f.shorten(r.limit)
+	// As it will be read: what JSON changes (bytes that are no UTF-8, Data that
+	// is no JSON) is changed on the first run too.
+	if stored, err := decodeFailure(encodeFailure(f)); err == nil {
+		f = stored
+	}
+	return f
+}
+
+func (r *errorRegistry) recordOf(err error) (f *failureRecord) {
 	defer func() {
 		if p := recover(); p != nil {
 			f = &failureRecord{Type: "Panic", Message: fmt.Sprintf("panic in a method of the error %T: %v", err, p), Stack: string(debug.Stack()), Is: []string{"Panic"}}
@@ -263,10 +269,10 @@ func (r *errorRegistry) rebuild(rec *failureRecord) *Failure {
 			continue
 		}
 		v := reflect.New(t)
-		if json.Unmarshal(typed.JSON, v.Interface()) == nil {
-			if err, ok := v.Elem().Interface().(error); ok {
-				f.matches = append(f.matches, err)
-			}
+		decoded := false
+		apart(func() { decoded = json.Unmarshal(typed.JSON, v.Interface()) == nil }) // its methods are the user's code
+		if err, ok := v.Elem().Interface().(error); ok && decoded {
+			f.matches = append(f.matches, err)
 		}
 	}
 	return f
@@ -318,14 +324,59 @@ func typeName(err error) string {
 	return t.Name()
 }
 
-// isError is errors.Is for the user's errors, whose methods may panic.
+// isError is errors.Is for the user's errors, whose methods may do anything.
 func isError(err, target error) (is bool) {
-	defer func() {
-		if recover() != nil {
-			is = false
-		}
+	if err != nil {
+		apart(func() { is = errors.Is(err, target) })
+	}
+	return is
+}
+
+// apart calls f, which calls methods of the user's errors, on a goroutine of its
+// own, and waits for it: f may panic, and may call runtime.Goexit. Errors are rare
+// enough for that.
+func apart(f func()) {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		defer func() { _ = recover() }()
+		f()
 	}()
-	return errors.Is(err, target)
+	<-done
+}
+
+// maxErrorDepth is how many errors may be wrapped one in another.
+const maxErrorDepth = 10_000
+
+// finite is err, or, if err wraps itself, an error that says so: errors.Is would
+// look through it for ever, or until the stack is full, which ends the process.
+func finite(err error) error {
+	deep := false
+	if err != nil {
+		apart(func() { deep = deeper(err, maxErrorDepth) })
+	}
+	if !deep {
+		return err
+	}
+	return Permanent(fmt.Errorf("an error of type %T wraps itself, or more than %d others one in another: it can't be recorded, and is not looked into", err, maxErrorDepth))
+}
+
+// deeper reports whether more than limit errors are wrapped one in another.
+func deeper(err error, limit int) bool {
+	for ; err != nil; limit-- {
+		if limit == 0 {
+			return true
+		}
+		switch e := err.(type) {
+		case interface{ Unwrap() error }:
+			err = e.Unwrap()
+		case interface{ Unwrap() []error }:
+			return slices.ContainsFunc(e.Unwrap(), func(inner error) bool { return deeper(inner, limit-1) })
+		default:
+			return false
+		}
+	}
+	return false
 }
 
 // walkErrors calls f for err and everything it wraps.

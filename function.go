@@ -20,6 +20,7 @@ type Definition interface {
 // definition is a function without its types.
 type definition struct {
 	name     string
+	missing  bool // it has no code
 	settings startSettings
 	run      func(c *Context, codec Codec, input []byte) (any, error)
 }
@@ -51,14 +52,14 @@ func (f *Function[I, O]) Name() string { return f.name }
 //
 // What h returns ends the execution: SUCCEEDED, or FAILED with the error.
 func Define[I, O any](name string, h func(*Context, I) (O, error), opts ...FunctionOption) *Function[I, O] {
-	return define[I, O](name, opts, func(c *Context, in I) (any, error) { return h(c, in) })
+	return define[I, O](name, h == nil, opts, func(c *Context, in I) (any, error) { return h(c, in) })
 }
 
 // DefinePlain makes an ordinary function one that can be started and invoked. It
 // runs at least once, as one attempt: a call that a crash cut off is made again,
 // an error ends the execution. StepInfoFrom tells about the execution.
 func DefinePlain[I, O any](name string, f func(context.Context, I) (O, error), opts ...FunctionOption) *Function[I, O] {
-	return define[I, O](name, opts, func(c *Context, in I) (v any, err error) {
+	return define[I, O](name, f == nil, opts, func(c *Context, in I) (v any, err error) {
 		c.plain(func(ctx context.Context) error {
 			v, err = f(ctx, in)
 			return err
@@ -67,8 +68,8 @@ func DefinePlain[I, O any](name string, f func(context.Context, I) (O, error), o
 	})
 }
 
-func define[I, O any](name string, opts []FunctionOption, h func(*Context, I) (any, error)) *Function[I, O] {
-	def := &definition{name: name}
+func define[I, O any](name string, missing bool, opts []FunctionOption, h func(*Context, I) (any, error)) *Function[I, O] {
+	def := &definition{name: name, missing: missing}
 	for _, o := range opts {
 		o.applyFunction(&def.settings)
 	}
@@ -94,7 +95,7 @@ func (e *inputError) Unwrap() error { return e.err }
 func (f *Function[I, O]) Start(ctx context.Context, e *Engine, in I, opts ...StartOption) (*Execution[O], error) {
 	input, err := e.encodeWith(e.opts.Codec, in)
 	if err != nil {
-		return nil, fmt.Errorf("durable: start %q: input: %w", f.name, err)
+		return nil, fmt.Errorf("durable: start %q: input: %w", truncated(f.name), err)
 	}
 	id, err := e.start(ctx, f.name, input, opts)
 	if err != nil {
@@ -152,7 +153,7 @@ func (x *Execution[O]) Result(ctx context.Context) (O, error) {
 func (e *Engine) start(ctx context.Context, function string, input []byte, opts []StartOption) (string, error) {
 	def := e.defs[function]
 	if def == nil {
-		return "", fmt.Errorf("%w: %q is not in Options.Functions of this engine", ErrFunctionNotFound, function)
+		return "", fmt.Errorf("%w: %q is not in Options.Functions of this engine", ErrFunctionNotFound, truncated(function))
 	}
 	s := startSettings{timeout: def.settings.timeout}
 	for _, o := range opts {
@@ -195,16 +196,19 @@ func (e *Engine) create(ctx context.Context, id, function string, input []byte, 
 	if err := e.sealRecord(&c.Started, inc); err != nil {
 		return fmt.Errorf("durable: start %q: %w", function, err)
 	}
+	admitted := false
 	if c.Claim = e.has(function) && e.reserve(); c.Claim {
-		defer e.starting.Done()
+		defer func() { // also when the store panics, on a nil ctx for example
+			if !admitted {
+				e.unreserve(1)
+			}
+			e.starting.Done()
+		}()
 	}
 	var claim checkpoint.Claim
 	var created bool
 	var err error
 	claim.Summary, created, err = e.store.Create(ctx, c)
-	if c.Claim && (err != nil || !created) {
-		e.unreserve(1)
-	}
 	if err != nil {
 		return fmt.Errorf("start execution %s of %q: %w", id, function, e.outward(err))
 	}
@@ -212,6 +216,7 @@ func (e *Engine) create(ctx context.Context, id, function string, input []byte, 
 		e.observeStart(&claim.Summary, input)
 	}
 	if created && c.Claim {
+		admitted = true
 		e.admit(&claim)
 	}
 	return nil
@@ -220,30 +225,28 @@ func (e *Engine) create(ctx context.Context, id, function string, input []byte, 
 // runHandler runs the execution's function on its goroutine.
 func (x *residency) runHandler(f *frame, codec Codec, input []byte) {
 	returned := false
-	var v any
-	var err error
+	var payload []byte
 	defer func() {
 		if returned {
 			return
 		}
+		err := errGoexit
 		if p := recover(); p != nil {
 			err = &panicError{p, debug.Stack()}
-		} else {
-			err = errGoexit
 		}
 		x.endHandler(f, nil, err)
 	}()
-	v, err = x.def.run(&Context{f: f}, codec, input)
-	returned = true
-	x.endHandler(f, v, err)
-}
-
-func (x *residency) endHandler(f *frame, v any, err error) {
-	var payload []byte
-	unreadable := false
+	v, err := x.def.run(&Context{f: f}, codec, input)
 	if err == nil {
 		payload, err = x.e.encodeWith(x.e.opts.Codec, v)
 	}
+	returned = true
+	x.endHandler(f, payload, err)
+}
+
+func (x *residency) endHandler(f *frame, payload []byte, err error) {
+	unreadable := false
+	err = finite(err)
 	if in, ok := err.(*inputError); ok {
 		err = fmt.Errorf("input: %w", in.err)
 		unreadable = x.lastInvocation > 0 && !x.replay.failed() // it could be decoded before
@@ -303,7 +306,7 @@ func (c *Context) plain(call func(context.Context) error) {
 	x.bodies.add(x.root)
 	x.mu.Unlock()
 	x.e.bodies.Add(1)
-	ctx := x.e.attemptStarted(body, info)
+	ctx := context.Context(body)
 	err := errGoexit // or it panics
 	defer func() {
 		x.e.attemptEnded(ctx, info, err)
@@ -314,6 +317,7 @@ func (c *Context) plain(call func(context.Context) error) {
 		x.mu.Unlock()
 		// The routine counts as in its body until what it returned is recorded.
 	}()
+	ctx = x.e.attemptStarted(ctx, info)
 	err = call(ctx)
 }
 
@@ -332,10 +336,10 @@ func (e *Engine) ResultJSON(ctx context.Context, id string) (json.RawMessage, er
 // is of the right type is found out by the function: if not, the execution fails.
 func (e *Engine) StartByName(ctx context.Context, function string, in json.RawMessage, opts ...StartOption) (id string, err error) {
 	if !json.Valid(in) {
-		return "", fmt.Errorf("durable: start %q: the input is not JSON", function)
+		return "", fmt.Errorf("durable: start %q: %w: the input is not JSON", truncated(function), ErrCodec)
 	}
 	if len(in) > e.opts.MaxPayload {
-		return "", fmt.Errorf("durable: start %q: %w: the input is %s, the limit is %s", function, ErrPayloadTooLarge, formatBytes(len(in)), formatBytes(e.opts.MaxPayload))
+		return "", fmt.Errorf("durable: start %q: %w: the input is %s, the limit is %s", truncated(function), ErrPayloadTooLarge, formatBytes(len(in)), formatBytes(e.opts.MaxPayload))
 	}
 	return e.start(ctx, function, compactJSON(in), opts)
 }

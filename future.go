@@ -372,6 +372,7 @@ func Settled(ctx *Context, name string, as ...Awaitable) iter.Seq[Awaitable] {
 	ops := operationsOf(as)
 	o, err := ctx.enter(typeContext, checkpoint.Settled, name)
 	if err != nil {
+		x.unanswered(ctx.f, err)
 		return func(func(Awaitable) bool) {}
 	}
 	defer ctx.leave()

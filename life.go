@@ -33,8 +33,7 @@ func (c *Context) enter(typ opType, sub checkpoint.SubType, name string) (*opera
 		return nil, x.misused(f, typ, name, err, "give it a name that can be read in a log")
 	}
 	if !f.inUse.CompareAndSwap(false, true) {
-		return nil, x.misused(f, typ, name, ErrConcurrentUse,
-			"another operation of this context is in progress: inside a step use the step's context.Context and plain code, inside a child or a branch its own *durable.Context, and durable.Go for concurrent operations")
+		return nil, x.misused(f, typ, name, ErrConcurrentUse, hintInUse)
 	}
 	x.mu.Lock()
 	if !x.mayGoOn(f) {
@@ -103,6 +102,8 @@ func (c *Context) enter(typ opType, sub checkpoint.SubType, name string) (*opera
 	x.progress = time.Now()
 	return o, nil
 }
+
+const hintInUse = "another operation of this context is in progress: inside a step use the step's context.Context and plain code, inside a child or a branch its own *durable.Context, and durable.Go for concurrent operations"
 
 // refuse is the error of an operation that began after a cancel: it has taken its
 // position, and is no part of the history. That it was there is recorded
@@ -176,7 +177,17 @@ func (x *residency) diverged(f *frame, id, recorded, asked string) error {
 
 // misused is the error of an operation that was called where it may not be.
 func (x *residency) misused(f *frame, typ opType, name string, err error, hint string) error {
-	return &OpError{Type: typ.String(), ExecutionID: x.id, Name: name, Err: err, Hint: hint}
+	return &OpError{Type: typ.String(), ExecutionID: x.id, Name: truncated(name), Err: err, Hint: hint}
+}
+
+// unanswered holds the execution if err says that an operation was misused that
+// can't return an error: its caller must not go on with what it returns instead.
+func (x *residency) unanswered(f *frame, err error) {
+	if isError(err, ErrInvalidID) || isError(err, ErrConcurrentUse) {
+		x.mu.Lock()
+		x.holdNow(err)
+		x.exit(f)
+	}
 }
 
 // recordedParent is the parent where it does not follow from the ID.
@@ -277,7 +288,7 @@ func checkName(name string) error {
 		return fmt.Errorf("%w: the name has %d bytes, the limit is %d", ErrInvalidID, len(name), maxNameBytes)
 	}
 	if !utf8.ValidString(name) || strings.ContainsFunc(name, func(r rune) bool { return !unicode.IsPrint(r) }) {
-		return fmt.Errorf("%w: the name %q is not printable", ErrInvalidID, name)
+		return fmt.Errorf("%w: the name is not printable", ErrInvalidID)
 	}
 	return nil
 }

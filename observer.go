@@ -3,14 +3,15 @@ package durable
 import (
 	"context"
 	"fmt"
+	"log/slog"
 
 	"github.com/durable-go/durable/checkpoint"
 )
 
 // Observer is told what happens; fields that are nil are off. The functions are
 // called on the goroutines that do the work, some while an execution is locked:
-// they must be quick, must not block and must not call the engine. A panic in
-// one is logged.
+// they must be quick, must not block, must not call the engine and must not end
+// their goroutine (as t.FailNow does). A panic in one is logged.
 type Observer struct {
 	// Event is called for each event that an invocation adds to a history, as it is
 	// numbered, just before it becomes durable; a crash may lose the last ones.
@@ -33,6 +34,34 @@ func (e *Engine) observed() {
 	if p := recover(); p != nil {
 		e.log.Error("durable: an observer panicked", "panic", fmt.Sprintf("%T", p))
 	}
+}
+
+// logGuard is the user's log handler, whose panics go nowhere: the engine logs on
+// goroutines of its own, and where an execution is locked.
+type logGuard struct{ slog.Handler }
+
+func guarded(l *slog.Logger) *slog.Logger { return slog.New(&logGuard{l.Handler()}) }
+
+func (g *logGuard) Enabled(ctx context.Context, l slog.Level) bool {
+	defer func() { _ = recover() }()
+	return g.Handler.Enabled(ctx, l)
+}
+
+func (g *logGuard) Handle(ctx context.Context, r slog.Record) error {
+	defer func() { _ = recover() }()
+	return g.Handler.Handle(ctx, r)
+}
+
+func (g *logGuard) WithAttrs(attrs []slog.Attr) (h slog.Handler) {
+	h = g
+	defer func() { _ = recover() }()
+	return &logGuard{g.Handler.WithAttrs(attrs)}
+}
+
+func (g *logGuard) WithGroup(name string) (h slog.Handler) {
+	h = g
+	defer func() { _ = recover() }()
+	return &logGuard{g.Handler.WithGroup(name)}
 }
 
 func (x *residency) observe(rec *checkpoint.Record, o *operation) {

@@ -96,7 +96,7 @@ type CodecOption struct{ c Codec }
 // result, each item of a batch, or a callback's payload as it was sent. On an
 // invoke it encodes the input and decodes the result; the invoked function
 // decodes and encodes with its engine's.
-func WithCodec(c Codec) CodecOption { return CodecOption{c} }
+func WithCodec(c Codec) CodecOption { return CodecOption{knownByName(c)} }
 
 func (o CodecOption) applyStep(s *settings)      { s.codec = o.c }
 func (o CodecOption) applyCondition(s *settings) { s.codec = o.c }
@@ -160,6 +160,7 @@ func Flat() BatchOption {
 // WithBatchCodec records the values of the succeeded items as one value, a
 // []O in the order of the index, encoded by c, in the batch's own record.
 func WithBatchCodec(c Codec) BatchOption {
+	c = knownByName(c)
 	return batchOption(func(s *settings) { s.batchCodec = c })
 }
 

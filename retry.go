@@ -63,6 +63,9 @@ func (p RetryPolicy) Delay(attempt int) time.Duration {
 	default:
 		d = rand.Float64() * d
 	}
+	if d >= math.MaxInt64 { // what a float can't tell from it is beyond it
+		return math.MaxInt64
+	}
 	return time.Duration(d)
 }
 

@@ -58,6 +58,10 @@ func TestRetryPolicy(t *testing.T) {
 			{"MultiplierOfOneIsConstant", durable.RetryPolicy{Initial: time.Second, Multiplier: 1}, 9, time.Second},
 			{"MultiplierBelowOneShrinks", durable.RetryPolicy{Initial: time.Second, Multiplier: 0.5}, 2, 500 * time.Millisecond},
 			{"MaxBoundsTheFirstToo", durable.RetryPolicy{Initial: time.Hour, Max: time.Minute}, 1, time.Minute},
+			{"LongestDelay", durable.RetryPolicy{Initial: math.MaxInt64, Max: math.MaxInt64}, 1, math.MaxInt64},
+			{"GrowsToTheLongest", durable.RetryPolicy{Initial: time.Second, Max: math.MaxInt64}, 1000, math.MaxInt64},
+			{"MultiplierIsNoNumber", durable.RetryPolicy{Multiplier: math.NaN()}, 2, 5 * time.Minute},
+			{"MultiplierIsInfinite", durable.RetryPolicy{Multiplier: math.Inf(1)}, 2, 5 * time.Minute},
 			{"Max", durable.RetryPolicy{Initial: time.Second, Max: 3 * time.Second}, 3, 3 * time.Second},
 		} {
 			t.Run(c.name, func(t *testing.T) {

@@ -11,9 +11,10 @@ import (
 // results, states, the message, data and stack of failures, callback payloads.
 // Both methods append to dst and return it. Seal may be randomized; Open must
 // refuse what was sealed for another Place. Both must be safe for concurrent use,
-// and must not call the engine. When Seal fails, nothing is recorded, and what was
-// to be recorded is done again later; when Open fails, the execution is held. The
-// text of their errors is logged, so it must not hold what was sealed.
+// must not call the engine, and must not end their goroutine. When Seal fails,
+// nothing is recorded, and what was to be recorded is done again later; when Open
+// fails, the execution is held. The text of their errors is logged, so it must not
+// hold what was sealed.
 //
 // Package durableseal has one: AES-256-GCM, with rotation of keys.
 type Sealer interface {

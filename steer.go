@@ -2,6 +2,8 @@ package durable
 
 import (
 	"context"
+	"fmt"
+	"strings"
 
 	"github.com/durable-go/durable/checkpoint"
 )
@@ -15,6 +17,10 @@ import (
 // does nothing to one that has ended, and a held one is cancelled when it runs.
 // It returns once the request is durable.
 func (e *Engine) Cancel(ctx context.Context, id, reason string) error {
+	reason, err := e.reasonFor("cancel", reason)
+	if err != nil {
+		return err
+	}
 	s, err := e.find(ctx, id)
 	if err != nil {
 		return err
@@ -32,6 +38,10 @@ func (e *Engine) Cancel(ctx context.Context, id, reason string) error {
 // runs on, unrecorded. Executions that it invoked are cancelled. It does nothing
 // to one that has ended.
 func (e *Engine) Stop(ctx context.Context, id, reason string) error {
+	reason, err := e.reasonFor("stop", reason)
+	if err != nil {
+		return err
+	}
 	s, err := e.find(ctx, id)
 	if err != nil {
 		return err
@@ -50,6 +60,14 @@ func (e *Engine) Stop(ctx context.Context, id, reason string) error {
 		x.stopNow(ErrStopped)
 	}
 	return nil
+}
+
+// reasonFor is a reason as it will be recorded: text, like the errors it is part of.
+func (e *Engine) reasonFor(what, reason string) (string, error) {
+	if len(reason) > e.opts.MaxPayload {
+		return "", fmt.Errorf("%w: the reason to %s is %s, the limit is %s", ErrPayloadTooLarge, what, formatBytes(len(reason)), formatBytes(e.opts.MaxPayload))
+	}
+	return strings.ToValidUTF8(reason, "\uFFFD"), nil
 }
 
 // end gives an execution a final status in the store.

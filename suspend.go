@@ -164,11 +164,11 @@ func (x *residency) checkHeld() {
 
 // heldFor is why the execution is held, without any text of the user's.
 func (x *residency) heldFor() string {
-	if err, ok := errors.AsType[*NonDeterministicError](x.held); ok {
+	if err, ok := x.held.(*NonDeterministicError); ok {
 		return err.Error()
 	}
 	for _, own := range ownSentinels {
-		if errors.Is(x.held, own.err) {
+		if isError(x.held, own.err) { // it may wrap an error of the user's codec
 			return own.name + ": Engine.Describe tells more"
 		}
 	}

@@ -31,6 +31,7 @@ func (c *Context) note(sub checkpoint.SubType, out any, value func() any) {
 	x := c.f.x
 	o, err := c.enter(typeStep, sub, "")
 	if err != nil {
+		x.unanswered(c.f, err)
 		return
 	}
 	defer c.leave()
@@ -55,7 +56,12 @@ func (c *Context) note(sub checkpoint.SubType, out any, value func() any) {
 // one, holds the execution.
 func Version(ctx *Context, change string, latest int) int {
 	f, x := ctx.f, ctx.f.x
+	if err := checkName(change); err != nil {
+		x.unanswered(f, x.misused(f, typeContext, change, err, "give the change a name that can be read in a log"))
+		return 0
+	}
 	if !f.inUse.CompareAndSwap(false, true) {
+		x.unanswered(f, x.misused(f, typeContext, change, ErrConcurrentUse, hintInUse))
 		return 0
 	}
 	defer f.inUse.Store(false)
