@@ -1,0 +1,454 @@
+package soak
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/durable-go/durable"
+	"github.com/durable-go/durable/checkpoint"
+	"github.com/durable-go/durable/checkpoint/boltstore"
+)
+
+// rule is one promise that is checked.
+type rule string
+
+const (
+	ruleProcess  rule = "a process ends by being killed or asked to, and by nothing else"
+	ruleAnswer   rule = "what is asked for is done, without errors"
+	ruleStart    rule = "an acknowledged start exists"
+	ruleResult   rule = "a result, once given, never changes, and is what is recorded"
+	ruleRecord   rule = "an acknowledged record stays, as it was"
+	ruleJournal  rule = "a journal has no gap, and one outcome of an operation"
+	ruleOrder    rule = "an effect comes after the records that it depends on"
+	ruleValue    rule = "a value that is given out is the recorded one"
+	ruleRerun    rule = "a body whose outcome is recorded or used never runs again"
+	ruleTwice    rule = "an attempt's body runs once in a process"
+	ruleOnce     rule = "an at-most-once attempt runs at most once"
+	ruleEarly    rule = "nothing timed comes early"
+	ruleCallback rule = "an acknowledged callback is delivered, and no other"
+	ruleInvoke   rule = "an invoke is one execution"
+	ruleSteer    rule = "an acknowledged cancel or stop holds"
+	ruleAfter    rule = "nothing runs after the end"
+	ruleEnds     rule = "everything ends"
+)
+
+type violation struct {
+	rule rule
+	what string
+}
+
+func (v violation) String() string { return string(v.rule) + ": " + v.what }
+
+// report is the first few of the violations.
+func (w *world) report() string {
+	var b strings.Builder
+	for i, v := range w.violations {
+		if i == 20 {
+			fmt.Fprintf(&b, "and %d more", len(w.violations)-i)
+			break
+		}
+		fmt.Fprintln(&b, v)
+	}
+	return b.String()
+}
+
+func (w *world) violate(r rule, format string, args ...any) {
+	w.violations = append(w.violations, violation{r, fmt.Sprintf(format, args...)})
+}
+
+// place is an operation of an execution.
+type place struct{ execution, operation string }
+
+// journal is what the file holds of an execution in the end.
+type journal struct {
+	checkpoint.Summary
+	records []checkpoint.Record
+}
+
+// check compares what the outside knows, what the processes did, and what the
+// file holds in the end.
+func (w *world) check(dir string) error {
+	lines, cut, err := readWitness(dir)
+	if err != nil {
+		return err
+	}
+	w.figures.cut = cut
+	store, err := boltstore.Open(storePath(dir), nil)
+	if err != nil {
+		return err
+	}
+	journals := make(map[string]*journal)
+	for s, err := range store.List(context.Background(), checkpoint.Query{}) {
+		if err != nil {
+			store.Close()
+			return err
+		}
+		j := &journal{Summary: s}
+		for r, err := range store.Records(context.Background(), s.ID, 0) {
+			if err != nil {
+				store.Close()
+				return err
+			}
+			j.records = append(j.records, r)
+		}
+		journals[s.ID] = j
+	}
+	w.figures.executions = len(journals)
+	for _, j := range journals {
+		w.checkJournal(j, journals)
+	}
+	durably := w.checkRecorded(lines, journals)
+	w.checkEffects(lines, journals, durably)
+	w.checkAsked(journals, lines)
+	// The engine's own view of it, with nothing that it could run.
+	e, err := durable.New(store, &durable.Options{Retention: -1, Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		return err
+	}
+	w.checkCallbacks(e)
+	return e.Close()
+}
+
+// ends tells of the types of records that are an operation's outcome.
+func ends(r *checkpoint.Record) bool {
+	switch r.Type {
+	case checkpoint.StepSucceeded, checkpoint.StepFailed:
+		return r.WakeAt == 0 // else it is tried, or polled, again then
+	case checkpoint.ContextSucceeded, checkpoint.ContextFailed, checkpoint.WaitSucceeded, checkpoint.WaitCancelled,
+		checkpoint.CallbackSucceeded, checkpoint.CallbackFailed, checkpoint.CallbackTimedOut,
+		checkpoint.ChainedInvokeSucceeded, checkpoint.ChainedInvokeFailed, checkpoint.ChainedInvokeTimedOut, checkpoint.ChainedInvokeStopped:
+		return true
+	}
+	return false
+}
+
+func (w *world) checkJournal(j *journal, journals map[string]*journal) {
+	if j.Status == checkpoint.Running {
+		w.violate(ruleEnds, "%s: is still running", j.ID)
+	}
+	if j.Deadline != 0 && j.Status == checkpoint.TimedOut && j.EndedAt < j.Deadline {
+		w.violate(ruleEarly, "%s: timed out before its deadline", j.ID)
+	}
+	outcomes := make(map[string]bool)
+	event := uint64(1)
+	for i := range j.records {
+		r := &j.records[i]
+		if r.Seq != uint64(i+1) || r.EventID != 0 && r.EventID != event {
+			w.violate(ruleJournal, "%s: record %d has the number %d and the event %d instead of %d", j.ID, i+1, r.Seq, r.EventID, event)
+			return
+		}
+		event += uint64(r.Events)
+		if r.Type == checkpoint.InvocationCompleted && strings.Contains(string(r.Failure), "Runtime.ExitError") {
+			w.figures.invocations++
+		}
+		if ends(r) {
+			if outcomes[r.OperationID] {
+				w.violate(ruleJournal, "%s: operation %s has two outcomes", j.ID, r.OperationID)
+			}
+			outcomes[r.OperationID] = true
+		}
+	}
+	if uint64(len(j.records)) != j.Tail {
+		w.violate(ruleJournal, "%s: %d records of %d", j.ID, len(j.records), j.Tail)
+	}
+	if c := j.Caller; c != nil && journals[c.ID] == nil {
+		w.violate(ruleInvoke, "%s: its caller %s does not exist", j.ID, c.ID)
+	}
+	targets := make(map[string]int)
+	for _, other := range journals {
+		if c := other.Caller; c != nil && c.ID == j.ID {
+			targets[c.OperationID]++
+		}
+	}
+	for _, r := range j.records {
+		if r.Type == checkpoint.ChainedInvokeSucceeded && targets[r.OperationID] == 0 {
+			w.violate(ruleInvoke, "%s: operation %s has a result of no execution", j.ID, r.OperationID)
+		}
+	}
+	for o, n := range targets {
+		if n > 1 {
+			w.violate(ruleInvoke, "%s: operation %s started %d executions", j.ID, o, n)
+		}
+	}
+}
+
+// spot is where a record stands in the witness.
+type spot struct{ line int }
+
+// checkRecorded looks for every record that the store said is durable, and
+// returns where the witness has it.
+func (w *world) checkRecorded(lines []line, journals map[string]*journal) map[string]map[uint64]spot {
+	durably := make(map[string]map[uint64]spot)
+	for i, l := range lines {
+		if l.Kind != recorded {
+			continue
+		}
+		j := journals[l.Execution]
+		if j == nil {
+			w.violate(ruleRecord, "%s: has records and does not exist", l.Execution)
+			continue
+		}
+		if durably[l.Execution] == nil {
+			durably[l.Execution] = make(map[uint64]spot)
+		}
+		for k, sum := range l.Records {
+			w.figures.records++
+			seq := l.Seq + uint64(k)
+			switch {
+			case seq > uint64(len(j.records)):
+				w.violate(ruleRecord, "%s: record %d of life %d is gone", l.Execution, seq, l.Life)
+			case checksum(&j.records[seq-1]) != sum:
+				w.violate(ruleRecord, "%s: record %d of life %d is another one now", l.Execution, seq, l.Life)
+			}
+			durably[l.Execution][seq] = spot{i}
+		}
+	}
+	return durably
+}
+
+// run is what is known of an operation's bodies, up to a line.
+type run struct {
+	last    line         // of its effects
+	used    string       // who was given its value
+	lives   map[int]bool // of the last attempt
+	settled map[int]int  // by attempt: the line that has the record of its end
+}
+
+// checkEffects follows the witness line by line.
+func (w *world) checkEffects(lines []line, journals map[string]*journal, durably map[string]map[uint64]spot) {
+	owners := make(map[string]place)          // of recorded values
+	records := make(map[place]map[uint64]int) // of attempts: their numbers
+	outcome := make(map[place]uint64)         // the number of the record
+	finals := make(map[string]int)            // the line that has the last record of an execution
+	made := make(map[string]line)             // values made up
+	runs := make(map[place]*run)
+	resulted := make(map[string]int) // the life that gave the result
+	for id, j := range journals {
+		for i := range j.records {
+			r := &j.records[i]
+			p := place{id, r.OperationID}
+			var value string
+			if json.Unmarshal(r.Payload, &value) == nil && r.Type != checkpoint.ExecutionStarted && value != "" {
+				owners[token(value)] = p
+			}
+			var values []string
+			if r.Type == checkpoint.ExecutionSucceeded && json.Unmarshal(r.Payload, &values) == nil && j.Function == "echo" {
+				owners[values[0]] = p
+			}
+			if ends(r) || r.Type == checkpoint.ExecutionSucceeded {
+				outcome[p] = r.Seq
+			}
+			if r.Type == checkpoint.StepSucceeded || r.Type == checkpoint.StepFailed {
+				if records[p] == nil {
+					records[p] = make(map[uint64]int)
+				}
+				records[p][r.Seq] = int(r.Attempt)
+			}
+		}
+		if at, ok := durably[id][uint64(len(j.records))]; ok && j.Status != checkpoint.Running {
+			finals[id] = at.line
+		}
+	}
+	for _, x := range w.order {
+		if x.result != "" {
+			resulted[x.id] = x.life
+		}
+	}
+	for i, l := range lines {
+		if l.Kind != effect {
+			continue
+		}
+		w.figures.effects++
+		p := place{l.Execution, l.Operation}
+		told := fmt.Sprintf("%s: operation %s (%s), attempt %d, life %d", l.Execution, l.Operation, l.Name, l.Attempt, l.Life)
+		if journals[l.Execution] == nil {
+			w.violate(ruleStart, "%s: it runs and does not exist", told)
+			continue
+		}
+		if at, ok := finals[l.Execution]; ok && i > at {
+			w.violate(ruleAfter, "%s: the execution had ended", told)
+		}
+		if life, ok := resulted[l.Execution]; ok && l.Life > life {
+			w.violate(ruleAfter, "%s: life %d gave its result", told, life)
+		}
+		r := runs[p]
+		if r == nil {
+			r = &run{lives: make(map[int]bool)}
+			runs[p] = r
+		} else {
+			w.checkAgain(told, r, l)
+		}
+		for seq, attempt := range records[p] {
+			if at, ok := durably[l.Execution][seq]; ok && at.line < i && attempt >= l.Attempt {
+				w.violate(ruleRerun, "%s: the outcome was durable", told)
+			}
+		}
+		if l.Attempt > r.last.Attempt {
+			clear(r.lives)
+		}
+		r.lives[l.Life], r.last = true, l
+		for _, v := range l.Depends {
+			w.checkDependence(told, v, i, l, owners, outcome, made, runs, durably)
+		}
+		if from, ok := made[l.Since]; l.Since != "" && ok && l.At-from.At < int64(l.Pause) {
+			w.violate(ruleEarly, "%s: %s instead of %s", told, time.Duration(l.At-from.At), l.Pause)
+		}
+		made[l.Value] = l
+	}
+	w.checkResults(journals, owners)
+}
+
+// checkAgain is about a body that ran before.
+func (w *world) checkAgain(told string, r *run, l line) {
+	switch {
+	case r.used != "":
+		w.violate(ruleRerun, "%s: its result had been used by %s", told, r.used)
+	case l.Attempt < r.last.Attempt:
+		w.violate(ruleRerun, "%s: attempt %d had begun", told, r.last.Attempt)
+	case l.Attempt > r.last.Attempt:
+		if l.At-r.last.At < int64(r.last.Next) {
+			w.violate(ruleEarly, "%s: %s after the last attempt instead of %s", told, time.Duration(l.At-r.last.At), r.last.Next)
+		}
+		return
+	}
+	if l.Attempt == r.last.Attempt {
+		w.figures.again++
+		if l.Once {
+			w.violate(ruleOnce, "%s: it ran in life %d", told, r.last.Life)
+		}
+		if r.lives[l.Life] {
+			w.violate(ruleTwice, "%s", told)
+		}
+	}
+}
+
+// checkDependence is about a value v that the body of line i was given.
+func (w *world) checkDependence(told, v string, i int, l line, owners map[string]place, outcome map[place]uint64, made map[string]line,
+	runs map[place]*run, durably map[string]map[uint64]spot) {
+	owner, ok := owners[v]
+	if !ok {
+		w.violate(ruleValue, "%s: it was given %s, which no record holds", told, v)
+		return
+	}
+	if r := runs[owner]; r != nil && r.used == "" {
+		r.used = told
+	}
+	at, seen := durably[owner.execution][outcome[owner]]
+	from, is := made[v]
+	switch {
+	case seen && at.line > i:
+		w.violate(ruleOrder, "%s: the record of %s, operation %s, became durable only then", told, owner.execution, owner.operation)
+	case !seen && is && from.Life == l.Life:
+		w.violate(ruleOrder, "%s: nobody said that the record of %s, operation %s, is durable", told, owner.execution, owner.operation)
+	}
+}
+
+// checkResults is about results: they are made of recorded values.
+func (w *world) checkResults(journals map[string]*journal, owners map[string]place) {
+	for id, j := range journals {
+		if j.Status != checkpoint.Succeeded {
+			continue
+		}
+		var values []string
+		if err := json.Unmarshal(j.Ended.Payload, &values); err != nil {
+			w.violate(ruleResult, "%s: %v", id, err)
+			continue
+		}
+		for _, v := range values {
+			if _, ok := owners[v]; !ok {
+				w.violate(ruleValue, "%s: its result has %s, which no other record holds", id, v)
+			}
+		}
+		if x := w.executions[id]; x != nil && x.result != "" && x.result != " "+strings.Join(values, ",") {
+			w.violate(ruleResult, "%s: it gave %s, and %s is recorded", id, x.result, values)
+		}
+	}
+}
+
+// statuses are how executions of a function end.
+func status(function string) checkpoint.Status {
+	switch expected[function] {
+	case "canceled":
+		return checkpoint.Failed
+	case "stopped":
+		return checkpoint.Stopped
+	case "timeout":
+		return checkpoint.TimedOut
+	}
+	return checkpoint.Succeeded
+}
+
+// checkAsked is about what was asked for.
+func (w *world) checkAsked(journals map[string]*journal, lines []line) {
+	undone := make(map[string]bool)
+	for _, l := range lines {
+		if l.Name == "undo" {
+			undone[l.Execution] = true
+		}
+	}
+	for _, x := range w.order {
+		j := journals[x.id]
+		if j == nil {
+			if x.acknowledged {
+				w.violate(ruleStart, "%s: does not exist", x.id)
+			}
+			continue
+		}
+		if j.Function != x.function || string(j.Started.Payload) != strconv.Itoa(x.input) {
+			w.violate(ruleStart, "%s: is an execution of %s with the input %s", x.id, j.Function, j.Started.Payload)
+		}
+		if want := status(x.function); x.steered && j.Status != want {
+			w.violate(ruleSteer, "%s: is %s instead of %s", x.id, j.Status, want)
+		} else if j.Status != want && j.Status != checkpoint.Running {
+			w.violate(ruleAnswer, "%s: is %s instead of %s: %s", x.id, j.Status, want, j.Ended.Failure)
+		}
+		if steering[x.function] == "cancel" && x.steered && !undone[x.id] {
+			w.violate(ruleSteer, "%s: was cancelled and did nothing about it", x.id)
+		}
+	}
+	for id := range journals {
+		if !strings.HasPrefix(id, "inv-") && w.executions[id] == nil {
+			w.violate(ruleStart, "%s: nobody asked for it", id)
+		}
+	}
+}
+
+// checkCallbacks is about the outcomes of callbacks, as everyone sees them.
+func (w *world) checkCallbacks(e *durable.Engine) {
+	for _, x := range w.order {
+		if len(x.tried) == 0 {
+			continue
+		}
+		operations, err := e.Operations(context.Background(), x.id)
+		if err != nil {
+			w.violate(ruleCallback, "%s: %v", x.id, err)
+			continue
+		}
+		for _, o := range operations {
+			if o.Type != "CALLBACK" {
+				continue
+			}
+			outcome := ""
+			switch {
+			case o.Status == durable.OperationSucceeded:
+				json.Unmarshal(o.Result, &outcome) // what isn't JSON is none of ours
+			case o.Failure != nil && o.Failure.Type == "Refused":
+				outcome = o.Failure.Message
+			}
+			switch {
+			case x.delivered != "" && outcome != x.delivered:
+				w.violate(ruleCallback, "%s: %q was acknowledged, %s %q is recorded", x.id, x.delivered, o.Status, outcome)
+			case outcome != "" && !slices.Contains(x.tried, outcome):
+				w.violate(ruleCallback, "%s: nobody sent %q", x.id, outcome)
+			case outcome == "" && x.refused && x.function != "race":
+				w.violate(ruleCallback, "%s: told to be completed, and it is %s", x.id, o.Status)
+			}
+		}
+	}
+}
