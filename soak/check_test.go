@@ -25,6 +25,7 @@ const (
 	ruleResult   rule = "a result, once given, never changes, and is what is recorded"
 	ruleRecord   rule = "an acknowledged record stays, as it was"
 	ruleJournal  rule = "a journal has no gap, and one outcome of an operation"
+	ruleHistory  rule = "a history tells of starts before outcomes, inside what is open"
 	ruleOrder    rule = "an effect comes after the records that it depends on"
 	ruleValue    rule = "a value that is given out is the recorded one"
 	ruleRerun    rule = "a body whose outcome is recorded or used never runs again"
@@ -112,6 +113,9 @@ func (w *world) check(dir string) error {
 		return err
 	}
 	w.checkCallbacks(e)
+	for id := range journals {
+		w.checkHistory(e, id)
+	}
 	return e.Close()
 }
 
@@ -449,6 +453,37 @@ func (w *world) checkCallbacks(e *durable.Engine) {
 			case outcome == "" && x.refused && x.function != "race":
 				w.violate(ruleCallback, "%s: told to be completed, and it is %s", x.id, o.Status)
 			}
+		}
+	}
+}
+
+// checkHistory is about what everyone is told of an execution.
+func (w *world) checkHistory(e *durable.Engine, id string) {
+	var last int64
+	var final string
+	state := map[string]string{"": "open"} // of operations: open, or how they ended
+	for ev, err := range e.History(context.Background(), id) {
+		told := fmt.Sprintf("%s: event %d, %s of operation %q", id, ev.EventID, ev.Type, ev.OperationID)
+		if err != nil || ev.EventID != last+1 || final != "" {
+			w.violate(ruleHistory, "%s: behind event %d %s: %v", told, last, final, err)
+			return
+		}
+		last = ev.EventID
+		was := state[ev.OperationID]
+		switch {
+		case ev.OperationID == "":
+			if ev.Type != "ExecutionStarted" && ev.Type != "InvocationCompleted" {
+				final = ev.Type
+			}
+		case strings.HasSuffix(ev.Type, "Started"):
+			if was != "" && was != "open" || state[ev.ParentID] != "open" {
+				w.violate(ruleHistory, "%s: it is %q, and its parent %q", told, was, state[ev.ParentID])
+			}
+			state[ev.OperationID] = "open"
+		case was != "open":
+			w.violate(ruleHistory, "%s: it is %q", told, was)
+		case ev.NextAttemptDelay == 0:
+			state[ev.OperationID] = ev.Type
 		}
 	}
 }

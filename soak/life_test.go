@@ -170,7 +170,7 @@ func (l *life) complete(x *asked) { l.ask(x.next(l.random("outcome "+x.id, len(x
 func (l *life) hear(m message) {
 	switch m.Say {
 	case "opening":
-		if l.moment.phase == "opening" {
+		if l.moment.phase == "opening" || l.moment.phase == "making" {
 			l.killAfter(l.moment.after)
 		}
 	case "ready":

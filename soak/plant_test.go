@@ -129,6 +129,20 @@ func changing(change func(a *checkpoint.Append)) func(checkpoint.Store) checkpoi
 	}
 }
 
+// adding puts an event of the first operation before the last one of an execution.
+func adding(e checkpoint.EventType) func(checkpoint.Store) checkpoint.Store {
+	return changing(func(a *checkpoint.Append) {
+		if a.Status != checkpoint.Succeeded {
+			return
+		}
+		n := len(a.Records) - 1
+		last := a.Records[n]
+		first := checkpoint.Record{Seq: last.Seq, EventID: last.EventID, Events: 1, Time: last.Time, Type: e, SubType: checkpoint.Step, OperationID: "1", Attempt: 1}
+		last.Seq, last.EventID = last.Seq+1, last.EventID+1
+		a.Records = append(slices.Clone(a.Records[:n]), first, last)
+	})
+}
+
 // delivering delivers what change made of it; nothing, if it says so.
 func delivering(change func(r *checkpoint.Record) bool) func(checkpoint.Store) checkpoint.Store {
 	return func(s checkpoint.Store) checkpoint.Store {
@@ -161,17 +175,8 @@ var plants = map[string]bug{
 			return next(ctx)
 		}
 	}},
-	"RecordsTwice": {breaks: ruleJournal, functions: "chain", above: changing(func(a *checkpoint.Append) {
-		n := len(a.Records)
-		if a.Status != checkpoint.Succeeded {
-			return
-		}
-		last := a.Records[n-1]
-		again := checkpoint.Record{Seq: last.Seq, EventID: last.EventID, Events: 1, Time: last.Time,
-			Type: checkpoint.StepSucceeded, SubType: checkpoint.Step, OperationID: "1", Attempt: 1}
-		last.Seq, last.EventID = last.Seq+1, last.EventID+1
-		a.Records = append(slices.Clone(a.Records[:n-1]), again, last)
-	})},
+	"RecordsTwice": {breaks: ruleJournal, functions: "chain", above: adding(checkpoint.StepSucceeded)},
+	"StartsAgain":  {breaks: ruleHistory, functions: "chain", above: adding(checkpoint.StepStarted)},
 	"Panics": {breaks: ruleProcess, functions: "chain", above: func(s checkpoint.Store) checkpoint.Store {
 		return &bent{Store: s, create: func(context.Context, checkpoint.Creation) (checkpoint.Summary, bool, error) { panic("planted") }}
 	}},

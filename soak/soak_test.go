@@ -20,7 +20,7 @@ import (
 
 var (
 	kills    = flag.Int("soak.kills", 200, "how many processes TestSoak kills")
-	perRound = flag.Int("soak.round", 50, "how many of them on one file")
+	perRound = flag.Int("soak.round", 25, "how many of them on one file")
 	seed     = flag.Uint64("soak.seed", 0, "what all choices are made from; 0: one is drawn")
 )
 

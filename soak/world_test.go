@@ -98,7 +98,7 @@ func (x *asked) next(rng *rand.Rand) request {
 
 // moment is when a process ends.
 type moment struct {
-	phase string // starting, opening, running, ending: killed in it; point: ends itself
+	phase string // starting, making, opening, running, ending: killed in it; point: ends itself
 	after time.Duration
 	point *point
 	burst bool // all that is known is asked for in the moment of the kill
@@ -121,6 +121,8 @@ func (w *world) moment(life int) moment {
 	}
 	m := moment{burst: rng.IntN(3) == 0}
 	switch p := rng.IntN(100); {
+	case life == 0 && len(w.points) == len(points):
+		m.phase, m.after = "making", after(0.05, 20) // the file
 	case len(w.points) < len(points) || p < 45:
 		m.phase = "point"
 		m.point = &point{Name: w.points[rng.IntN(len(w.points))], N: int64(skewed(1, 150))}
@@ -135,7 +137,7 @@ func (w *world) moment(life int) moment {
 	case p < 77:
 		m.phase, m.after = "ending", after(5, 150)
 	default:
-		m.phase, m.after = "running", after(0.1, 250)
+		m.phase, m.after = "running", after(0.1, 400)
 	}
 	return m
 }
