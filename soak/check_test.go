@@ -8,7 +8,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/durable-go/durable"
 	"github.com/durable-go/durable/checkpoint"
@@ -63,9 +62,6 @@ func (w *world) violate(r rule, format string, args ...any) {
 	w.violations = append(w.violations, violation{r, fmt.Sprintf(format, args...)})
 }
 
-// place is an operation of an execution.
-type place struct{ execution, operation string }
-
 // journal is what the file holds of an execution in the end.
 type journal struct {
 	checkpoint.Summary
@@ -104,8 +100,7 @@ func (w *world) check(dir string) error {
 	for _, j := range journals {
 		w.checkJournal(j, journals)
 	}
-	durably := w.checkRecorded(lines, journals)
-	w.checkEffects(lines, journals, durably)
+	w.checkEffects(lines, journals, w.checkRecorded(lines, journals))
 	w.checkAsked(journals, lines)
 	// The engine's own view of it, with nothing that it could run.
 	e, err := durable.New(store, &durable.Options{Retention: -1, Logger: slog.New(slog.DiscardHandler)})
@@ -182,13 +177,18 @@ func (w *world) checkJournal(j *journal, journals map[string]*journal) {
 	}
 }
 
-// spot is where a record stands in the witness.
-type spot struct{ line int }
+// recordOf names a record of an execution's journal.
+type recordOf struct {
+	execution string
+	seq       uint64
+}
 
-// checkRecorded looks for every record that the store said is durable, and
-// returns where the witness has it.
-func (w *world) checkRecorded(lines []line, journals map[string]*journal) map[string]map[uint64]spot {
-	durably := make(map[string]map[uint64]spot)
+// durability has the line of the witness at which a record was durable.
+type durability map[recordOf]int
+
+// checkRecorded looks for every record that the store said is durable.
+func (w *world) checkRecorded(lines []line, journals map[string]*journal) durability {
+	d := make(durability)
 	for i, l := range lines {
 		if l.Kind != recorded {
 			continue
@@ -197,9 +197,6 @@ func (w *world) checkRecorded(lines []line, journals map[string]*journal) map[st
 		if j == nil {
 			w.violate(ruleRecord, "%s: has records and does not exist", l.Execution)
 			continue
-		}
-		if durably[l.Execution] == nil {
-			durably[l.Execution] = make(map[uint64]spot)
 		}
 		for k, sum := range l.Records {
 			w.figures.records++
@@ -210,172 +207,13 @@ func (w *world) checkRecorded(lines []line, journals map[string]*journal) map[st
 			case checksum(&j.records[seq-1]) != sum:
 				w.violate(ruleRecord, "%s: record %d of life %d is another one now", l.Execution, seq, l.Life)
 			}
-			durably[l.Execution][seq] = spot{i}
+			d[recordOf{l.Execution, seq}] = i
 		}
 	}
-	return durably
+	return d
 }
 
-// run is what is known of an operation's bodies, up to a line.
-type run struct {
-	last    line         // of its effects
-	used    string       // who was given its value
-	lives   map[int]bool // of the last attempt
-	settled map[int]int  // by attempt: the line that has the record of its end
-}
-
-// checkEffects follows the witness line by line.
-func (w *world) checkEffects(lines []line, journals map[string]*journal, durably map[string]map[uint64]spot) {
-	owners := make(map[string]place)          // of recorded values
-	records := make(map[place]map[uint64]int) // of attempts: their numbers
-	outcome := make(map[place]uint64)         // the number of the record
-	finals := make(map[string]int)            // the line that has the last record of an execution
-	made := make(map[string]line)             // values made up
-	runs := make(map[place]*run)
-	resulted := make(map[string]int) // the life that gave the result
-	for id, j := range journals {
-		for i := range j.records {
-			r := &j.records[i]
-			p := place{id, r.OperationID}
-			var value string
-			if json.Unmarshal(r.Payload, &value) == nil && r.Type != checkpoint.ExecutionStarted && value != "" {
-				owners[token(value)] = p
-			}
-			var values []string
-			if r.Type == checkpoint.ExecutionSucceeded && json.Unmarshal(r.Payload, &values) == nil && j.Function == "echo" {
-				owners[values[0]] = p
-			}
-			if ends(r) || r.Type == checkpoint.ExecutionSucceeded {
-				outcome[p] = r.Seq
-			}
-			if r.Type == checkpoint.StepSucceeded || r.Type == checkpoint.StepFailed {
-				if records[p] == nil {
-					records[p] = make(map[uint64]int)
-				}
-				records[p][r.Seq] = int(r.Attempt)
-			}
-		}
-		if at, ok := durably[id][uint64(len(j.records))]; ok && j.Status != checkpoint.Running {
-			finals[id] = at.line
-		}
-	}
-	for _, x := range w.order {
-		if x.result != "" {
-			resulted[x.id] = x.life
-		}
-	}
-	for i, l := range lines {
-		if l.Kind != effect {
-			continue
-		}
-		w.figures.effects++
-		p := place{l.Execution, l.Operation}
-		told := fmt.Sprintf("%s: operation %s (%s), attempt %d, life %d", l.Execution, l.Operation, l.Name, l.Attempt, l.Life)
-		if journals[l.Execution] == nil {
-			w.violate(ruleStart, "%s: it runs and does not exist", told)
-			continue
-		}
-		if at, ok := finals[l.Execution]; ok && i > at {
-			w.violate(ruleAfter, "%s: the execution had ended", told)
-		}
-		if life, ok := resulted[l.Execution]; ok && l.Life > life {
-			w.violate(ruleAfter, "%s: life %d gave its result", told, life)
-		}
-		r := runs[p]
-		if r == nil {
-			r = &run{lives: make(map[int]bool)}
-			runs[p] = r
-		} else {
-			w.checkAgain(told, r, l)
-		}
-		for seq, attempt := range records[p] {
-			if at, ok := durably[l.Execution][seq]; ok && at.line < i && attempt >= l.Attempt {
-				w.violate(ruleRerun, "%s: the outcome was durable", told)
-			}
-		}
-		if l.Attempt > r.last.Attempt {
-			clear(r.lives)
-		}
-		r.lives[l.Life], r.last = true, l
-		for _, v := range l.Depends {
-			w.checkDependence(told, v, i, l, owners, outcome, made, runs, durably)
-		}
-		if from, ok := made[l.Since]; l.Since != "" && ok && l.At-from.At < int64(l.Pause) {
-			w.violate(ruleEarly, "%s: %s instead of %s", told, time.Duration(l.At-from.At), l.Pause)
-		}
-		made[l.Value] = l
-	}
-	w.checkResults(journals, owners)
-}
-
-// checkAgain is about a body that ran before.
-func (w *world) checkAgain(told string, r *run, l line) {
-	switch {
-	case r.used != "":
-		w.violate(ruleRerun, "%s: its result had been used by %s", told, r.used)
-	case l.Attempt < r.last.Attempt:
-		w.violate(ruleRerun, "%s: attempt %d had begun", told, r.last.Attempt)
-	case l.Attempt > r.last.Attempt:
-		if l.At-r.last.At < int64(r.last.Next) {
-			w.violate(ruleEarly, "%s: %s after the last attempt instead of %s", told, time.Duration(l.At-r.last.At), r.last.Next)
-		}
-		return
-	}
-	if l.Attempt == r.last.Attempt {
-		w.figures.again++
-		if l.Once {
-			w.violate(ruleOnce, "%s: it ran in life %d", told, r.last.Life)
-		}
-		if r.lives[l.Life] {
-			w.violate(ruleTwice, "%s", told)
-		}
-	}
-}
-
-// checkDependence is about a value v that the body of line i was given.
-func (w *world) checkDependence(told, v string, i int, l line, owners map[string]place, outcome map[place]uint64, made map[string]line,
-	runs map[place]*run, durably map[string]map[uint64]spot) {
-	owner, ok := owners[v]
-	if !ok {
-		w.violate(ruleValue, "%s: it was given %s, which no record holds", told, v)
-		return
-	}
-	if r := runs[owner]; r != nil && r.used == "" {
-		r.used = told
-	}
-	at, seen := durably[owner.execution][outcome[owner]]
-	from, is := made[v]
-	switch {
-	case seen && at.line > i:
-		w.violate(ruleOrder, "%s: the record of %s, operation %s, became durable only then", told, owner.execution, owner.operation)
-	case !seen && is && from.Life == l.Life:
-		w.violate(ruleOrder, "%s: nobody said that the record of %s, operation %s, is durable", told, owner.execution, owner.operation)
-	}
-}
-
-// checkResults is about results: they are made of recorded values.
-func (w *world) checkResults(journals map[string]*journal, owners map[string]place) {
-	for id, j := range journals {
-		if j.Status != checkpoint.Succeeded {
-			continue
-		}
-		var values []string
-		if err := json.Unmarshal(j.Ended.Payload, &values); err != nil {
-			w.violate(ruleResult, "%s: %v", id, err)
-			continue
-		}
-		for _, v := range values {
-			if _, ok := owners[v]; !ok {
-				w.violate(ruleValue, "%s: its result has %s, which no other record holds", id, v)
-			}
-		}
-		if x := w.executions[id]; x != nil && x.result != "" && x.result != " "+strings.Join(values, ",") {
-			w.violate(ruleResult, "%s: it gave %s, and %s is recorded", id, x.result, values)
-		}
-	}
-}
-
-// statuses are how executions of a function end.
+// status is how executions of a function end.
 func status(function string) checkpoint.Status {
 	switch expected[function] {
 	case "canceled":

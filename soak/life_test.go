@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"bytes"
 	"encoding/json"
-	"fmt"
 	"io"
 	"os"
 	"os/exec"
@@ -303,7 +302,7 @@ func (l *life) answered(r request, m message) {
 
 func (l *life) resulted(x *asked, m message) {
 	l.figures.results++
-	result := fmt.Sprint(m.Error, " ", strings.Join(m.Values, ","))
+	result := given(m.Error, m.Values)
 	switch {
 	case m.Error != expected[x.function]:
 		l.violate(ruleAnswer, "life %d: result of %s: %s", l.n, x.id, m.Error)
@@ -320,3 +319,6 @@ func (l *life) resulted(x *asked, m message) {
 	}
 	x.finished = true
 }
+
+// given is a result as it is compared.
+func given(failure string, values []string) string { return failure + " " + strings.Join(values, ",") }
