@@ -29,6 +29,7 @@ const (
 	ruleValue    rule = "a value that is given out is the recorded one"
 	ruleRerun    rule = "a body whose outcome is recorded or used never runs again"
 	ruleTwice    rule = "an attempt's body runs once in a process"
+	ruleShutdown rule = "after a shutdown no body has to run again"
 	ruleOnce     rule = "an at-most-once attempt runs at most once"
 	ruleEarly    rule = "nothing timed comes early"
 	ruleCallback rule = "an acknowledged callback is delivered, and no other"

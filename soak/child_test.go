@@ -116,6 +116,9 @@ func serve(settings string) error {
 	c.say(message{Say: "ready"})
 	go c.listen()
 	<-interrupted
+	if bug.closes {
+		return c.engine.Close()
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
 	return c.engine.Shutdown(ctx)

@@ -153,6 +153,9 @@ func (f *follower) again(told string, r *run, l line) {
 		if l.Once {
 			f.violate(ruleOnce, "%s: it ran in life %d", told, r.last.Life)
 		}
+		if f.shutDown[r.last.Life] {
+			f.violate(ruleShutdown, "%s: life %d had shut down", told, r.last.Life)
+		}
 		if r.lives[l.Life] {
 			f.violate(ruleTwice, "%s", told)
 		}

@@ -74,7 +74,8 @@ func (w *world) live(t *testing.T, dir string, n int, last bool) {
 	l.over = true
 	err = l.cmd.Wait()
 	switch {
-	case err == nil && (last || l.moment.phase == "ending" || l.moment.phase == "point"):
+	case err == nil && (last || l.moment.then > 0):
+		w.shutDown[n] = true
 		if !last {
 			w.figures.ended++
 		}
@@ -189,18 +190,14 @@ func (l *life) hear(m message) {
 
 // goOn is what the outside does when a process is ready.
 func (l *life) goOn() {
-	switch l.moment.phase {
-	case "running", "point":
-		l.killAfter(l.moment.after)
-		if p := l.moment.point; p == nil || !strings.HasPrefix(p.Name, "clos") {
-			break
-		}
-		time.AfterFunc(l.moment.after/2, l.interrupt)
-	case "ending":
-		time.AfterFunc(l.moment.after, func() {
+	switch m := l.moment; {
+	case m.then > 0:
+		time.AfterFunc(m.after, func() {
 			l.interrupt()
-			l.killAfter(l.moment.after % (40 * time.Millisecond))
+			l.killAfter(m.then)
 		})
+	case m.phase == "running" || m.phase == "point":
+		l.killAfter(m.after)
 	}
 	rng := l.random("going on", l.n)
 	ended := 0

@@ -26,6 +26,7 @@ type bug struct {
 	below   func(checkpoint.Store) checkpoint.Store // between the witness and the store
 	above   func(checkpoint.Store) checkpoint.Store // between the engine and the witness
 	options func(*durable.Options)
+	closes  bool // instead of shutting down
 }
 
 func (bug) in(place func(checkpoint.Store) checkpoint.Store, s checkpoint.Store) checkpoint.Store {
@@ -175,8 +176,9 @@ var plants = map[string]bug{
 			return next(ctx)
 		}
 	}},
-	"RecordsTwice": {breaks: ruleJournal, functions: "chain", above: adding(checkpoint.StepSucceeded)},
-	"StartsAgain":  {breaks: ruleHistory, functions: "chain", above: adding(checkpoint.StepStarted)},
+	"ClosesForShutdown": {breaks: ruleShutdown, functions: "chain", point: "close after all", closes: true},
+	"RecordsTwice":      {breaks: ruleJournal, functions: "chain", above: adding(checkpoint.StepSucceeded)},
+	"StartsAgain":       {breaks: ruleHistory, functions: "chain", above: adding(checkpoint.StepStarted)},
 	"Panics": {breaks: ruleProcess, functions: "chain", above: func(s checkpoint.Store) checkpoint.Store {
 		return &bent{Store: s, create: func(context.Context, checkpoint.Creation) (checkpoint.Summary, bool, error) { panic("planted") }}
 	}},
@@ -256,6 +258,9 @@ var plants = map[string]bug{
 
 // TestPlants soaks processes that have a bug, each breaking another rule.
 func TestPlants(t *testing.T) {
+	if testing.Short() {
+		t.Skip("kills processes for some seconds")
+	}
 	for name, bug := range plants {
 		if name == "" {
 			continue

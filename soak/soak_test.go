@@ -73,7 +73,7 @@ func TestSoak(t *testing.T) {
 
 // soak is one round.
 func (c config) soak(t *testing.T) (*world, error) {
-	w := &world{config: c, executions: make(map[string]*asked), figures: figures{kills: make(map[string]int)}}
+	w := &world{config: c, executions: make(map[string]*asked), shutDown: make(map[int]bool), figures: figures{kills: make(map[string]int)}}
 	dir := t.TempDir()
 	for n := range c.kills {
 		w.live(t, dir, n, false)

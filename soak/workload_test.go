@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"strings"
 	"time"
 
@@ -51,6 +52,9 @@ func (w work) body(c *child) func(ctx context.Context) (string, error) {
 		c.point.reached("body")
 		c.witness.say(l)
 		c.point.reached("effect")
+		if rand.IntN(4) == 0 {
+			time.Sleep(rand.N(5 * time.Millisecond)) // it works a while, and may be cut off
+		}
 		if fails {
 			return "", errors.New("not yet")
 		}

@@ -17,7 +17,8 @@ type world struct {
 
 	mu         sync.Mutex
 	executions map[string]*asked
-	order      []*asked // as they were asked for
+	order      []*asked     // as they were asked for
+	shutDown   map[int]bool // lives that ended so
 	violations []violation
 	figures    figures
 }
@@ -100,6 +101,7 @@ func (x *asked) next(rng *rand.Rand) request {
 type moment struct {
 	phase string // starting, making, opening, running, ending: killed in it; point: ends itself
 	after time.Duration
+	then  time.Duration // after it was asked to shut down, unless it is 0
 	point *point
 	burst bool // all that is known is asked for in the moment of the kill
 }
@@ -126,16 +128,16 @@ func (w *world) moment(life int) moment {
 	case len(w.points) < len(points) || p < 45:
 		m.phase = "point"
 		m.point = &point{Name: w.points[rng.IntN(len(w.points))], N: int64(skewed(1, 150))}
-		if slices.Contains([]string{"closing", "closed"}, m.point.Name) {
-			m.point.N = 1
-		}
 		m.after = after(30, 250) // if it does not come there
+		if strings.HasPrefix(m.point.Name, "clos") {
+			m.point.N, m.then = 1, time.Second
+		}
 	case p < 52:
 		m.phase, m.after = "starting", after(0.2, 20)
 	case p < 67:
 		m.phase, m.after = "opening", after(0.05, 10)
 	case p < 77:
-		m.phase, m.after = "ending", after(5, 150)
+		m.phase, m.after, m.then = "ending", after(5, 150), after(0.1, 2000)
 	default:
 		m.phase, m.after = "running", after(0.1, 400)
 	}
