@@ -1,0 +1,203 @@
+package soak
+
+import (
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"github.com/durable-go/durable/checkpoint"
+)
+
+// place is an operation of an execution.
+type place struct{ execution, operation string }
+
+// follower reads the witness line by line, knowing what the file holds in the end.
+type follower struct {
+	*world
+	journals map[string]*journal
+	durable  durability
+
+	owners   map[string]place      // of recorded values: who made them
+	outcomes map[place]uint64      // the number of the record
+	attempts map[place][]attempted // that have ended
+	finals   map[string]int        // the line that has the last record of an execution
+	results  map[string]int        // the life that gave the result of an execution
+
+	runs map[place]*run
+	made map[string]line // values, also those that a crash took
+}
+
+// attempted is the record of an attempt's end.
+type attempted struct {
+	seq uint64
+	n   int
+}
+
+// run is what the lines so far tell of an operation's bodies.
+type run struct {
+	last  line
+	used  string       // who was given its value
+	lives map[int]bool // in which the last attempt ran
+}
+
+func (w *world) checkEffects(lines []line, journals map[string]*journal, d durability) {
+	f := &follower{world: w, journals: journals, durable: d, owners: make(map[string]place), outcomes: make(map[place]uint64),
+		attempts: make(map[place][]attempted), finals: make(map[string]int), results: make(map[string]int),
+		runs: make(map[place]*run), made: make(map[string]line)}
+	for _, j := range journals {
+		f.learn(j)
+	}
+	for _, x := range w.order {
+		if x.result != "" {
+			f.results[x.id] = x.life
+		}
+	}
+	for i, l := range lines {
+		if l.Kind == effect {
+			f.follow(i, l)
+		}
+	}
+	for id, j := range journals {
+		f.checkResult(id, j)
+	}
+}
+
+// learn reads a journal.
+func (f *follower) learn(j *journal) {
+	for i := range j.records {
+		r := &j.records[i]
+		p := place{j.ID, r.OperationID}
+		if ends(r) {
+			f.outcomes[p] = r.Seq
+			f.own(r.Payload, p)
+		}
+		switch r.Type {
+		case checkpoint.StepSucceeded, checkpoint.StepFailed:
+			f.attempts[p] = append(f.attempts[p], attempted{r.Seq, int(r.Attempt)})
+		case checkpoint.ExecutionSucceeded: // a plain function is its only body
+			f.outcomes[p] = r.Seq
+			var values []json.RawMessage
+			if j.Function == "echo" && json.Unmarshal(r.Payload, &values) == nil && len(values) == 1 {
+				f.own(values[0], p)
+			}
+		}
+	}
+	if at, ok := f.durable[recordOf{j.ID, uint64(len(j.records))}]; ok && j.Status != checkpoint.Running {
+		f.finals[j.ID] = at
+	}
+}
+
+// own notes who made a value: what stands around an operation may have the same.
+func (f *follower) own(payload []byte, p place) {
+	var value string
+	if json.Unmarshal(payload, &value) != nil || value == "" {
+		return
+	}
+	if _, ok := f.owners[token(value)]; !ok {
+		f.owners[token(value)] = p
+	}
+}
+
+// follow looks at an effect, line i.
+func (f *follower) follow(i int, l line) {
+	f.figures.effects++
+	p := place{l.Execution, l.Operation}
+	told := fmt.Sprintf("%s: operation %s (%s), attempt %d, life %d", l.Execution, l.Operation, l.Name, l.Attempt, l.Life)
+	if f.journals[l.Execution] == nil {
+		f.violate(ruleStart, "%s: it runs and does not exist", told)
+		return
+	}
+	if at, ok := f.finals[l.Execution]; ok && at < i {
+		f.violate(ruleAfter, "%s: the execution had ended", told)
+	}
+	if life, ok := f.results[l.Execution]; ok && life < l.Life {
+		f.violate(ruleAfter, "%s: life %d gave its result", told, life)
+	}
+	for _, a := range f.attempts[p] {
+		if at, ok := f.durable[recordOf{l.Execution, a.seq}]; ok && at < i && l.Attempt <= a.n {
+			f.violate(ruleRerun, "%s: the outcome was durable", told)
+		}
+	}
+	r := f.runs[p]
+	if r == nil {
+		r = &run{lives: make(map[int]bool)}
+		f.runs[p] = r
+	} else {
+		f.again(told, r, l)
+	}
+	r.lives[l.Life], r.last = true, l
+	for _, v := range l.Depends {
+		f.depends(told, v, i, l)
+	}
+	if from, ok := f.made[l.Since]; ok && l.At-from.At < int64(l.Pause) {
+		f.violate(ruleEarly, "%s: after %s instead of %s", told, time.Duration(l.At-from.At), l.Pause)
+	}
+	f.made[l.Value] = l
+}
+
+// again is about an operation whose body ran before.
+func (f *follower) again(told string, r *run, l line) {
+	if r.used != "" {
+		f.violate(ruleRerun, "%s: its result had been used by %s", told, r.used)
+	}
+	switch {
+	case l.Attempt < r.last.Attempt:
+		f.violate(ruleRerun, "%s: attempt %d had begun", told, r.last.Attempt)
+	case l.Attempt > r.last.Attempt:
+		clear(r.lives)
+		if l.At-r.last.At < int64(r.last.Next) {
+			f.violate(ruleEarly, "%s: %s after the last attempt instead of %s", told, time.Duration(l.At-r.last.At), r.last.Next)
+		}
+	default:
+		f.figures.again++
+		if l.Once {
+			f.violate(ruleOnce, "%s: it ran in life %d", told, r.last.Life)
+		}
+		if f.shutDown[r.last.Life] {
+			f.violate(ruleShutdown, "%s: life %d had shut down", told, r.last.Life)
+		}
+		if r.lives[l.Life] {
+			f.violate(ruleTwice, "%s", told)
+		}
+	}
+}
+
+// depends is about a value that the body of line i was given.
+func (f *follower) depends(told, value string, i int, l line) {
+	owner, ok := f.owners[value]
+	if !ok {
+		f.violate(ruleValue, "%s: it was given %s, which no record holds", told, value)
+		return
+	}
+	if r := f.runs[owner]; r != nil && r.used == "" {
+		r.used = told
+	}
+	at, seen := f.durable[recordOf{owner.execution, f.outcomes[owner]}]
+	from, body := f.made[value]
+	switch {
+	case seen && at > i:
+		f.violate(ruleOrder, "%s: the record of %s, operation %s, became durable only then", told, owner.execution, owner.operation)
+	case !seen && body && from.Life == l.Life:
+		f.violate(ruleOrder, "%s: the record of %s, operation %s, was not durable", told, owner.execution, owner.operation)
+	}
+}
+
+// checkResult is about the result of an execution, which is made of recorded values.
+func (f *follower) checkResult(id string, j *journal) {
+	if j.Status != checkpoint.Succeeded {
+		return
+	}
+	var values []string
+	if err := json.Unmarshal(j.Ended.Payload, &values); err != nil {
+		f.violate(ruleResult, "%s: %v", id, err)
+		return
+	}
+	for _, v := range values {
+		if _, ok := f.owners[v]; !ok {
+			f.violate(ruleValue, "%s: its result has %s, which no other record holds", id, v)
+		}
+	}
+	if x := f.executions[id]; x != nil && x.result != "" && x.result != given("", values) {
+		f.violate(ruleResult, "%s: it gave %s, and %s is recorded", id, x.result, values)
+	}
+}

@@ -1,0 +1,69 @@
+package soak
+
+import (
+	"context"
+
+	"github.com/durable-go/durable/checkpoint"
+)
+
+// tap stands between the engine and the store of a process. It tells the witness
+// what the store acknowledged, and is where the process may end.
+type tap struct {
+	checkpoint.Store
+	witness *witness
+	point   *point
+}
+
+func (s *tap) Append(a checkpoint.Append, done func(error)) {
+	l := line{Kind: recorded, Execution: a.ID}
+	if len(a.Records) > 0 {
+		l.Seq = a.Tail + 1
+	}
+	for i := range a.Records {
+		l.Records = append(l.Records, checksum(&a.Records[i]))
+	}
+	s.point.reached("append")
+	s.Store.Append(a, func(err error) {
+		s.point.reached("durable")
+		if err == nil && len(l.Records) > 0 {
+			s.witness.say(l)
+		}
+		s.point.reached("witnessed")
+		done(err)
+		s.point.reached("told")
+	})
+	s.point.reached("appended")
+}
+
+func (s *tap) Create(ctx context.Context, c checkpoint.Creation) (checkpoint.Summary, bool, error) {
+	s.point.reached("create")
+	defer s.point.reached("created")
+	return s.Store.Create(ctx, c)
+}
+
+func (s *tap) Deliver(ctx context.Context, d checkpoint.Delivery) error {
+	s.point.reached("deliver")
+	defer s.point.reached("delivered")
+	return s.Store.Deliver(ctx, d)
+}
+
+func (s *tap) Claim(ctx context.Context, r checkpoint.ClaimRequest) ([]checkpoint.Claim, error) {
+	s.point.reached("claim")
+	claims, err := s.Store.Claim(ctx, r)
+	if len(claims) > 0 {
+		s.point.reached("claimed")
+	}
+	return claims, err
+}
+
+func (s *tap) End(ctx context.Context, e checkpoint.Ending) (bool, error) {
+	s.point.reached("end")
+	defer s.point.reached("ended")
+	return s.Store.End(ctx, e)
+}
+
+func (s *tap) Close() error {
+	s.point.reached("closing")
+	defer s.point.reached("closed")
+	return s.Store.Close()
+}
