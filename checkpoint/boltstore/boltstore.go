@@ -95,16 +95,17 @@ type Store struct {
 	feeder
 	heads map[uint32]head
 
-	failure atomic.Pointer[error]
-	failing chan struct{} // closed with the first failure
-	closing sync.Once
-	closed  atomic.Bool
-	ended   chan struct{} // the writer has ended
-	wake    chan struct{} // for the feeder
-	fed     chan struct{} // the feeder has ended
-	broken  atomic.Bool   // a transaction can't be closed any more, so neither can db
-	queues  queues
-	batches atomic.Uint64
+	failure   atomic.Pointer[error]
+	failing   chan struct{} // closed with the first failure
+	closing   sync.Once
+	closed    atomic.Bool
+	ended     chan struct{} // the writer has ended
+	wake      chan struct{} // for the feeder
+	fed       chan struct{} // the feeder has ended
+	broken    atomic.Bool   // bbolt has met damage and kept its locks: neither a transaction nor db can be closed
+	beginning sync.Mutex    // a reading transaction begins
+	queues    queues
+	batches   atomic.Uint64
 }
 
 var _ checkpoint.Store = (*Store)(nil)
@@ -242,7 +243,7 @@ func (s *Store) Close() error {
 		}
 		if s.broken.Load() {
 			// bbolt would wait for a transaction that can't be ended.
-			err = errors.Join(err, s.file.Close())
+			err = errors.Join(err, s.dropFile())
 		} else {
 			err = errors.Join(err, s.db.Close())
 		}

@@ -96,8 +96,15 @@ func (s *Store) letGo() {
 	if s.db != nil && !s.broken.Load() {
 		s.db.Close()
 	} else if s.file != nil {
-		s.file.Close()
+		s.dropFile()
 	}
+}
+
+// dropFile lets go of the file where bbolt can't be closed. The memory that it
+// has mapped stays mapped.
+func (s *Store) dropFile() error {
+	unlock(s.file)
+	return s.file.Close()
 }
 
 // openBolt opens a file that exists.
