@@ -34,6 +34,7 @@
 package boltstore
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -71,6 +72,7 @@ type Options struct {
 // Store is a checkpoint.Store in a bbolt file. Get one from Open.
 type Store struct {
 	path   string
+	real   string // absolute, and no link
 	log    *slog.Logger
 	secret []byte
 
@@ -233,10 +235,10 @@ func (s *Store) Close() error {
 	s.closing.Do(func() {
 		s.queue.close()
 		<-s.ended
-		err = s.drain()
+		err = cmp.Or(s.drain(), s.failed(), s.present())
 		s.closed.Store(true)
 		s.calls.Close()
-		if err == nil && s.failed() == nil {
+		if err == nil {
 			err = s.endLog()
 		} else if s.wal != nil {
 			s.wal.Close()

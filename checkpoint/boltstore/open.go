@@ -39,11 +39,14 @@ func Open(path string, opts *Options) (*Store, error) {
 		return nil, fmt.Errorf("durable: create %s: %w", path, err)
 	}
 	real, err := filepath.EvalSymlinks(path) // the log lies beside the file itself
+	if err == nil {
+		real, err = filepath.Abs(real) // the process may change its folder
+	}
 	if err != nil {
 		return nil, fmt.Errorf("durable: open the store: %w", err)
 	}
 	s := &Store{
-		path: path, log: log, calls: dispatch.New(), writer: newWriter(), heads: make(map[uint32]head),
+		path: path, real: real, log: log, calls: dispatch.New(), writer: newWriter(), heads: make(map[uint32]head),
 		ended: make(chan struct{}), fed: make(chan struct{}), failing: make(chan struct{}), wake: make(chan struct{}, 1),
 		feeder:  feeder{active: newGeneration(), progress: make(chan struct{})},
 		walDir:  real + logSuffix,
