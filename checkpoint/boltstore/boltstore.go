@@ -67,6 +67,7 @@ type Options struct {
 	// For tests.
 	files       wal.Files
 	segmentSize int
+	now         func() time.Time
 }
 
 // Store is a checkpoint.Store in a bbolt file. Get one from Open.
@@ -75,6 +76,7 @@ type Store struct {
 	real   string // absolute, and no link
 	log    *slog.Logger
 	secret []byte
+	now    func() time.Time
 
 	db    *bolt.DB
 	file  *os.File // of db, to let go of it when db can't be closed
@@ -116,7 +118,7 @@ var _ checkpoint.Store = (*Store)(nil)
 func (s *Store) Secret() []byte { return slices.Clone(s.secret) }
 
 // Now is time.Now.
-func (s *Store) Now() time.Time { return time.Now() }
+func (s *Store) Now() time.Time { return s.now() }
 
 // Watch sets who gets the hints, on the goroutine that calls done of Append.
 func (s *Store) Watch(fn func(checkpoint.Hint)) { s.calls.Watch(fn) }

@@ -5,9 +5,16 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 )
+
+// WithClock gives a store another clock.
+func (o Options) WithClock(now func() time.Time) *Options {
+	o.now = now
+	return &o
+}
 
 // CopyAsKilled copies the file and its log as they are on the disk: what another
 // process finds after this one was killed.

@@ -46,12 +46,15 @@ func Open(path string, opts *Options) (*Store, error) {
 		return nil, fmt.Errorf("durable: open the store: %w", err)
 	}
 	s := &Store{
-		path: path, real: real, log: log, calls: dispatch.New(), writer: newWriter(), heads: make(map[uint32]head),
+		path: path, real: real, log: log, now: opts.now, calls: dispatch.New(), writer: newWriter(), heads: make(map[uint32]head),
 		ended: make(chan struct{}), fed: make(chan struct{}), failing: make(chan struct{}), wake: make(chan struct{}, 1),
 		feeder:  feeder{active: newGeneration(), progress: make(chan struct{})},
 		walDir:  real + logSuffix,
 		walOpts: wal.Options{Files: opts.files, SegmentSize: opts.segmentSize},
 		maxLag:  maxLag,
+	}
+	if s.now == nil {
+		s.now = time.Now
 	}
 	if s.walOpts.Files == nil {
 		s.walOpts.Files = wal.Disk{NoSync: opts.UnsafeNoSync}

@@ -100,7 +100,7 @@ func TestDamagedPages(t *testing.T) {
 	count := len(good) / page
 	kindOf := func(n int) uint16 { return binary.NativeEndian.Uint16(good[n*page+8:]) }
 	random := rand.New(rand.NewPCG(11, 12))
-	bits, others := 150, 9
+	bits, others := 60, 5
 	if testing.Short() {
 		bits, others = 9, 2
 	}
