@@ -286,6 +286,49 @@ func TestWhatIsMissingIsNoticed(t *testing.T) {
 	}
 }
 
+// Keys that are not in order any more must not lead a list back to where it was.
+func TestAListOverKeysThatAreNotInOrderEnds(t *testing.T) {
+	s, err := Open(filepath.Join(t.TempDir(), "store"), tiny)
+	require.NoError(t, err)
+	const executions = 2*page + 20
+	for i := range executions {
+		_, _, err := s.Create(t.Context(), checkpoint.Creation{ID: fmt.Sprint(i), Started: checkpoint.Record{Function: "f"}})
+		require.NoError(t, err)
+	}
+	require.NoError(t, s.Close())
+	good, err := os.ReadFile(s.path)
+	require.NoError(t, err)
+	failed := 0
+	for number := uint64(1); number <= executions; number += 5 {
+		bad := bytes.Clone(good)
+		for at := 0; ; at += 8 {
+			n := bytes.Index(bad[at:], numberKey(number))
+			if n < 0 {
+				break
+			}
+			at += n
+			bad[at+6] ^= 1 << 4 // of the row, and of what refers to it
+		}
+		require.NoError(t, os.WriteFile(s.path, bad, 0o600))
+		s, err := Open(s.path, tiny)
+		if err != nil {
+			require.ErrorIs(t, err, checkpoint.ErrCorrupt)
+			continue
+		}
+		listed := 0
+		for _, err := range s.List(t.Context(), checkpoint.Query{}) {
+			if err != nil {
+				require.ErrorIs(t, err, checkpoint.ErrCorrupt)
+				failed++
+			}
+			listed++
+			require.LessOrEqual(t, listed, 2*executions, "the key of %d is damaged", number)
+		}
+		s.Close()
+	}
+	require.NotZero(t, failed)
+}
+
 func TestADamagedExecutionDoesNotKeepOthersFromTheirWork(t *testing.T) {
 	s := openTemp(t)
 	for _, id := range []string{"a", "b", "c"} {
