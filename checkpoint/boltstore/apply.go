@@ -41,7 +41,7 @@ func (s *Store) update(f func(*transaction) error) (err error) {
 			err = s.panicked(p)
 		}
 	}()
-	tx, err := s.db.Begin(true)
+	tx, err := s.beginTx(true)
 	if err != nil {
 		return err
 	}

@@ -34,6 +34,7 @@
 package boltstore
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -66,13 +67,16 @@ type Options struct {
 	// For tests.
 	files       wal.Files
 	segmentSize int
+	now         func() time.Time
 }
 
 // Store is a checkpoint.Store in a bbolt file. Get one from Open.
 type Store struct {
 	path   string
+	real   string // absolute, and no link
 	log    *slog.Logger
 	secret []byte
+	now    func() time.Time
 
 	db    *bolt.DB
 	file  *os.File // of db, to let go of it when db can't be closed
@@ -95,16 +99,17 @@ type Store struct {
 	feeder
 	heads map[uint32]head
 
-	failure atomic.Pointer[error]
-	failing chan struct{} // closed with the first failure
-	closing sync.Once
-	closed  atomic.Bool
-	ended   chan struct{} // the writer has ended
-	wake    chan struct{} // for the feeder
-	fed     chan struct{} // the feeder has ended
-	broken  atomic.Bool   // a transaction can't be closed any more, so neither can db
-	queues  queues
-	batches atomic.Uint64
+	failure   atomic.Pointer[error]
+	failing   chan struct{} // closed with the first failure
+	closing   sync.Once
+	closed    atomic.Bool
+	ended     chan struct{} // the writer has ended
+	wake      chan struct{} // for the feeder
+	fed       chan struct{} // the feeder has ended
+	broken    atomic.Bool   // bbolt has met damage and kept its locks: neither a transaction nor db can be closed
+	beginning sync.Mutex    // a reading transaction begins
+	queues    queues
+	batches   atomic.Uint64
 }
 
 var _ checkpoint.Store = (*Store)(nil)
@@ -113,7 +118,7 @@ var _ checkpoint.Store = (*Store)(nil)
 func (s *Store) Secret() []byte { return slices.Clone(s.secret) }
 
 // Now is time.Now.
-func (s *Store) Now() time.Time { return time.Now() }
+func (s *Store) Now() time.Time { return s.now() }
 
 // Watch sets who gets the hints, on the goroutine that calls done of Append.
 func (s *Store) Watch(fn func(checkpoint.Hint)) { s.calls.Watch(fn) }
@@ -232,17 +237,17 @@ func (s *Store) Close() error {
 	s.closing.Do(func() {
 		s.queue.close()
 		<-s.ended
-		err = s.drain()
+		err = cmp.Or(s.drain(), s.failed(), s.present())
 		s.closed.Store(true)
 		s.calls.Close()
-		if err == nil && s.failed() == nil {
+		if err == nil {
 			err = s.endLog()
 		} else if s.wal != nil {
 			s.wal.Close()
 		}
 		if s.broken.Load() {
 			// bbolt would wait for a transaction that can't be ended.
-			err = errors.Join(err, s.file.Close())
+			err = errors.Join(err, s.dropFile())
 		} else {
 			err = errors.Join(err, s.db.Close())
 		}

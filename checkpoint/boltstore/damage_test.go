@@ -2,6 +2,8 @@ package boltstore
 
 import (
 	"bytes"
+	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -9,6 +11,8 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"runtime/debug"
+	"strings"
 	"testing"
 	"time"
 
@@ -23,13 +27,15 @@ var quiet = &Options{Logger: slog.New(slog.NewTextHandler(io.Discard, nil)), Uns
 type written map[string][]string
 
 // fill makes a store with executions in all states, and closes it.
-func fill(t *testing.T) (path string, w written) {
+func fill(t *testing.T) (path string, w written) { return fillWith(t, 40) }
+
+func fillWith(t *testing.T, executions int) (path string, w written) {
 	t.Helper()
 	path = filepath.Join(t.TempDir(), "store")
 	s, err := Open(path, quiet)
 	require.NoError(t, err)
 	ctx := t.Context()
-	for i := range 40 {
+	for i := range executions {
 		id := fmt.Sprintf("execution-%d", i)
 		s.own(t, id)
 		for n := range 10 {
@@ -77,43 +83,70 @@ func fill(t *testing.T) (path string, w written) {
 // use opens a store that may be damaged and does everything with it. Nothing may
 // panic or hang; records that are returned must be those that were written.
 func (w written) use(t *testing.T, path string) (damaged bool) {
-	s, err := Open(path, quiet)
+	t.Helper()
+	damaged, wrong := w.inspect(t.Context(), path, nil)
+	require.NoError(t, wrong)
+	return damaged
+}
+
+// tiny makes a store that is opened and closed quickly.
+var tiny = &Options{Logger: quiet.Logger, UnsafeNoSync: true, segmentSize: 4 * 4096}
+
+// inspect is use that says what is wrong. damage is called when the store is
+// open; nil: it is damaged already.
+func (w written) inspect(ctx context.Context, path string, damage func()) (damaged bool, wrong error) {
+	defer func() {
+		if p := recover(); p != nil {
+			wrong = fmt.Errorf("it panicked: %v\n%s", p, debug.Stack())
+		}
+	}()
+	s, err := Open(path, tiny)
 	if err != nil {
-		require.ErrorIs(t, err, checkpoint.ErrCorrupt)
-		require.ErrorContains(t, err, path)
-		return true
+		return true, misreported(err, path)
 	}
 	defer s.Close()
-	ctx := t.Context()
-	check := func(err error) bool {
-		if errors.Is(err, checkpoint.ErrCorrupt) || errors.Is(err, checkpoint.ErrFailed) {
+	if damage != nil {
+		damage()
+	}
+	check := func(err error) (ok bool) {
+		switch {
+		case err == nil:
+			return true
+		case errors.Is(err, checkpoint.ErrNotFound):
+			return false
+		case errors.Is(err, checkpoint.ErrFailed): // it names what it failed of
 			damaged = true
-		} else if err != nil && !errors.Is(err, checkpoint.ErrNotFound) {
-			require.NoError(t, err)
+			if !strings.Contains(err.Error(), path) {
+				wrong = cmp.Or(wrong, fmt.Errorf("it does not name the file: %w", err))
+			}
+		default:
+			damaged = true
+			wrong = cmp.Or(wrong, misreported(err, path))
 		}
-		return err == nil
+		return false
 	}
 	for sum, err := range s.List(ctx, checkpoint.Query{}) {
-		if check(err) {
-			require.Contains(t, w, sum.ID)
+		if check(err) && w[sum.ID] == nil {
+			return damaged, fmt.Errorf("List returns an execution %q that was never made", sum.ID)
 		}
 	}
 	for id, want := range w {
 		sum, err := s.Get(ctx, id)
-		if check(err) {
-			require.Equal(t, id, sum.ID)
+		if check(err) && sum.ID != id {
+			return damaged, fmt.Errorf("Get of %s returns %q", id, sum.ID)
 		}
-		n := 0
-		whole := true
+		n, whole := 0, true
 		for r, err := range s.Records(ctx, id, 0) {
 			if whole = check(err); !whole {
 				break
 			}
-			require.Equal(t, want[n], string(checkpoint.AppendRecord(nil, &r)), "record %d of %s", n+1, id)
+			if n == len(want) || want[n] != string(checkpoint.AppendRecord(nil, &r)) {
+				return damaged, fmt.Errorf("record %d of %s is not what was written", n+1, id)
+			}
 			n++
 		}
-		if whole {
-			require.Len(t, want, n, id)
+		if whole && n != len(want) {
+			return damaged, fmt.Errorf("%s has %d records of %d, and nothing says so", id, n, len(want))
 		}
 		_, err = s.Inbox(ctx, id, 0)
 		check(err)
@@ -134,7 +167,15 @@ func (w written) use(t *testing.T, path string) (damaged bool) {
 	}
 	_, err = s.Expire(ctx, s.Now().Add(time.Hour), 1000)
 	check(err)
-	return damaged
+	return damaged, wrong
+}
+
+// misreported says what is wrong with an error over damage; nil: nothing.
+func misreported(err error, path string) error {
+	if e, ok := errors.AsType[*checkpoint.CorruptError](err); !ok || !strings.Contains(e.Where, path) {
+		return fmt.Errorf("the error is no CorruptError that names the place: %w", err)
+	}
+	return nil
 }
 
 func TestBitFlips(t *testing.T) {
@@ -243,6 +284,49 @@ func TestWhatIsMissingIsNoticed(t *testing.T) {
 			}
 		})
 	}
+}
+
+// Keys that are not in order any more must not lead a list back to where it was.
+func TestAListOverKeysThatAreNotInOrderEnds(t *testing.T) {
+	s, err := Open(filepath.Join(t.TempDir(), "store"), tiny)
+	require.NoError(t, err)
+	const executions = 2*page + 20
+	for i := range executions {
+		_, _, err := s.Create(t.Context(), checkpoint.Creation{ID: fmt.Sprint(i), Started: checkpoint.Record{Function: "f"}})
+		require.NoError(t, err)
+	}
+	require.NoError(t, s.Close())
+	good, err := os.ReadFile(s.path)
+	require.NoError(t, err)
+	failed := 0
+	for number := uint64(1); number <= executions; number += 5 {
+		bad := bytes.Clone(good)
+		for at := 0; ; at += 8 {
+			n := bytes.Index(bad[at:], numberKey(number))
+			if n < 0 {
+				break
+			}
+			at += n
+			bad[at+6] ^= 1 << 4 // of the row, and of what refers to it
+		}
+		require.NoError(t, os.WriteFile(s.path, bad, 0o600))
+		s, err := Open(s.path, tiny)
+		if err != nil {
+			require.ErrorIs(t, err, checkpoint.ErrCorrupt)
+			continue
+		}
+		listed := 0
+		for _, err := range s.List(t.Context(), checkpoint.Query{}) {
+			if err != nil {
+				require.ErrorIs(t, err, checkpoint.ErrCorrupt)
+				failed++
+			}
+			listed++
+			require.LessOrEqual(t, listed, 2*executions, "the key of %d is damaged", number)
+		}
+		s.Close()
+	}
+	require.NotZero(t, failed)
 }
 
 func TestADamagedExecutionDoesNotKeepOthersFromTheirWork(t *testing.T) {

@@ -5,10 +5,17 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/durable-go/durable/checkpoint/internal/wal"
 	"github.com/stretchr/testify/require"
 )
+
+// WithClock gives a store another clock.
+func (o Options) WithClock(now func() time.Time) *Options {
+	o.now = now
+	return &o
+}
 
 // CopyAsKilled copies the file and its log as they are on the disk: what another
 // process finds after this one was killed.

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
+	"os"
 	"runtime/debug"
 	"syscall"
 	"time"
@@ -106,6 +108,9 @@ func (s *Store) freeze() (g *generation, wait time.Duration, end bool) {
 // bring brings the frozen generation into bbolt. wait is when to try again.
 func (s *Store) bring(g *generation) (wait time.Duration) {
 	trash, err := s.apply(g, formatLog, s.base)
+	if err == nil {
+		err = s.present()
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	defer s.advance()
@@ -123,6 +128,25 @@ func (s *Store) bring(g *generation) (wait time.Duration) {
 		s.fail(err)
 	}
 	return 0
+}
+
+// present returns an error if the file or its log have been removed or replaced: the
+// system writes into them on, and all of it is gone when they are closed.
+func (s *Store) present() error {
+	const lost = "what was written since then is in no folder any more: put a copy in its place and open it again"
+	mine, err := s.file.Stat()
+	if err != nil {
+		return err
+	}
+	if now, err := os.Stat(s.real); errors.Is(err, fs.ErrNotExist) || err == nil && !os.SameFile(mine, now) {
+		return fmt.Errorf("the file was removed or replaced while it was open: %s", lost)
+	}
+	if s.wal != nil {
+		if err := s.wal.Present(); err != nil {
+			return fmt.Errorf("%w: %s", err, lost)
+		}
+	}
+	return nil
 }
 
 func isFull(err error) bool { return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) }

@@ -39,16 +39,22 @@ func Open(path string, opts *Options) (*Store, error) {
 		return nil, fmt.Errorf("durable: create %s: %w", path, err)
 	}
 	real, err := filepath.EvalSymlinks(path) // the log lies beside the file itself
+	if err == nil {
+		real, err = filepath.Abs(real) // the process may change its folder
+	}
 	if err != nil {
 		return nil, fmt.Errorf("durable: open the store: %w", err)
 	}
 	s := &Store{
-		path: path, log: log, calls: dispatch.New(), writer: newWriter(), heads: make(map[uint32]head),
+		path: path, real: real, log: log, now: opts.now, calls: dispatch.New(), writer: newWriter(), heads: make(map[uint32]head),
 		ended: make(chan struct{}), fed: make(chan struct{}), failing: make(chan struct{}), wake: make(chan struct{}, 1),
 		feeder:  feeder{active: newGeneration(), progress: make(chan struct{})},
 		walDir:  real + logSuffix,
 		walOpts: wal.Options{Files: opts.files, SegmentSize: opts.segmentSize},
 		maxLag:  maxLag,
+	}
+	if s.now == nil {
+		s.now = time.Now
 	}
 	if s.walOpts.Files == nil {
 		s.walOpts.Files = wal.Disk{NoSync: opts.UnsafeNoSync}
@@ -96,8 +102,15 @@ func (s *Store) letGo() {
 	if s.db != nil && !s.broken.Load() {
 		s.db.Close()
 	} else if s.file != nil {
-		s.file.Close()
+		s.dropFile()
 	}
+}
+
+// dropFile lets go of the file where bbolt can't be closed. The memory that it
+// has mapped stays mapped.
+func (s *Store) dropFile() error {
+	unlock(s.file)
+	return s.file.Close()
 }
 
 // openBolt opens a file that exists.

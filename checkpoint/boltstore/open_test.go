@@ -175,6 +175,22 @@ func TestManyCreateTheSameFile(t *testing.T) {
 	require.Equal(t, secret, s.Secret())
 }
 
+func TestTheProcessChangesItsFolder(t *testing.T) {
+	home, away := t.TempDir(), t.TempDir()
+	t.Chdir(home)
+	s, err := Open("store", nil)
+	require.NoError(t, err)
+	t.Chdir(away)
+	s.own(t, "a")
+	require.NoError(t, s.awaitApplied(t.Context()))
+	require.NoError(t, s.Close())
+	require.Equal(t, []string{away}, list(t, away))
+	s, err = Open(filepath.Join(home, "store"), nil)
+	require.NoError(t, err)
+	defer s.Close()
+	require.Len(t, s.journal(t, "a"), 1)
+}
+
 func TestUnsafeNoSync(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "store")
 	s, err := Open(path, &Options{UnsafeNoSync: true})

@@ -163,7 +163,9 @@ func (s *Store) listPage(ctx context.Context, q *checkpoint.Query, before uint64
 			if len(k) != 8 {
 				return s.corrupt(executionTable, k, "the key has a wrong size", nil)
 			}
-			next = binary.BigEndian.Uint64(k)
+			if next = binary.BigEndian.Uint64(k); next >= before {
+				return s.corrupt(executionTable, k, "it is not where it belongs", nil)
+			}
 			row, err := checkpoint.DecodeRow(v)
 			switch {
 			case err != nil:
@@ -209,6 +211,7 @@ func (s *Store) Records(ctx context.Context, id string, after uint64) iter.Seq2[
 				yield(checkpoint.Record{}, err)
 				return
 			}
+			before := after
 			for _, v := range values {
 				for len(v) > 0 {
 					var r checkpoint.Record
@@ -228,6 +231,10 @@ func (s *Store) Records(ctx context.Context, id string, after uint64) iter.Seq2[
 						return
 					}
 				}
+			}
+			if more && after == before { // keys that are not in order
+				yield(checkpoint.Record{}, s.corrupt(journalTable, pairKey(number, after+1), "the record is not where it belongs", nil))
+				return
 			}
 			if !more && after < tail {
 				yield(checkpoint.Record{}, s.corrupt(journalTable, pairKey(number, after+1), fmt.Sprintf("the record is missing, %d should be the last one", tail), nil))

@@ -5,7 +5,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"time"
 
 	"github.com/durable-go/durable/checkpoint"
 	"github.com/durable-go/durable/checkpoint/internal/ledger"
@@ -113,7 +112,7 @@ func (s *Store) loseOwners(v *view) error {
 		lost = append(lost, binary.BigEndian.Uint64([]byte(k)))
 	}
 	r := ledger.NewRound(v, s.writer.turns)
-	r.At(time.Now())
+	r.At(s.Now())
 	for _, number := range lost {
 		if err := r.Recover(number); errors.Is(err, checkpoint.ErrCorrupt) {
 			v.Report(err)

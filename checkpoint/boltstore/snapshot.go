@@ -42,11 +42,30 @@ func (p *snapshot) begin() {
 	if p.tx != nil {
 		return
 	}
-	tx, err := p.s.db.Begin(false)
+	tx, err := p.s.beginTx(false)
 	if err != nil {
 		panic(&beginError{fmt.Errorf("durable: read %s: %w", p.s.path, err)})
 	}
 	p.tx = tx
+}
+
+// beginTx begins a transaction of bbolt. When it meets damage there it keeps bbolt's
+// locks: the store fails, and bbolt is asked for nothing any more.
+func (s *Store) beginTx(writable bool) (tx *bolt.Tx, err error) {
+	if !writable { // nobody may wait for the lock that another one keeps
+		s.beginning.Lock()
+		defer s.beginning.Unlock()
+	}
+	if s.broken.Load() {
+		return nil, s.failed()
+	}
+	defer func() {
+		if p := recover(); p != nil {
+			s.broken.Store(true)
+			err = s.fail(s.panicked(p))
+		}
+	}()
+	return s.db.Begin(writable)
 }
 
 type beginError struct{ error }
@@ -65,7 +84,9 @@ func (p *snapshot) detach() {
 // end ends the transaction. The layers can be read on.
 func (p *snapshot) end() {
 	if p.tx != nil {
-		p.tx.Rollback()
+		if !p.s.broken.Load() {
+			p.tx.Rollback()
+		}
 		p.tx, p.buckets = nil, [tables]*bolt.Bucket{}
 	}
 }

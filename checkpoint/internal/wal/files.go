@@ -89,7 +89,11 @@ func (d Disk) Open(name string) (File, error) {
 	case m.Name == "":
 		m = Methods()[0]
 	}
-	return openWith(name, m)
+	f, err := openWith(name, m)
+	if err != nil {
+		return nil, err // no File that holds a nil
+	}
+	return f, nil
 }
 
 func openWith(name string, m Method) (*diskFile, error) {

@@ -10,6 +10,7 @@ import (
 	"hash/crc32"
 	"math"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"sync"
 	"syscall"
@@ -281,6 +282,22 @@ func (l *Log) Release(seq uint64) {
 	}
 	l.free = append(l.free, l.full[:n]...)
 	l.full = append(l.full[:0], l.full[n:]...)
+}
+
+// Present returns an error if a segment has been removed: what is written into it
+// is lost when it is closed.
+func (l *Log) Present() error {
+	count := int(l.count()) // before the names: more may come meanwhile
+	names, err := segmentNames(l.opts.Files, l.dir)
+	if err != nil {
+		return nil // that it can't be looked at says nothing of what is there
+	}
+	for n := range count {
+		if name := strconv.Itoa(n + 1); !slices.Contains(names, name) {
+			return fmt.Errorf("%s was removed while it was open", filepath.Join(l.dir, name))
+		}
+	}
+	return nil
 }
 
 // Close closes the files. Nothing else may be going on.
