@@ -79,9 +79,11 @@ func (s *Store) apply(g *generation, format uint32, base uint64) (trash bool, er
 	return trash, err
 }
 
+// mark is what a transaction that changes the meta table ends with.
 func (t *transaction) mark(format uint32, m logMark) {
 	t.put(metaTable, metaFormat, binary.BigEndian.AppendUint32(nil, format))
 	t.put(metaTable, metaLog, m.encode())
+	t.put(metaTable, metaSum, sumOf(t.bucket(metaTable).Get))
 }
 
 func (t *transaction) apply(g *generation) (trash bool) {

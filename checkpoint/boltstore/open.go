@@ -1,6 +1,7 @@
 package boltstore
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -117,16 +118,21 @@ func (s *Store) openBolt(path string, opts *Options) (*bolt.DB, error) {
 			return f, checkSize(f)
 		},
 	})
+	return db, openError(path, err)
+}
+
+// openError is what an error of bbolt's Open means.
+func openError(path string, err error) error {
 	var pathError *fs.PathError
 	switch {
 	case err == nil:
-		return db, nil
+		return nil
 	case errors.Is(err, berrors.ErrTimeout):
-		return nil, fmt.Errorf("%s: %w: close it there first", path, checkpoint.ErrLocked)
+		return fmt.Errorf("%s: %w: close it there first", path, checkpoint.ErrLocked)
 	case errors.As(err, &pathError):
-		return nil, fmt.Errorf("durable: open the store: %w", err)
+		return fmt.Errorf("durable: open the store: %w", err)
 	}
-	return nil, &checkpoint.CorruptError{Where: path, What: "it is not a bbolt file, or its first pages are damaged", Err: err}
+	return &checkpoint.CorruptError{Where: path, What: "it is not a bbolt file, or its first pages are damaged", Err: err}
 }
 
 var errEmpty = errors.New("the file is empty")
@@ -162,6 +168,9 @@ func (s *Store) load() error {
 		}
 		if s.format = binary.BigEndian.Uint32(v); s.format < formatFirst || s.format > formatWhole {
 			return &checkpoint.CorruptError{Where: s.path, What: fmt.Sprintf("its format is %d, this release knows %d to %d: open it with the release that made it, or a newer one", s.format, formatFirst, formatWhole)}
+		}
+		if v := meta.Get(metaSum); v != nil && !bytes.Equal(v, sumOf(meta.Get)) {
+			return s.corrupt(metaTable, metaSum, "the table is damaged: its checksum is another one", nil)
 		}
 		if v := meta.Get(metaLog); v != nil || s.format == formatLog {
 			m, ok := parseLogMark(v)
