@@ -1,0 +1,77 @@
+package boltstore
+
+import (
+	"bytes"
+	"flag"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	bolt "go.etcd.io/bbolt"
+)
+
+var everyBit = flag.Bool("boltstore.flips", false, "flip one bit of every byte of a file, not some")
+
+// dump is all that a file holds.
+func dump(t *testing.T, path string) string {
+	t.Helper()
+	db, err := bolt.Open(path, 0, &bolt.Options{ReadOnly: true})
+	require.NoError(t, err)
+	defer db.Close()
+	var all bytes.Buffer
+	require.NoError(t, db.View(func(tx *bolt.Tx) error {
+		return tx.ForEach(func(name []byte, b *bolt.Bucket) error {
+			all.Write(append(name, '\n'))
+			return b.ForEach(func(k, v []byte) error {
+				all.Write(append(append(bytes.Clone(k), ' '), v...))
+				return all.WriteByte('\n')
+			})
+		})
+	}))
+	return all.String()
+}
+
+// TestVerifyFindsFlippedBits flips bits everywhere. Verify must say so, or the file
+// must hold what it did.
+func TestVerifyFindsFlippedBits(t *testing.T) {
+	path := mixed(t, 2)
+	good, err := os.ReadFile(path)
+	require.NoError(t, err)
+	want := dump(t, path)
+	random := rand.New(rand.NewPCG(3, 4))
+	damaged := filepath.Join(t.TempDir(), "damaged")
+	flips, reported := 0, 0
+	flip := func(at int) {
+		bad := bytes.Clone(good)
+		bad[at] ^= 1 << random.IntN(8)
+		require.NoError(t, os.WriteFile(damaged, bad, 0o600))
+		flips++
+		if found, _ := problems(t, damaged); len(found) > 0 {
+			reported++
+			require.Contains(t, found[0].String(), damaged)
+		} else if dump(t, damaged) != want {
+			t.Errorf("the byte %d, in page %d, was changed from %#02x to %#02x: not reported, and not without effect", at, at/os.Getpagesize(), good[at], bad[at])
+		}
+	}
+	if *everyBit {
+		for at := range good {
+			flip(at)
+		}
+	} else {
+		n := 1500
+		if testing.Short() {
+			n = 150
+		}
+		for i := range n { // every other one in the structure of a page
+			at := random.IntN(len(good))
+			if i%2 == 0 {
+				at = at/os.Getpagesize()*os.Getpagesize() + random.IntN(256)
+			}
+			flip(at)
+		}
+	}
+	require.NotZero(t, reported)
+	t.Logf("%d bits flipped in %d bytes: %d reported, %d without effect", flips, len(good), reported, flips-reported)
+}
