@@ -46,6 +46,9 @@ func (s *Store) update(f func(*transaction) error) (err error) {
 		return err
 	}
 	defer s.rollBack(tx)
+	// A file is enlarged by what it has, at most by 16 MiB. bbolt goes by how much of it
+	// is mapped, see roomToGrow.
+	s.db.AllocSize = min(max(int(tx.Size()), 32<<10), 16<<20)
 	t := &transaction{snapshot: snapshot{s: s, tx: tx}}
 	if err := f(t); err != nil {
 		return err

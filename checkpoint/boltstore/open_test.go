@@ -64,7 +64,7 @@ func TestForeignFilesAreRefusedAndLeftAlone(t *testing.T) {
 		says    string
 	}{
 		"empty":     {nil, "empty"},
-		"short":     {[]byte("hello"), "not a bbolt file"},
+		"short":     {[]byte("hello"), "truncated, or is not a bbolt file"},
 		"text":      {bytes.Repeat([]byte("hello\n"), 5000), "not a bbolt file"},
 		"zeros":     {make([]byte, 1<<16), "not a bbolt file"},
 		"a bbolt":   {bbolt, "no store of durable executions"},

@@ -322,7 +322,7 @@ func TestVerifyFindsWhatWasPlantedInTheLog(t *testing.T) {
 		plant func(t *testing.T, path string)
 		says  string
 	}{
-		"no log": {func(t *testing.T, path string) { require.NoError(t, os.RemoveAll(path + logSuffix)) }, "the log is missing"},
+		"no log": {func(t *testing.T, path string) { require.NoError(t, os.RemoveAll(path+logSuffix)) }, "the log is missing"},
 		"a batch": {func(t *testing.T, path string) {
 			name := filepath.Join(path+logSuffix, "1")
 			b, err := os.ReadFile(name)

@@ -63,7 +63,7 @@ func Verify(ctx context.Context, path string, opts *VerifyOptions) (Verified, er
 // meanwhile is used again only afterwards.
 func (s *Store) Verify(ctx context.Context, opts *VerifyOptions) (Verified, error) {
 	v := newVerifier(ctx, s.path, opts)
-	err := s.pinned(ctx, func(m btree.Meta, whole [2]bool) error {
+	err := s.pinned(ctx, func(_ *bolt.Tx, m btree.Meta, whole [2]bool) error {
 		return v.verify(s.file, m, whole, nil)
 	})
 	if err == nil {
@@ -73,7 +73,7 @@ func (s *Store) Verify(ctx context.Context, opts *VerifyOptions) (Verified, erro
 }
 
 // pinned runs f on the state of the file that has all that is durable at the call.
-func (s *Store) pinned(ctx context.Context, f func(m btree.Meta, whole [2]bool) error) error {
+func (s *Store) pinned(ctx context.Context, f func(tx *bolt.Tx, m btree.Meta, whole [2]bool) error) error {
 	if err := s.usable(ctx); err != nil {
 		return err
 	}
@@ -99,7 +99,7 @@ func (s *Store) pinned(ctx context.Context, f func(m btree.Meta, whole [2]bool) 
 	case m.TxID != uint64(tx.ID()):
 		return &checkpoint.CorruptError{Where: s.path, What: fmt.Sprintf("its first pages are of transaction %d, the last one was %d", m.TxID, tx.ID())}
 	}
-	return f(m, whole)
+	return f(tx, m, whole)
 }
 
 // alone runs f while nobody changes the file.
@@ -181,7 +181,9 @@ func openToRead(path string) (db *bolt.DB, file *os.File, err error) {
 		}
 		return file, checkSize(file)
 	}
-	db, err = bolt.Open(path, 0, &opts)
+	if db, err = bolt.Open(path, 0, &opts); err != nil && file != nil {
+		file.Close() // bbolt keeps one that OpenFile has found wrong
+	}
 	return db, file, openError(path, err)
 }
 
