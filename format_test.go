@@ -327,9 +327,52 @@ func contents(t *testing.T, s checkpoint.Store) []byte {
 		require.NoError(t, err)
 		all = append(all, x)
 	}
-	b, err := json.MarshalIndent(all, "", " ")
+	b, err := json.Marshal(all)
+	require.NoError(t, err)
+	var pruned any
+	d := json.NewDecoder(bytes.NewReader(b))
+	d.UseNumber()
+	require.NoError(t, d.Decode(&pruned))
+	b, err = json.MarshalIndent(prune(pruned), "", " ")
 	require.NoError(t, err)
 	return append(b, '\n')
+}
+
+// prune removes fields that are zero, so that there may be new ones.
+func prune(v any) any {
+	switch v := v.(type) {
+	case map[string]any:
+		for key, field := range v {
+			if v[key] = prune(field); v[key] == nil {
+				delete(v, key)
+			}
+		}
+		if len(v) == 0 {
+			return nil
+		}
+	case []any:
+		zero := true
+		for i := range v {
+			v[i] = prune(v[i])
+			zero = zero && v[i] == nil
+		}
+		if zero {
+			return nil
+		}
+	case json.Number:
+		if v == "0" {
+			return nil
+		}
+	case string:
+		if v == "" {
+			return nil
+		}
+	case bool:
+		if !v {
+			return nil
+		}
+	}
+	return v
 }
 
 // runToTheEnd runs what is in a store, answers callbacks and resumes what is held.

@@ -36,10 +36,11 @@ func ReadMeta(file io.ReaderAt, pageSize, n int) (m Meta, ok bool) {
 	if native.Uint32(b) != magic || native.Uint32(b[4:]) != version || native.Uint64(b[size-8:]) != sum.Sum64() {
 		return m, false
 	}
-	return Meta{
+	m = Meta{
 		PageSize: int(native.Uint32(b[8:])), Root: native.Uint64(b[16:]), Freelist: native.Uint64(b[32:]),
 		Pages: native.Uint64(b[40:]), TxID: native.Uint64(b[48:]),
-	}, true
+	}
+	return m, m.PageSize >= 1024
 }
 
 // Reader reads one state of a file, which must not be changed meanwhile. It is for one
@@ -101,11 +102,14 @@ func (r *Reader) Bucket(e Entry) (t Tree, ok bool) {
 
 // page reads the root of a tree.
 func (t Tree) page() (*page, error) {
-	if t.root == 0 && t.entry.bucket {
+	if t.inline() {
 		return inline(t.entry.Value, t.entry.Offset)
 	}
-	return t.r.read(t.root)
+	return t.r.cached(t.root)
 }
+
+// inline reports whether the tree is a page in its parent's.
+func (t Tree) inline() bool { return t.root == 0 && t.entry.bucket }
 
 // maxDepth is more than any tree has.
 const maxDepth = 64
@@ -167,7 +171,7 @@ type level struct {
 // Cursor begins at the first key.
 func (t Tree) Cursor() *Cursor {
 	c := &Cursor{r: t.r}
-	if t.root == 0 && t.entry.bucket {
+	if t.inline() {
 		p, err := t.page()
 		if err != nil {
 			t.r.report(uint64(t.entry.Offset)/uint64(t.r.meta.PageSize), err.Error())
