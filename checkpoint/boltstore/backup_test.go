@@ -111,6 +111,24 @@ func TestABackupThatWasCutOffIsNoStore(t *testing.T) {
 	t.Logf("%d backups that were cut off: none was opened", cuts)
 }
 
+// A backup in the place of a file that was not closed is not mixed with its log.
+func TestABackupBesideAnOldLogIsRefused(t *testing.T) {
+	s := openTemp(t)
+	s.mix(t, 1)
+	path := s.backup(t)
+	s.mixMore(t)
+	killed := filepath.Join(t.TempDir(), "killed")
+	s.CopyAsKilled(t, killed)
+	copyFile(t, path, killed)
+	_, err := Open(killed, quiet)
+	require.ErrorIs(t, err, checkpoint.ErrCorrupt)
+	require.ErrorContains(t, err, "remove the log")
+	require.NoError(t, os.RemoveAll(killed+logSuffix))
+	restored, err := Open(killed, quiet)
+	require.NoError(t, err)
+	require.NoError(t, restored.Close())
+}
+
 // failing takes some bytes and then fails.
 type failing struct{ left int }
 

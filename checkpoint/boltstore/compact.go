@@ -124,16 +124,16 @@ func copyInto(ctx context.Context, name string, from *bolt.DB) (err error) {
 	return nil
 }
 
-// eachEntry calls f for everything in a file.
+// eachEntry calls f for everything in a file, the trash first.
 func eachEntry(ctx context.Context, db *bolt.DB, f func(t table, key, value []byte) error) error {
 	return db.View(func(tx *bolt.Tx) error {
-		for t, name := range tableNames {
+		for _, t := range trashFirst() {
 			n := 0
-			err := tx.Bucket([]byte(name)).ForEach(func(key, value []byte) error {
+			err := tx.Bucket([]byte(tableNames[t])).ForEach(func(key, value []byte) error {
 				if n++; n%1024 == 0 && ctx.Err() != nil {
 					return ctx.Err()
 				}
-				return f(table(t), key, value)
+				return f(t, key, value)
 			})
 			if err != nil {
 				return err
@@ -141,6 +141,16 @@ func eachEntry(ctx context.Context, db *bolt.DB, f func(t table, key, value []by
 		}
 		return ctx.Err()
 	})
+}
+
+func trashFirst() (all []table) {
+	all = []table{trashTable}
+	for t := range tables {
+		if t != trashTable {
+			all = append(all, t)
+		}
+	}
+	return all
 }
 
 // copying copies a file in transactions that are not too large.
@@ -161,7 +171,18 @@ func (w *copying) fill(ctx context.Context, from *bolt.DB) (err error) {
 			return err
 		}
 	}
-	if err := eachEntry(ctx, from, w.put); err != nil {
+	trash := make(map[string]bool) // numbers of deleted executions whose journals are left
+	err = eachEntry(ctx, from, func(t table, key, value []byte) error {
+		switch {
+		case t == journalTable && trash[string(key[:8])]:
+			return nil
+		case t == trashTable:
+			trash[string(key)] = true
+			return nil
+		}
+		return w.put(t, key, value)
+	})
+	if err != nil {
 		return err
 	}
 	return w.tx.Commit()

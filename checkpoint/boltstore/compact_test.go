@@ -64,6 +64,35 @@ func TestCompact(t *testing.T) {
 	require.Len(t, entries, 1)
 }
 
+// Journals of deleted executions wait for their removal. They are not copied.
+func TestCompactLeavesTheTrash(t *testing.T) {
+	path := mixed(t, 1)
+	edit(t, path, func(tx *bolt.Tx) error {
+		x := &planting{t, tx}
+		x.put(trashTable, numberKey(goneNumber), nil)
+		for seq := range uint64(3000) {
+			x.put(journalTable, pairKey(goneNumber, seq+1), append(bind(nil, pairKey(goneNumber, seq+1)), make([]byte, 500)...))
+		}
+		return nil
+	})
+	found, _ := problems(t, path)
+	require.Empty(t, found)
+	require.NoError(t, compact(t.Context(), path, 0o600))
+	edit(t, path, func(tx *bolt.Tx) error {
+		x := &planting{t, tx}
+		require.Zero(t, x.in(trashTable).Stats().KeyN)
+		k, _ := x.in(journalTable).Cursor().Seek(numberKey(goneNumber))
+		require.Nil(t, k)
+		return nil
+	})
+	info, err := os.Stat(path)
+	require.NoError(t, err)
+	require.Less(t, info.Size(), int64(1<<20))
+	found, done := problems(t, path)
+	require.Empty(t, found)
+	require.EqualValues(t, 12, done.Executions)
+}
+
 // What is damaged stays as it is: the copy would not have what can't be read.
 func TestCompactRefusesDamage(t *testing.T) {
 	path := mixed(t, 1)
@@ -90,10 +119,10 @@ func TestAFileThatWasReplacedIsNotOpened(t *testing.T) {
 	path, other := mixed(t, 1), mixed(t, 1)
 	s := &Store{path: path}
 	replaced := false
-	_, err := s.openBoltWith(path, &Options{}, func() {
+	_, err := s.openBolt(path, &Options{unlocked: func() {
 		replaced = true
 		require.NoError(t, os.Rename(other, path))
-	})
+	}})
 	require.True(t, replaced)
 	require.ErrorIs(t, err, checkpoint.ErrLocked)
 }

@@ -83,3 +83,38 @@ func TestVerifyFindsFlippedBits(t *testing.T) {
 	require.NotZero(t, reported)
 	t.Logf("%d bits flipped in %d bytes: %d reported, %d without effect", flips, len(good), reported, flips-reported)
 }
+
+// TestVerifyBearsGarbage writes garbage, zeros and other parts of the file over parts of
+// it: Verify must come to an end, and say what is wrong.
+func TestVerifyBearsGarbage(t *testing.T) {
+	path := mixed(t, 4)
+	good, err := os.ReadFile(path)
+	require.NoError(t, err)
+	want := dump(t, path)
+	random := rand.New(rand.NewPCG(5, 6))
+	damaged := filepath.Join(t.TempDir(), "damaged")
+	rounds, reported := 300, 0
+	for i := range rounds {
+		bad := bytes.Clone(good)
+		size := 1 + random.IntN(6000)
+		at := random.IntN(len(bad) - size)
+		switch part := bad[at : at+size]; i % 3 {
+		case 0:
+			clear(part)
+		case 1:
+			copy(part, good[random.IntN(len(good)-size):])
+		default:
+			for j := range part {
+				part[j] = byte(random.Uint32())
+			}
+		}
+		require.NoError(t, os.WriteFile(damaged, bad, 0o600))
+		if found, _ := problems(t, damaged); len(found) > 0 {
+			reported++
+		} else {
+			require.Equal(t, want, dump(t, damaged))
+		}
+	}
+	t.Logf("%d times garbage: %d reported, %d where nothing was", rounds, reported, rounds-reported)
+	require.Greater(t, reported, rounds/2)
+}

@@ -106,11 +106,6 @@ func (s *Store) letGo() {
 
 // openBolt opens a file that exists.
 func (s *Store) openBolt(path string, opts *Options) (*bolt.DB, error) {
-	return s.openBoltWith(path, opts, func() {})
-}
-
-// openBoltWith calls before when the file is open, and its lock is not taken.
-func (s *Store) openBoltWith(path string, opts *Options, before func()) (*bolt.DB, error) {
 	options := bolt.Options{
 		Timeout:         time.Millisecond, // look at the lock once
 		FreelistType:    bolt.FreelistMapType,
@@ -124,7 +119,9 @@ func (s *Store) openBoltWith(path string, opts *Options, before func()) (*bolt.D
 				return nil, err
 			}
 			s.file = f
-			before()
+			if opts.unlocked != nil {
+				opts.unlocked()
+			}
 			return f, checkSize(f)
 		},
 	}

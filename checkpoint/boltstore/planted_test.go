@@ -280,15 +280,29 @@ var plantedPages = map[string]struct {
 	"a page's number":         {func(b []byte, m btree.Meta) { b[m.Root*4096]++ }, "it says that it is page"},
 	"a page's entries":        {func(b []byte, m btree.Meta) { b[m.Root*4096+10]++ }, "entry"},
 	"a page's continuation":   {func(b []byte, m btree.Meta) { b[m.Root*4096+12]++ }, "pages"},
-	"the keys' order":         {func(b []byte, m btree.Meta) { b[bytes.Index(b[m.Root*4096:], []byte("ended"))+int(m.Root*4096)] = 'x' }, "not in order"},
+	"the keys' order":         {func(b []byte, m btree.Meta) { copy(b, bytes.ReplaceAll(b, []byte("ended"), []byte("xnded"))) }, "not in order"},
 	"the list of free pages":  {func(b []byte, m btree.Meta) { b[m.Freelist*4096+8] = 2 }, "the list of free pages"},
 	"a free page that isn't":  {func(b []byte, m btree.Meta) { b[m.Freelist*4096+16] = byte(m.Root) }, "the list of free pages"},
 	"a page that is nobody's": {func(b []byte, m btree.Meta) { b[m.Freelist*4096+10]-- }, "belongs to nothing"},
-	"the end of the file":     {func(b []byte, m btree.Meta) {}, "truncated"},
+	"an entry that is a bucket": {func(b []byte, m btree.Meta) {
+		for at := 2 * 4096; at < len(b); at += 4096 { // all leaves but the root
+			if b[at+8] == 2 && at != int(m.Root*4096) {
+				b[at+16] |= 1
+			}
+		}
+	}, "marked as a bucket"},
+	"pages in a circle": {func(b []byte, m btree.Meta) {
+		for at := 2 * 4096; at < len(b); at += 4096 { // all branches lead to themselves
+			if b[at+8] == 1 {
+				copy(b[at+16+8:at+16+16], b[at:at+8])
+			}
+		}
+	}, "belongs to two places"},
+	"the end of the file": {func(b []byte, m btree.Meta) {}, "truncated"},
 }
 
 func TestVerifyFindsWhatWasPlantedInPages(t *testing.T) {
-	good := mixed(t, 3)
+	good := mixed(t, 20)
 	for name, p := range plantedPages {
 		t.Run(name, func(t *testing.T) {
 			path := copyOf(t, good)

@@ -247,6 +247,7 @@ func (v *verifier) row(number uint64) (row *checkpoint.Row, sound bool) {
 // stream goes through a table, in the file and in what is logged.
 type stream struct {
 	v      *verifier
+	t      table
 	file   *btree.Cursor
 	head   btree.Entry // where file stands
 	inFile bool
@@ -257,7 +258,7 @@ type stream struct {
 }
 
 func (v *verifier) stream(t table) *stream {
-	s := &stream{v: v}
+	s := &stream{v: v, t: t}
 	none := &ordered{}
 	s.logged = none.seek("")
 	if v.logged != nil && t != executionTable && t != journalTable {
@@ -265,10 +266,17 @@ func (v *verifier) stream(t table) *stream {
 	}
 	if v.has[t] {
 		s.file = v.trees[t].Cursor()
-		s.head, s.inFile = s.file.Next()
+		s.advance()
 	}
 	s.next()
 	return s
+}
+
+// advance goes on in the file.
+func (s *stream) advance() {
+	if s.head, s.inFile = s.file.Next(); s.inFile && s.head.IsBucket() {
+		s.v.bad(s.t, s.head.Key, nil, "the entry is marked as a bucket, so that its value is not found", nil)
+	}
 }
 
 func (s *stream) next() {
@@ -276,7 +284,7 @@ func (s *stream) next() {
 		c := s.logged.change()
 		if s.inFile && (c == nil || string(s.head.Key) < c.key) {
 			s.key, s.value = s.head.Key, s.head.Value
-			s.head, s.inFile = s.file.Next()
+			s.advance()
 			return
 		}
 		if c == nil {
@@ -284,7 +292,7 @@ func (s *stream) next() {
 			return
 		}
 		if s.inFile && string(s.head.Key) == c.key {
-			s.head, s.inFile = s.file.Next()
+			s.advance()
 		}
 		found := *c
 		s.logged.next()

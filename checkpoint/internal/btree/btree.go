@@ -82,6 +82,9 @@ type Entry struct {
 	bucket     bool
 }
 
+// IsBucket reports whether the entry is a bucket, which bbolt returns no value of.
+func (e Entry) IsBucket() bool { return e.bucket }
+
 // Tree is a bucket.
 type Tree struct {
 	r     *Reader
