@@ -46,6 +46,9 @@ func (s *Store) update(f func(*transaction) error) (err error) {
 		return err
 	}
 	defer s.rollBack(tx)
+	// A file is enlarged by what it has, at most by 16 MiB. bbolt goes by how much of it
+	// is mapped, see roomToGrow.
+	s.db.AllocSize = min(max(int(tx.Size()), 32<<10), 16<<20)
 	t := &transaction{snapshot: snapshot{s: s, tx: tx}}
 	if err := f(t); err != nil {
 		return err
@@ -79,9 +82,11 @@ func (s *Store) apply(g *generation, format uint32, base uint64) (trash bool, er
 	return trash, err
 }
 
+// mark is what a transaction that changes the meta table ends with.
 func (t *transaction) mark(format uint32, m logMark) {
 	t.put(metaTable, metaFormat, binary.BigEndian.AppendUint32(nil, format))
 	t.put(metaTable, metaLog, m.encode())
+	t.put(metaTable, metaSum, sumOf(t.bucket(metaTable).Get))
 }
 
 func (t *transaction) apply(g *generation) (trash bool) {

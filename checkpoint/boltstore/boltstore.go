@@ -14,9 +14,10 @@
 // # Files
 //
 // You open one path, such as orders.db. The log is the folder orders.db-wal. Close
-// brings everything into the file and removes the folder: to make a copy, close the
-// store and copy the file. After a crash the two belong together: move or copy
-// both, or none. One without the other is not opened, if it would lose anything.
+// brings everything into the file and removes the folder. Store.Backup makes a copy
+// while the store is open; otherwise close it and copy the file. After a crash the
+// two belong together: move or copy both, or none. One without the other is not
+// opened, if it would lose anything. Verify looks for damage in both.
 //
 // # Caveats
 //
@@ -24,8 +25,11 @@
 //     the store is opened again: after a failed flush nobody knows what is on the
 //     disk. A full disk is no such failure: what can't be written gets an error, and
 //     the store goes on when there is room.
-//   - The file does not shrink. Space of what was deleted is used again. The log
-//     takes 4 MiB at least, and up to about 100 MiB under load.
+//   - The file does not shrink. Space of what was deleted is used again; Compact
+//     gives it back. The log takes 4 MiB at least, and up to about 100 MiB under load.
+//   - 64 GiB of addresses are taken beside the file's size, and no memory, so that
+//     the file can grow while somebody reads it. A process that may not have so many
+//     (ulimit -v) does without; there a Backup can keep others waiting.
 //   - bbolt's pages have no checksums, but everything in them that is ours has.
 //     Damage is found when it is read, and reported as a *checkpoint.CorruptError
 //     with the file and the place.
@@ -68,6 +72,7 @@ type Options struct {
 	files       wal.Files
 	segmentSize int
 	now         func() time.Time
+	unlocked    func() // called when the file is open and not locked yet
 }
 
 // Store is a checkpoint.Store in a bbolt file. Get one from Open.

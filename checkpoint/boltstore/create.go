@@ -115,11 +115,12 @@ func initialize(path string) error {
 			}
 		}
 		meta := tx.Bucket([]byte(tableNames[metaTable]))
-		return errors.Join(
+		err := errors.Join(
 			meta.Put(metaFormat, binary.BigEndian.AppendUint32(nil, formatWhole)),
 			meta.Put(metaSecret, secret),
 			meta.Put(metaNumber, numberKey(0)),
 		)
+		return errors.Join(err, meta.Put(metaSum, sumOf(meta.Get)))
 	})
 	if err == nil {
 		err = db.Sync()

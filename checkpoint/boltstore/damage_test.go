@@ -221,6 +221,8 @@ func TestTruncatedFiles(t *testing.T) {
 		truncated := copyOf(t, path)
 		require.NoError(t, os.Truncate(truncated, size))
 		w.use(t, truncated)
+		copyStore(t, path, truncated) // into the same file, which nothing may have locked
+		require.False(t, w.use(t, truncated))
 	}
 }
 

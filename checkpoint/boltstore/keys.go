@@ -39,6 +39,7 @@ var (
 	metaSecret = []byte("secret")
 	metaNumber = []byte("number") // last number given to an execution, 8 bytes
 	metaLog    = []byte("log")    // see logMark
+	metaSum    = []byte("sum")    // see sumOf; files of older releases may have none
 )
 
 // The format says how the tables are read, and that of a file in use that its log
@@ -48,6 +49,15 @@ const (
 	formatLog   = 2 // the log must be there
 	formatWhole = 3 // everything is in the file
 )
+
+// sumOf is the checksum of what the meta table holds.
+func sumOf(get func(key []byte) []byte) []byte {
+	var sum uint32
+	for _, key := range [][]byte{metaFormat, metaLog, metaNumber, metaSecret} {
+		sum = crc32.Update(sum, castagnoli, get(key))
+	}
+	return binary.BigEndian.AppendUint32(nil, sum)
+}
 
 // boundSize is how much bind puts in front of a value.
 const boundSize = 5

@@ -1,6 +1,7 @@
 package boltstore
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -9,7 +10,10 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"runtime"
 	"runtime/debug"
+	"strconv"
+	"syscall"
 	"time"
 
 	"github.com/durable-go/durable/checkpoint"
@@ -115,56 +119,108 @@ func (s *Store) dropFile() error {
 
 // openBolt opens a file that exists.
 func (s *Store) openBolt(path string, opts *Options) (*bolt.DB, error) {
-	db, err := bolt.Open(path, 0o600, &bolt.Options{
-		Timeout:      time.Millisecond, // look at the lock once
-		FreelistType: bolt.FreelistMapType,
-		NoSync:       opts.UnsafeNoSync,
-		NoGrowSync:   opts.UnsafeNoSync,
-		NoStatistics: true,
+	options := bolt.Options{
+		Timeout:         time.Millisecond, // look at the lock once
+		FreelistType:    bolt.FreelistMapType,
+		NoSync:          opts.UnsafeNoSync,
+		NoGrowSync:      opts.UnsafeNoSync,
+		NoStatistics:    true,
+		InitialMmapSize: mapSize(path),
 		OpenFile: func(name string, flag int, mode os.FileMode) (*os.File, error) {
 			f, err := os.OpenFile(name, flag&^os.O_CREATE, mode)
 			if err != nil {
 				return nil, err
 			}
 			s.file = f
+			if opts.unlocked != nil {
+				opts.unlocked()
+			}
 			return f, checkSize(f)
 		},
-	})
+	}
+	db, err := bolt.Open(path, 0o600, &options)
+	if errors.Is(err, syscall.ENOMEM) { // the process may not have so many addresses
+		options.InitialMmapSize = 0
+		db, err = bolt.Open(path, 0o600, &options)
+	}
+	if err != nil {
+		return nil, openError(path, err)
+	}
+	// Compact may have put another file in the place of this one before we had its lock.
+	is, err := os.Stat(path)
+	if err == nil {
+		var have os.FileInfo
+		if have, err = s.file.Stat(); err == nil && !os.SameFile(is, have) {
+			err = fmt.Errorf("%s: %w: it was replaced in this moment", path, checkpoint.ErrLocked)
+		}
+	}
+	if err != nil {
+		db.Close()
+		return nil, err
+	}
+	return db, nil
+}
+
+// roomToGrow is how much a file can grow while it is open before bbolt has to map it again,
+// for which it waits until nobody reads, and everybody for it: a Backup to somewhere slow
+// would stop everything. Only addresses are taken, no memory.
+const roomToGrow = 64 << 30
+
+// mapSize is how much of the addresses a file gets; 0: as much as it needs.
+func mapSize(path string) int {
+	if strconv.IntSize < 64 || runtime.GOOS == "windows" { // where the file would get as large
+		return 0
+	}
+	info, err := os.Stat(path)
+	if err != nil {
+		return 0
+	}
+	return int(info.Size() + int64(roomToGrow))
+}
+
+// openError is what an error of bbolt's Open means.
+func openError(path string, err error) error {
 	var pathError *fs.PathError
+	var corrupt *checkpoint.CorruptError
 	switch {
 	case err == nil:
-		return db, nil
+		return nil
+	case errors.As(err, &corrupt):
+		return corrupt
 	case errors.Is(err, berrors.ErrTimeout):
-		return nil, fmt.Errorf("%s: %w: close it there first", path, checkpoint.ErrLocked)
+		return fmt.Errorf("%s: %w: close it there first", path, checkpoint.ErrLocked)
 	case errors.As(err, &pathError):
-		return nil, fmt.Errorf("durable: open the store: %w", err)
+		return fmt.Errorf("durable: open the store: %w", err)
 	}
-	return nil, &checkpoint.CorruptError{Where: path, What: "it is not a bbolt file, or its first pages are damaged", Err: err}
+	return &checkpoint.CorruptError{Where: path, What: "it is not a bbolt file, or its first pages are damaged", Err: err}
 }
 
 var errEmpty = errors.New("the file is empty")
 
-// checkSize keeps bbolt from making a new store of an empty file: it may be all
-// that is left of an old one.
+// checkSize keeps bbolt from making a new store of an empty file, which may be all that
+// is left of an old one, and from one that was truncated: reading what is not there is a
+// fault inside bbolt, after which the file can't be closed, and stays locked.
 func checkSize(f *os.File) error {
+	// Another process may use the file, and enlarge it meanwhile: first what the size
+	// must be, then what it is.
+	m, _ := newestMeta(f, os.Getpagesize())
 	info, err := f.Stat()
-	if err == nil && info.Size() == 0 {
+	switch {
+	case err != nil:
+		return err
+	case info.Size() == 0:
 		return errEmpty
 	}
-	return err
+	if want := int64(max(m.Pages, 2)) * int64(max(m.PageSize, 4096)); info.Size() < want {
+		return &checkpoint.CorruptError{Where: f.Name(), What: fmt.Sprintf("it was truncated, or is not a bbolt file: it has %d bytes of %d", info.Size(), want)}
+	}
+	return nil
 }
 
 // load reads what the store keeps in memory.
 func (s *Store) load() error {
 	return s.readFile(context.Background(), func(p *snapshot) error {
-		info, err := s.file.Stat()
-		if err != nil {
-			return err
-		}
 		p.begin()
-		if want := p.tx.Size(); info.Size() < want {
-			return &checkpoint.CorruptError{Where: s.path, What: fmt.Sprintf("it was truncated: it has %d bytes of %d", info.Size(), want)}
-		}
 		meta := p.tx.Bucket([]byte(tableNames[metaTable]))
 		if meta == nil {
 			return &checkpoint.CorruptError{Where: s.path, What: "it is a bbolt file, but no store of durable executions"}
@@ -175,6 +231,9 @@ func (s *Store) load() error {
 		}
 		if s.format = binary.BigEndian.Uint32(v); s.format < formatFirst || s.format > formatWhole {
 			return &checkpoint.CorruptError{Where: s.path, What: fmt.Sprintf("its format is %d, this release knows %d to %d: open it with the release that made it, or a newer one", s.format, formatFirst, formatWhole)}
+		}
+		if v := meta.Get(metaSum); v != nil && !bytes.Equal(v, sumOf(meta.Get)) {
+			return s.corrupt(metaTable, metaSum, "the table is damaged: its checksum is another one", nil)
 		}
 		if v := meta.Get(metaLog); v != nil || s.format == formatLog {
 			m, ok := parseLogMark(v)

@@ -64,7 +64,7 @@ func TestForeignFilesAreRefusedAndLeftAlone(t *testing.T) {
 		says    string
 	}{
 		"empty":     {nil, "empty"},
-		"short":     {[]byte("hello"), "not a bbolt file"},
+		"short":     {[]byte("hello"), "truncated, or is not a bbolt file"},
 		"text":      {bytes.Repeat([]byte("hello\n"), 5000), "not a bbolt file"},
 		"zeros":     {make([]byte, 1<<16), "not a bbolt file"},
 		"a bbolt":   {bbolt, "no store of durable executions"},
@@ -203,39 +203,6 @@ func TestUnsafeNoSync(t *testing.T) {
 	require.Len(t, s.journal(t, "a"), 1)
 }
 
-// BenchmarkOpen opens a file with a hundred thousand suspended executions: none
-// of them may be read.
-func BenchmarkOpen(b *testing.B) {
-	path := filepath.Join(b.TempDir(), "store")
-	s, err := Open(path, &Options{UnsafeNoSync: true})
-	require.NoError(b, err)
-	const executions = 100_000
-	var all sync.WaitGroup
-	for worker := range 64 {
-		all.Go(func() {
-			for i := worker; i < executions; i += 64 {
-				id := fmt.Sprintf("execution-%d", i)
-				_, _, err := s.Create(b.Context(), checkpoint.Creation{ID: id, Claim: true, Started: checkpoint.Record{Function: "f", Payload: make([]byte, 200)}})
-				if err != nil {
-					b.Error(err)
-				}
-				a := step(id, 1)
-				a.Release = &checkpoint.Release{WakeAt: s.Now().Add(time.Hour).UnixNano()}
-				if err := <-s.start(a); err != nil {
-					b.Error(err)
-				}
-			}
-		})
-	}
-	all.Wait()
-	require.NoError(b, s.Close())
-	for b.Loop() {
-		s, err := Open(path, nil)
-		require.NoError(b, err)
-		require.NoError(b, s.Close())
-	}
-}
-
 // The file was made by a release that had no log.
 func TestAFileFromBeforeTheLog(t *testing.T) {
 	packed, err := os.Open("testdata/format1.db.gz")
@@ -248,6 +215,9 @@ func TestAFileFromBeforeTheLog(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "store")
 	require.NoError(t, os.WriteFile(path, old, 0o600))
 	for round := range 2 {
+		found, done := problems(t, path)
+		require.Empty(t, found)
+		require.EqualValues(t, 3*(5+round), done.Records)
 		s, err := Open(path, nil)
 		require.NoError(t, err)
 		for i := range 3 {

@@ -1,7 +1,6 @@
 package boltstore
 
 import (
-	"crypto/rand"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -130,10 +129,8 @@ func (s *Store) startLog() error {
 	if err := wal.Remove(s.walOpts.Files, s.walDir); err != nil {
 		return fail(err)
 	}
-	for s.logID == 0 {
-		var b [8]byte
-		rand.Read(b[:])
-		s.logID = binary.BigEndian.Uint64(b[:])
+	if s.logID == 0 {
+		s.logID = newLogID()
 	}
 	l, err := wal.Create(s.walDir, s.logID, s.applied, s.walOpts)
 	if err != nil {

@@ -106,7 +106,20 @@ var errRedo = errors.New("a batch of the log can't be read")
 
 // redo makes the changes of a batch in the newest layer of p.
 func (p *snapshot) redo(body []byte) error {
-	g := p.layers[0]
+	return p.layers[0].redo(body, func(number uint64) *checkpoint.Row {
+		row, err := p.row(number)
+		if row == nil || err != nil {
+			// It can't be used any more, nor could it before.
+			p.s.log.Error("durable: the store goes on without damaged data", "error", p.s.corrupt(executionTable, numberKey(number), "it can't be brought up to date", err).Error())
+			return nil
+		}
+		return row
+	})
+}
+
+// redo makes the changes of a batch. below returns rows as they are before it; nil:
+// the row is damaged, and stays so.
+func (g *generation) redo(body []byte, below func(number uint64) *checkpoint.Row) error {
 	r := reader{b: body}
 	for len(r.b) > 0 && !r.bad {
 		op := r.b[0]
@@ -120,10 +133,8 @@ func (p *snapshot) redo(body []byte) error {
 			g.of(row.Number).row = row
 		case op == opAdvance:
 			number, tail, lastEvent, inboxSeen := r.uint(), r.uint(), r.uint(), r.uint()
-			row, err := p.row(number)
-			if row == nil || err != nil {
-				// It can't be used any more, nor could it before.
-				p.s.log.Error("durable: the store goes on without damaged data", "error", p.s.corrupt(executionTable, numberKey(number), "it can't be brought up to date", err).Error())
+			row := below(number)
+			if row == nil {
 				continue
 			}
 			next := *row

@@ -97,8 +97,15 @@ func (r *Round) move(number uint64, from, to Place) {
 	}
 }
 
-// place is where an execution stands.
-func (r *Round) place(row *checkpoint.Row) (Place, error) {
+func (r *Round) place(row *checkpoint.Row) (Place, error) { return PlaceOf(row, r.view) }
+
+// Beats knows the heartbeats that executions wait for.
+type Beats interface {
+	FirstBeat(number uint64) (int64, error) // the earliest due time; 0: none
+}
+
+// PlaceOf is where an execution stands.
+func PlaceOf(row *checkpoint.Row, beats Beats) (Place, error) {
 	switch {
 	case row.Status != checkpoint.Running:
 		return Place{Kind: Ended, At: row.EndedAt}, nil
@@ -112,7 +119,7 @@ func (r *Round) place(row *checkpoint.Row) (Place, error) {
 		}
 		return Place{Kind: Queued, Queue: Queue{row.Function, joinBuilds(row.HeldBuilds)}, At: at}, nil
 	}
-	at, err := WakeAt(row, r.view)
+	at, err := WakeAt(row, beats)
 	if at == 0 || err != nil {
 		return Place{}, err
 	}
@@ -121,16 +128,14 @@ func (r *Round) place(row *checkpoint.Row) (Place, error) {
 
 // WakeAt is what a Summary says under that name: the due time of a row with its
 // heartbeats.
-func WakeAt(row *checkpoint.Row, view interface {
-	FirstBeat(number uint64) (int64, error)
-}) (int64, error) {
+func WakeAt(row *checkpoint.Row, beats Beats) (int64, error) {
 	if row.Status != checkpoint.Running || row.Owned {
 		return 0, nil
 	}
 	if !row.Heartbeats {
 		return row.WakeAt, nil
 	}
-	beat, err := view.FirstBeat(row.Number)
+	beat, err := beats.FirstBeat(row.Number)
 	return earlier(row.WakeAt, beat), err
 }
 

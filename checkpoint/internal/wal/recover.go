@@ -59,6 +59,17 @@ func Open(dir string, p Position, opts Options) (*Log, []Batch, error) {
 	return l, batches, nil
 }
 
+// Read is Open for somebody who only looks: it returns the batches that are needed,
+// and how many segments there are.
+func Read(dir string, p Position, opts Options) (batches []Batch, segments int, err error) {
+	scan, err := newLog(dir, p.ID, p.Applied, opts).scan()
+	if err != nil {
+		return nil, 0, err
+	}
+	batches, err = scan.needed(p)
+	return batches, len(scan.sizes), err
+}
+
 // Restart begins anew behind the number seq. No batch is needed any more.
 func (l *Log) Restart(seq uint64) { l.seq = seq }
 

@@ -1,0 +1,297 @@
+package boltstore
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"github.com/durable-go/durable/checkpoint"
+	"github.com/stretchr/testify/require"
+	bolt "go.etcd.io/bbolt"
+)
+
+// backup writes a backup to a new file.
+func (s *Store) backup(t *testing.T) (path string) {
+	t.Helper()
+	path = filepath.Join(t.TempDir(), "backup")
+	f, err := os.Create(path)
+	require.NoError(t, err)
+	n, err := s.Backup(t.Context(), f)
+	require.NoError(t, err)
+	info, err := f.Stat()
+	require.NoError(t, err)
+	require.Equal(t, info.Size(), n)
+	require.NoError(t, f.Close())
+	return path
+}
+
+func TestBackup(t *testing.T) {
+	s := openTemp(t)
+	empty := s.backup(t) // before anything was written
+	found, _ := problems(t, empty)
+	require.Empty(t, found)
+
+	s.mix(t, 3)
+	s.mixMore(t)
+	path := s.backup(t)
+	found, _ = problems(t, path)
+	require.Empty(t, found)
+	require.Equal(t, []byte{0, 0, 0, formatWhole}, metaValue(t, path, metaFormat))
+	mark, ok := parseLogMark(metaValue(t, path, metaLog))
+	require.True(t, ok)
+	require.NotEqual(t, s.logID, mark.id, "it does not take the log of the store for its own")
+
+	restored, err := Open(path, nil)
+	require.NoError(t, err)
+	require.Equal(t, s.Secret(), restored.Secret())
+	owned := 0
+	for want, err := range s.List(t.Context(), checkpoint.Query{}) {
+		require.NoError(t, err)
+		got, err := restored.Get(t.Context(), want.ID)
+		require.NoError(t, err)
+		if want.Owned {
+			owned++
+			require.False(t, got.Owned)
+			got.Owned, got.WakeAt = true, want.WakeAt
+		}
+		require.Equal(t, want, got)
+		require.Equal(t, s.journal(t, want.ID), restored.journal(t, want.ID))
+	}
+	claims, err := restored.Claim(t.Context(), checkpoint.ClaimRequest{Functions: []string{"f"}, Max: 1000})
+	require.NoError(t, err)
+	lost := 0
+	for _, c := range claims {
+		if c.Lost {
+			lost++
+		}
+		(&journalOf{t, restored, c.ID, c.Epoch, c.Tail, c.LastEvent}).steps(2, 10)
+	}
+	require.Equal(t, owned, lost, "what had an owner is claimable, and lost")
+	require.NoError(t, restored.Close())
+	found, _ = problems(t, path)
+	require.Empty(t, found)
+}
+
+func metaValue(t *testing.T, path string, key []byte) (value []byte) {
+	t.Helper()
+	db, err := bolt.Open(path, 0, &bolt.Options{ReadOnly: true})
+	require.NoError(t, err)
+	defer db.Close()
+	require.NoError(t, db.View(func(tx *bolt.Tx) error {
+		value = bytes.Clone(tx.Bucket([]byte("meta")).Get(key))
+		return nil
+	}))
+	return value
+}
+
+// A copy that was cut off is refused, wherever that was.
+func TestABackupThatWasCutOffIsNoStore(t *testing.T) {
+	s := openTemp(t)
+	s.mix(t, 2)
+	var whole bytes.Buffer
+	_, err := s.Backup(t.Context(), &whole)
+	require.NoError(t, err)
+	cuts := 0
+	path := filepath.Join(t.TempDir(), "cut")
+	for size := 0; size < whole.Len(); size += 4096 + 37 {
+		require.NoError(t, os.WriteFile(path, whole.Bytes()[:size], 0o600))
+		_, err := Open(path, quiet)
+		require.ErrorIs(t, err, checkpoint.ErrCorrupt)
+		found, _ := problems(t, path)
+		require.NotEmpty(t, found)
+		cuts++
+	}
+	t.Logf("%d backups that were cut off: none was opened", cuts)
+}
+
+// A backup in the place of a file that was not closed is not mixed with its log.
+func TestABackupBesideAnOldLogIsRefused(t *testing.T) {
+	s := openTemp(t)
+	s.mix(t, 1)
+	path := s.backup(t)
+	s.mixMore(t)
+	killed := filepath.Join(t.TempDir(), "killed")
+	s.CopyAsKilled(t, killed)
+	copyFile(t, path, killed)
+	_, err := Open(killed, quiet)
+	require.ErrorIs(t, err, checkpoint.ErrCorrupt)
+	require.ErrorContains(t, err, "remove the log")
+	require.NoError(t, os.RemoveAll(killed+logSuffix))
+	restored, err := Open(killed, quiet)
+	require.NoError(t, err)
+	require.NoError(t, restored.Close())
+}
+
+// failing takes some bytes and then fails.
+type failing struct{ left int }
+
+func (f *failing) Write(b []byte) (int, error) {
+	if f.left -= len(b); f.left < 0 {
+		return 0, io.ErrShortWrite
+	}
+	return len(b), nil
+}
+
+func TestABackupThatFailsLeavesTheStoreAlone(t *testing.T) {
+	s := openTemp(t)
+	s.mix(t, 4)
+	_, err := s.Backup(t.Context(), &failing{left: 1 << 20})
+	require.NoError(t, err, "it is smaller")
+	_, err = s.Backup(t.Context(), &failing{left: 1 << 10})
+	require.ErrorIs(t, err, io.ErrShortWrite)
+	require.ErrorContains(t, err, s.path)
+	ctx, cancel := context.WithCancel(t.Context())
+	_, err = s.Backup(ctx, writerFunc(func(b []byte) (int, error) { cancel(); return len(b), nil }))
+	if err != nil { // it may have been its last write
+		require.ErrorIs(t, err, context.Canceled)
+	}
+	s.begin(t, "after", nil).steps(2, 10)
+	require.NoError(t, s.Close())
+	_, err = s.Backup(t.Context(), io.Discard)
+	require.ErrorIs(t, err, checkpoint.ErrClosed)
+	found, _ := problems(t, s.path)
+	require.Empty(t, found)
+}
+
+type writerFunc func([]byte) (int, error)
+
+func (f writerFunc) Write(b []byte) (int, error) { return f(b) }
+
+// Nobody waits for a backup that somebody takes slowly, even if the file grows meanwhile
+// to many times its size.
+func TestABackupStopsNobody(t *testing.T) {
+	s := openTemp(t)
+	s.mix(t, 1)
+	begun, goOn := make(chan struct{}), make(chan struct{})
+	var once sync.Once
+	done := make(chan error, 1)
+	go func() {
+		_, err := s.Backup(context.Background(), writerFunc(func(b []byte) (int, error) {
+			once.Do(func() { close(begun); <-goOn })
+			return len(b), nil
+		}))
+		done <- err
+	}()
+	<-begun
+	j := s.begin(t, "large", nil)
+	before, err := os.Stat(s.path)
+	require.NoError(t, err)
+	for range 20 {
+		j.steps(2, 1<<20)
+		require.NoError(t, s.awaitApplied(t.Context()))
+		_, err := s.Get(t.Context(), "large")
+		require.NoError(t, err)
+	}
+	after, err := os.Stat(s.path)
+	require.NoError(t, err)
+	require.Greater(t, after.Size(), 40*before.Size())
+	close(goOn)
+	require.NoError(t, <-done)
+}
+
+// TestUpkeepUnderLoad takes backups and verifies while others write and delete. Each
+// backup must have all that was acknowledged before it, and be of one moment.
+func TestUpkeepUnderLoad(t *testing.T) {
+	s, err := Open(filepath.Join(t.TempDir(), "store"), quiet)
+	require.NoError(t, err)
+	defer s.Close()
+	const workers = 4
+	var acknowledged [workers]atomic.Uint64 // the number of an execution that was ended
+	stop := make(chan struct{})
+	failed := make(chan error, workers)
+	var all sync.WaitGroup
+	for w := range workers {
+		all.Go(func() {
+			for n := uint64(1); ; n++ {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				if err := s.liveAndDie(w, n); err != nil {
+					failed <- err
+					return
+				}
+				acknowledged[w].Store(n)
+			}
+		})
+	}
+	backups, records := 0, uint64(0)
+	rounds := 12
+	if testing.Short() {
+		rounds = 3
+	}
+	for range rounds {
+		var least [workers]uint64
+		for w := range workers {
+			least[w] = acknowledged[w].Load()
+		}
+		path := s.backup(t)
+		done, err := Verify(t.Context(), path, &VerifyOptions{Problem: func(p Problem) { t.Error(p) }})
+		require.NoError(t, err)
+		restored, err := Open(path, quiet)
+		require.NoError(t, err)
+		var newest [workers]uint64
+		for sum, err := range restored.List(t.Context(), checkpoint.Query{}) {
+			require.NoError(t, err)
+			var w int
+			var n uint64
+			_, err = fmt.Sscanf(sum.ID, "live-%d-%d", &w, &n)
+			require.NoError(t, err)
+			newest[w] = max(newest[w], n)
+		}
+		for w := range workers { // the newest one is never deleted
+			require.GreaterOrEqual(t, newest[w], least[w])
+		}
+		require.NoError(t, restored.Close())
+		_, err = s.Verify(t.Context(), &VerifyOptions{Problem: func(p Problem) { t.Error(p) }})
+		require.NoError(t, err)
+		backups, records = backups+1, records+done.Records
+	}
+	close(stop)
+	all.Wait()
+	close(failed)
+	for err := range failed {
+		require.NoError(t, err)
+	}
+	var lived uint64
+	for w := range workers {
+		lived += acknowledged[w].Load()
+	}
+	t.Logf("%d backups and as many verifications while %d executions lived and most were deleted: %d records in the backups, no problem", backups, lived, records)
+}
+
+func liveID(worker int, n uint64) string { return fmt.Sprintf("live-%d-%d", worker, n) }
+
+// liveAndDie makes an execution, ends it, and deletes the one before it.
+func (s *Store) liveAndDie(worker int, n uint64) error {
+	ctx := context.Background()
+	id := liveID(worker, n)
+	now := s.Now().UnixNano()
+	_, _, err := s.Create(ctx, checkpoint.Creation{ID: id, Claim: true, Started: checkpoint.Record{Type: checkpoint.ExecutionStarted, Function: "f", Time: now}})
+	if err != nil {
+		return err
+	}
+	for tail := uint64(1); tail < 6; tail++ {
+		r := checkpoint.Record{Seq: tail + 1, EventID: tail + 1, Events: 1, Time: now, Type: checkpoint.StepSucceeded, OperationID: "1", Payload: binary.AppendUvarint(make([]byte, 300*worker), n)}
+		a := checkpoint.Append{ID: id, Epoch: 1, Tail: tail}
+		if tail == 5 {
+			r.Type, a.Status = checkpoint.ExecutionSucceeded, checkpoint.Succeeded
+		}
+		a.Records = []checkpoint.Record{r}
+		if err := <-s.start(a); err != nil {
+			return err
+		}
+	}
+	if n > 1 {
+		return s.Delete(ctx, liveID(worker, n-1))
+	}
+	return nil
+}
