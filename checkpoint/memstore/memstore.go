@@ -29,6 +29,7 @@ type Store struct {
 	mu     sync.RWMutex
 	tables tables
 	round  *ledger.Round
+	batch  []request // catchUp's
 	closed bool
 }
 
@@ -75,6 +76,7 @@ func (s *Store) change(ctx context.Context, f func(*ledger.Round) error) error {
 	}
 	if s.mu.TryLock() {
 		defer s.mu.Unlock()
+		s.catchUp()
 		return s.make(f)
 	}
 	answer := make(chan error, 1)
@@ -84,24 +86,31 @@ func (s *Store) change(ctx context.Context, f func(*ledger.Round) error) error {
 	return <-answer
 }
 
-func (s *Store) locked(f func(*ledger.Round) error) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.make(f)
-}
-
-// make makes a change, in a round of its own. The hints are queued under the lock, so
-// that they are in the order of the changes. s.mu is held.
+// make makes a change, in a round of its own. s.mu is held.
 func (s *Store) make(f func(*ledger.Round) error) error {
 	if s.closed {
 		return checkpoint.ErrClosed
 	}
 	s.round.Begin(s.Now())
-	err := f(s.round)
-	for _, h := range s.round.Hints() {
-		s.queue.add(request{hint: h})
+	defer s.hint()
+	return f(s.round)
+}
+
+// makeAppend is make for an append.
+func (s *Store) makeAppend(a *checkpoint.Append) error {
+	if s.closed {
+		return checkpoint.ErrClosed
 	}
-	return err
+	s.round.Begin(s.Now())
+	defer s.hint()
+	return s.round.Append(a, nil)
+}
+
+// hint leaves the hints of the last change to the goroutine. s.mu is held.
+func (s *Store) hint() {
+	for _, h := range s.round.Hints() {
+		s.answer(answer{hint: h})
+	}
 }
 
 // Append changes a journal; done is called on the store's own goroutine.
@@ -176,6 +185,10 @@ func (s *Store) Expire(ctx context.Context, t time.Time, limit int) (n int, err 
 func (s *Store) read(ctx context.Context, f func() error) error {
 	if err := ctx.Err(); err != nil {
 		return err
+	}
+	if s.queue.some.Load() {
+		s.lock()
+		s.mu.Unlock()
 	}
 	s.mu.RLock()
 	defer s.mu.RUnlock()

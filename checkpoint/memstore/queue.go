@@ -2,35 +2,51 @@ package memstore
 
 import (
 	"sync"
+	"sync/atomic"
 
 	"github.com/durable-go/durable/checkpoint"
 	"github.com/durable-go/durable/checkpoint/internal/ledger"
 )
 
-// queue is what the store's own goroutine has to do: appends, changes that came while
-// the tables were in use, and hints. It is what keeps hundreds of callers from standing
-// in line for one lock, which costs each of them two switches of goroutines.
+// queue is what keeps hundreds of callers from standing in line for one lock, which
+// costs each of them two switches of goroutines. What comes while the tables are in use
+// waits in it, and so do the answers, for the store's own goroutine to give them.
+//
+//	called --> waiting --made--> answers --> answered
+//
+// Whoever holds the tables' lock makes first what is waiting: all changes are made in
+// the order of the calls, and every later call sees them.
 type queue struct {
+	some atomic.Bool // something is waiting
+
 	mu      sync.Mutex
 	filled  sync.Cond
 	waiting []request
+	answers []answer
 	watch   func(checkpoint.Hint)
 	closed  bool // the goroutine is to end
-	gone    bool // the goroutine has ended
+	gone    bool // it has ended
 	ended   chan struct{}
 }
 
-// request is an append, a change, or a hint: the first field that is not nil tells.
+// request is an append, if it has a done, or a change.
 type request struct {
 	done   func(error) // of append
 	append checkpoint.Append
 	err    error // the append is not made because of it
 	change func(*ledger.Round) error
 	answer chan error // of change
-	hint   checkpoint.Hint
 }
 
-// add gives the goroutine something to do; false: there is none any more.
+// answer is done(err), or a hint.
+type answer struct {
+	done func(error)
+	err  error
+	hint checkpoint.Hint
+}
+
+// add leaves a request to the goroutine, or to whoever comes earlier; false: the
+// goroutine has ended.
 func (q *queue) add(r request) bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -38,13 +54,12 @@ func (q *queue) add(r request) bool {
 		return false
 	}
 	q.waiting = append(q.waiting, r)
-	if len(q.waiting) == 1 {
-		q.filled.Signal()
-	}
+	q.some.Store(true)
+	q.filled.Signal()
 	return true
 }
 
-// close returns when everything in the queue is done.
+// close returns when all is made and answered.
 func (q *queue) close() {
 	q.mu.Lock()
 	q.closed = true
@@ -53,39 +68,78 @@ func (q *queue) close() {
 	<-q.ended
 }
 
-// work does what is in the queue, in that order, until the store is closed and the
-// queue is empty.
+// lock locks the tables and makes what is waiting.
+func (s *Store) lock() {
+	s.mu.Lock()
+	s.catchUp()
+}
+
+// catchUp makes what is waiting. s.mu is held.
+func (s *Store) catchUp() {
+	q := &s.queue
+	if !q.some.Load() {
+		return
+	}
+	q.mu.Lock()
+	s.batch, q.waiting = q.waiting, s.batch
+	q.some.Store(false)
+	q.mu.Unlock()
+	for i := range s.batch {
+		r := &s.batch[i]
+		if r.change != nil {
+			r.answer <- s.make(r.change)
+			continue
+		}
+		if r.err == nil {
+			r.err = s.makeAppend(&r.append)
+		}
+		s.answer(answer{done: r.done, err: r.err})
+	}
+	clear(s.batch)
+	s.batch = s.batch[:0]
+}
+
+// answer leaves an answer to the goroutine. s.mu is held, so that answers come in the
+// order of the changes.
+func (s *Store) answer(a answer) {
+	q := &s.queue
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.answers = append(q.answers, a)
+	q.filled.Signal()
+}
+
+// work makes and answers what comes, until the store is closed and nothing is left.
 func (s *Store) work() {
 	q := &s.queue
 	defer close(q.ended)
-	var batch []request
+	var answers []answer
 	for {
 		q.mu.Lock()
-		for len(q.waiting) == 0 && !q.closed {
+		for len(q.waiting)+len(q.answers) == 0 && !q.closed {
 			q.filled.Wait()
 		}
-		if len(q.waiting) == 0 {
+		if len(q.waiting)+len(q.answers) == 0 {
 			q.gone = true
 			q.mu.Unlock()
 			return
 		}
-		batch, q.waiting = q.waiting, batch[:0]
+		q.mu.Unlock()
+		s.lock()
+		s.mu.Unlock()
+		q.mu.Lock()
+		answers, q.answers = q.answers, answers
 		watch := q.watch
 		q.mu.Unlock()
-		for i := range batch {
-			r := &batch[i]
+		for _, a := range answers {
 			switch {
-			case r.done != nil:
-				if r.err == nil {
-					r.err = s.locked(func(round *ledger.Round) error { return round.Append(&r.append, nil) })
-				}
-				r.done(r.err)
-			case r.change != nil:
-				r.answer <- s.locked(r.change)
+			case a.done != nil:
+				a.done(a.err)
 			case watch != nil:
-				watch(r.hint)
+				watch(a.hint)
 			}
 		}
-		clear(batch)
+		clear(answers)
+		answers = answers[:0]
 	}
 }

@@ -30,8 +30,8 @@ type savedExecution struct {
 // Snapshot returns what the store holds, for Restore in a process of the same
 // build: what a disk would hold if the process died now.
 func (s *Store) Snapshot() ([]byte, error) {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
+	s.lock()
+	defer s.mu.Unlock()
 	saved := snapshot{Secret: s.secret, Number: s.tables.number}
 	for _, x := range s.tables.ordered {
 		if !x.deleted {
