@@ -163,6 +163,11 @@ func (s *Store) commit(v *view) error {
 			return err
 		}
 	}
+	return s.record(v)
+}
+
+// record writes a round into the log.
+func (s *Store) record(v *view) error {
 	seq, size, err := s.wal.Write(v.encode(s.wal.Buffer()))
 	if errors.Is(err, wal.ErrNotWritten) {
 		return fmt.Errorf("durable: %s: %w", s.path, err)

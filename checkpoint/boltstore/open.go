@@ -9,7 +9,9 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"runtime"
 	"runtime/debug"
+	"strconv"
 	"time"
 
 	"github.com/durable-go/durable/checkpoint"
@@ -103,11 +105,12 @@ func (s *Store) letGo() {
 // openBolt opens a file that exists.
 func (s *Store) openBolt(path string, opts *Options) (*bolt.DB, error) {
 	db, err := bolt.Open(path, 0o600, &bolt.Options{
-		Timeout:      time.Millisecond, // look at the lock once
-		FreelistType: bolt.FreelistMapType,
-		NoSync:       opts.UnsafeNoSync,
-		NoGrowSync:   opts.UnsafeNoSync,
-		NoStatistics: true,
+		Timeout:         time.Millisecond, // look at the lock once
+		FreelistType:    bolt.FreelistMapType,
+		NoSync:          opts.UnsafeNoSync,
+		NoGrowSync:      opts.UnsafeNoSync,
+		NoStatistics:    true,
+		InitialMmapSize: mapped(),
 		OpenFile: func(name string, flag int, mode os.FileMode) (*os.File, error) {
 			f, err := os.OpenFile(name, flag&^os.O_CREATE, mode)
 			if err != nil {
@@ -120,6 +123,7 @@ func (s *Store) openBolt(path string, opts *Options) (*bolt.DB, error) {
 	var pathError *fs.PathError
 	switch {
 	case err == nil:
+		db.AllocSize = growth
 		return db, nil
 	case errors.Is(err, berrors.ErrTimeout):
 		return nil, fmt.Errorf("%s: %w: close it there first", path, checkpoint.ErrLocked)
@@ -128,6 +132,19 @@ func (s *Store) openBolt(path string, opts *Options) (*bolt.DB, error) {
 	}
 	return nil, &checkpoint.CorruptError{Where: path, What: "it is not a bbolt file, or its first pages are damaged", Err: err}
 }
+
+// mapped is how much of the file bbolt maps into memory from the beginning: to map
+// more it waits for all readers, and copies what its transaction has so far. It
+// costs addresses and no memory; but Windows would make the file as large.
+func mapped() int {
+	if runtime.GOOS == "windows" || strconv.IntSize < 64 {
+		return 0
+	}
+	return 1 << 30
+}
+
+// growth is how much more than it needs the file gets when it grows.
+const growth = 1 << 20
 
 var errEmpty = errors.New("the file is empty")
 

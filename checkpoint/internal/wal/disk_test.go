@@ -141,6 +141,14 @@ func (d *powerDisk) Open(name string) (File, error) {
 	return nil, fs.ErrNotExist
 }
 
+func (d *powerDisk) Sync(name string) error {
+	h, err := d.Open(name)
+	if err != nil {
+		return err
+	}
+	return h.Flush()
+}
+
 func (d *powerDisk) Rename(from, to string) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()

@@ -15,6 +15,7 @@ type Files interface {
 	Read(name string) ([]byte, error)  // a whole file
 	Create(name string) (File, error)  // a new file with mode 0600, to be filled once
 	Open(name string) (File, error)    // a segment, to write batches into it
+	Sync(name string) error            // makes what is in a file durable, whoever wrote it
 	Rename(from, to string) error      // to does not exist
 	Remove(name string) error          // a file or an empty folder
 	SyncFolder(dir string) error       // makes the names in it durable
@@ -90,6 +91,17 @@ func (d Disk) Open(name string) (File, error) {
 		m = Methods()[0]
 	}
 	return openWith(name, m)
+}
+
+func (d Disk) Sync(name string) error {
+	if d.NoSync {
+		return nil
+	}
+	f, err := os.OpenFile(name, os.O_WRONLY, 0)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Sync(), f.Close())
 }
 
 func openWith(name string, m Method) (*diskFile, error) {
