@@ -23,10 +23,15 @@ type generation struct {
 type execution struct {
 	row     *checkpoint.Row // nil: as below
 	removed bool
-	chunks  []chunk
+	values  []chunk // of the journal, bound to their keys
 }
 
-// chunk is records of a journal in their binary form. data is never changed.
+// valueBytes is about how large a value of the journal gets. Records that came
+// with many batches share one.
+const valueBytes = 64 << 10
+
+// chunk is records of a journal in their binary form. What is in data is never
+// changed; that of the last value of an execution gets longer.
 type chunk struct {
 	first, last uint64
 	data        []byte
@@ -46,6 +51,19 @@ func (g *generation) of(number uint64) *execution {
 		g.executions[number] = x
 	}
 	return x
+}
+
+// add appends records to the journal of the execution with that number.
+func (x *execution) add(number uint64, c chunk) {
+	if n := len(x.values); n > 0 {
+		if v := &x.values[n-1]; len(v.data)+len(c.data) <= valueBytes {
+			v.last, v.data = c.last, append(v.data, c.data...)
+			return
+		}
+	}
+	const few = 192 // what short executions have in all
+	data := bind(make([]byte, 0, boundSize+len(c.data)+few), pairKey(number, c.first))
+	x.values = append(x.values, chunk{c.first, c.last, append(data, c.data...)})
 }
 
 func (x *execution) remove() { *x = execution{removed: true} }

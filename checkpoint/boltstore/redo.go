@@ -126,14 +126,13 @@ func (p *snapshot) redo(body []byte) error {
 				p.s.log.Error("durable: the store goes on without damaged data", "error", p.s.corrupt(executionTable, numberKey(number), "it can't be brought up to date", err).Error())
 				continue
 			}
-			next := *row
-			next.Tail, next.LastEvent, next.InboxSeen = tail, lastEvent, inboxSeen
-			g.of(number).row = &next
+			row.Tail, row.LastEvent, row.InboxSeen = tail, lastEvent, inboxSeen // nobody else has it yet
+			g.of(number).row = row
 		case op == opRemove:
 			g.of(r.uint()).remove()
 		case op == opRecords:
-			x := g.of(r.uint())
-			x.chunks = append(x.chunks, chunk{r.uint(), r.uint(), r.bytes()})
+			number := r.uint()
+			g.of(number).add(number, chunk{r.uint(), r.uint(), r.bytes()})
 		case op == opNumber:
 			g.number = r.uint()
 		case op&^opTable == opPut && table(op&opTable) < tables:

@@ -154,7 +154,9 @@ func (p *snapshot) firstRecord(number uint64) (checkpoint.Record, error) {
 func (p *snapshot) logged(number uint64) (chunks []chunk) {
 	for _, l := range slices.Backward(p.layers) {
 		if x := l.executions[number]; x != nil {
-			chunks = append(slices.Clip(chunks), x.chunks...)
+			for _, v := range x.values {
+				chunks = append(chunks, chunk{v.first, v.last, v.data[boundSize:]})
+			}
 		}
 	}
 	return chunks
