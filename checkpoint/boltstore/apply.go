@@ -95,6 +95,8 @@ func (t *transaction) apply(g *generation) (trash bool) {
 				t.put(trashTable, numberKey(number), nil)
 				trash = true
 			}
+		case x.plain != nil:
+			t.put(executionTable, numberKey(number), x.plain)
 		case x.row != nil:
 			t.put(executionTable, numberKey(number), checkpoint.AppendRow(nil, x.row))
 		}

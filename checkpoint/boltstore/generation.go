@@ -21,9 +21,10 @@ type generation struct {
 // execution is what a generation has of an execution: its row, and the records
 // behind those that lie below.
 type execution struct {
-	row     *checkpoint.Row // nil: as below
-	removed bool
-	values  []chunk // of the journal, bound to their keys
+	row     *checkpoint.Row // of one that has an owner
+	plain   []byte          // binary form of the row of one that has none: far smaller
+	removed bool            // and if it has none of these, the row is as below
+	values  []chunk         // of the journal, bound to their keys
 }
 
 // valueBytes is about how large a value of the journal gets. Records that came
@@ -51,6 +52,16 @@ func (g *generation) of(number uint64) *execution {
 		g.executions[number] = x
 	}
 	return x
+}
+
+// set takes over a row. What it returns is not needed any more, nil if nothing.
+func (x *execution) set(row *checkpoint.Row) (old *checkpoint.Row) {
+	if row.Owned {
+		old, x.row, x.plain = x.row, row, nil
+		return old
+	}
+	x.row, x.plain = nil, checkpoint.AppendRow(nil, row)
+	return row
 }
 
 // add appends records to the journal of the execution with that number.

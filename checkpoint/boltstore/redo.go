@@ -117,7 +117,7 @@ func (p *snapshot) redo(body []byte) error {
 			if err != nil {
 				return err
 			}
-			g.of(row.Number).row = row
+			g.of(row.Number).set(row)
 		case op == opAdvance:
 			number, tail, lastEvent, inboxSeen := r.uint(), r.uint(), r.uint(), r.uint()
 			row, err := p.row(number)
@@ -127,7 +127,7 @@ func (p *snapshot) redo(body []byte) error {
 				continue
 			}
 			row.Tail, row.LastEvent, row.InboxSeen = tail, lastEvent, inboxSeen // nobody else has it yet
-			g.of(number).row = row
+			g.of(number).set(row)
 		case op == opRemove:
 			g.of(r.uint()).remove()
 		case op == opRecords:

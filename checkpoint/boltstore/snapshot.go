@@ -98,13 +98,23 @@ func (p *snapshot) lookup(id string) (uint64, error) {
 
 // row returns the row of an execution, nil if there is none.
 func (p *snapshot) row(number uint64) (*checkpoint.Row, error) {
+	key := numberKey(number)
+	v, ok := []byte(nil), false
 	for _, l := range p.layers {
-		if x := l.executions[number]; x != nil && (x.removed || x.row != nil) {
+		x := l.executions[number]
+		if x == nil {
+			continue
+		}
+		if x.removed || x.row != nil {
 			return x.row, nil
 		}
+		if v, ok = x.plain, x.plain != nil; ok {
+			break
+		}
 	}
-	key := numberKey(number)
-	v := p.bucket(executionTable).Get(key)
+	if !ok {
+		v = p.bucket(executionTable).Get(key)
+	}
 	if v == nil {
 		return nil, nil
 	}

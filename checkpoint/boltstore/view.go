@@ -361,8 +361,8 @@ func (v *view) keep(g *generation) {
 		if d.chunk.data != nil {
 			x.add(d.number, d.chunk)
 		}
-		x.row, d.row = d.row, x.row // the old one, if it is of this generation, is used again
-		if x.row.Owned {
+		d.row = x.set(d.row)
+		if x.row != nil {
 			if _, ok := w.rows[d.number]; !ok {
 				w.ids[x.row.ID] = d.number
 			}
