@@ -22,7 +22,7 @@ type generation struct {
 // behind those that lie below.
 type execution struct {
 	row     *checkpoint.Row // of one that has an owner
-	plain   []byte          // binary form of the row of one that has none: far smaller
+	plain   []byte          // binary form of any other's row, which is far smaller
 	removed bool            // and if it has none of these, the row is as below
 	values  []chunk         // of the journal, bound to their keys
 }

@@ -113,11 +113,13 @@ func (p *snapshot) redo(body []byte) error {
 		r.b = r.b[1:]
 		switch {
 		case op == opRow:
-			row, err := checkpoint.DecodeRow(r.bytes())
+			plain := r.bytes()
+			number, err := checkpoint.RowNumber(plain)
 			if err != nil {
 				return err
 			}
-			g.of(row.Number).set(row)
+			x := g.of(number)
+			x.row, x.plain = nil, plain
 		case op == opAdvance:
 			number, tail, lastEvent, inboxSeen := r.uint(), r.uint(), r.uint(), r.uint()
 			row, err := p.row(number)

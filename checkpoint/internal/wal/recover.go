@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 )
 
 // Position says what is known of a log from elsewhere.
@@ -158,15 +159,24 @@ func (l *Log) scan() (*scan, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &scan{dir: l.dir}
+	segments, errs := make([]scan, len(names)), make([]error, len(names))
+	var wg sync.WaitGroup
 	for i := range names {
 		name := strconv.Itoa(i + 1)
 		if !slices.Contains(names, name) {
-			return nil, &DamageError{filepath.Join(l.dir, name), "the segment is missing"}
+			errs[i] = &DamageError{filepath.Join(l.dir, name), "the segment is missing"}
+			break
 		}
-		if err := l.scanSegment(s, i+1); err != nil {
+		wg.Go(func() { errs[i] = l.scanSegment(&segments[i], i+1) })
+	}
+	wg.Wait()
+	s := &scan{dir: l.dir}
+	for i, err := range errs {
+		if err != nil {
 			return nil, err
 		}
+		s.sizes = append(s.sizes, segments[i].sizes...)
+		s.found = append(s.found, segments[i].found...)
 	}
 	return s, nil
 }
