@@ -1,13 +1,16 @@
 package wal
 
 import (
+	"bytes"
 	"cmp"
 	"fmt"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 )
 
 // Position says what is known of a log from elsewhere.
@@ -111,7 +114,7 @@ func Unneeded(dir string, p Position, opts Options) error {
 	scan := &scan{dir: dir}
 	for _, name := range names { // some may have been removed already
 		number, _ := strconv.Atoi(name)
-		if err := l.scanSegment(scan, number); err != nil {
+		if _, err := l.scanSegment(scan, number, nil); err != nil {
 			return err
 		}
 	}
@@ -160,14 +163,23 @@ func (l *Log) scan() (*scan, error) {
 		return nil, err
 	}
 	segments, errs := make([]scan, len(names)), make([]error, len(names))
+	var next atomic.Int32
 	var wg sync.WaitGroup
-	for i := range names {
-		name := strconv.Itoa(i + 1)
-		if !slices.Contains(names, name) {
-			errs[i] = &DamageError{filepath.Join(l.dir, name), "the segment is missing"}
-			break
-		}
-		wg.Go(func() { errs[i] = l.scanSegment(&segments[i], i+1) })
+	for range min(len(names), runtime.GOMAXPROCS(0)) {
+		wg.Go(func() {
+			var b []byte // again and again: new memory costs as much as reading
+			for {
+				i := int(next.Add(1)) - 1
+				if i >= len(names) {
+					return
+				}
+				if name := strconv.Itoa(i + 1); !slices.Contains(names, name) {
+					errs[i] = &DamageError{filepath.Join(l.dir, name), "the segment is missing"}
+					continue
+				}
+				b, errs[i] = l.scanSegment(&segments[i], i+1, b)
+			}
+		})
 	}
 	wg.Wait()
 	s := &scan{dir: l.dir}
@@ -181,17 +193,28 @@ func (l *Log) scan() (*scan, error) {
 	return s, nil
 }
 
-func (l *Log) scanSegment(s *scan, number int) error {
+// scanSegment adds what is in a segment. b is memory to use, and returned to be
+// used again.
+func (l *Log) scanSegment(s *scan, number int, b []byte) ([]byte, error) {
 	path := filepath.Join(l.dir, strconv.Itoa(number))
-	b, err := l.opts.Files.Read(path)
+	b, err := l.opts.Files.Read(path, b)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if len(b) < l.opts.SegmentSize || len(b)%blockSize != 0 {
-		return &DamageError{path, fmt.Sprintf("the segment was truncated: it has %d bytes", len(b))}
+		return b, &DamageError{path, fmt.Sprintf("the segment was truncated: it has %d bytes", len(b))}
 	}
 	s.sizes = append(s.sizes, len(b))
-	return s.read(path, uint32(number), b)
+	from := len(s.found)
+	err = s.read(path, uint32(number), b)
+	for i := range s.found[from:] {
+		if f := &s.found[from+i]; f.id == l.id && f.seq > l.seq {
+			f.body = bytes.Clone(f.body)
+		} else {
+			f.body = nil // nobody needs it
+		}
+	}
+	return b, err
 }
 
 // read looks for headers in a segment. What stands behind one is passed over
