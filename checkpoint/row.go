@@ -187,6 +187,24 @@ func DecodeRow(b []byte) (*Row, error) {
 	return r, nil
 }
 
+// RowNumber checks the row in b, as DecodeRow does, and returns its number alone. It
+// allocates nothing.
+func RowNumber(b []byte) (uint64, error) {
+	const what = "row"
+	body, rest, err := cutFrame(b, rowVersion, what)
+	if err != nil {
+		return 0, err
+	}
+	if len(rest) > 0 {
+		return 0, &CorruptError{Where: what, What: "damaged: something is behind it"}
+	}
+	key, number, _, _, err := cutField(body, what)
+	if err == nil && key != keyRowNumber {
+		err = &CorruptError{Where: what, What: "damaged: it has no number"}
+	}
+	return number, err
+}
+
 func bitIf(set bool, bit uint64) uint64 {
 	if set {
 		return bit

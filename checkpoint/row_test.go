@@ -34,6 +34,9 @@ func TestGoldenRows(t *testing.T) {
 			got, err := DecodeRow(golden)
 			require.NoError(t, err)
 			require.Equal(t, &row, got)
+			number, err := RowNumber(golden)
+			require.NoError(t, err)
+			require.Equal(t, row.Number, number)
 			require.Equal(t, golden, AppendRow(nil, &row))
 		})
 	}
@@ -73,12 +76,18 @@ func TestDamagedRows(t *testing.T) {
 	for i := range good {
 		_, err := DecodeRow(good[:i])
 		require.ErrorIs(t, err, ErrCorrupt)
+		_, err = RowNumber(good[:i])
+		require.ErrorIs(t, err, ErrCorrupt)
 		bad := slices.Clone(good)
 		bad[i] ^= 0x10
 		_, err = DecodeRow(bad)
 		require.ErrorIs(t, err, ErrCorrupt)
+		_, err = RowNumber(bad)
+		require.ErrorIs(t, err, ErrCorrupt)
 	}
-	_, err := DecodeRow(append(slices.Clone(good), 0))
+	_, err := RowNumber(AppendRow(nil, &Row{}))
+	require.ErrorIs(t, err, ErrCorrupt, "it has no number")
+	_, err = DecodeRow(append(slices.Clone(good), 0))
 	require.ErrorIs(t, err, ErrCorrupt)
 	r := shapes["full"]
 	_, err = DecodeRow(AppendRecord(nil, &r))

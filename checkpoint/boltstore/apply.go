@@ -9,10 +9,6 @@ import (
 	bolt "go.etcd.io/bbolt"
 )
 
-// valueBytes is about how large a value of the journal gets. Records that came
-// with many batches share one.
-const valueBytes = 64 << 10
-
 // filling is how full bbolt leaves pages of tables whose keys come in order.
 const filling = 0.9
 
@@ -104,12 +100,16 @@ func (t *transaction) apply(g *generation) (trash bool) {
 				t.put(trashTable, numberKey(number), nil)
 				trash = true
 			}
+		case x.plain != nil:
+			t.put(executionTable, numberKey(number), x.plain)
 		case x.row != nil:
 			t.put(executionTable, numberKey(number), checkpoint.AppendRow(nil, x.row))
 		}
 	}
 	for _, number := range numbers {
-		t.putJournal(number, g.executions[number].chunks)
+		for _, v := range g.executions[number].values {
+			t.put(journalTable, pairKey(number, v.first), v.data)
+		}
 	}
 	for at := range tables {
 		for _, block := range g.tables[at].blocks {
@@ -127,22 +127,4 @@ func (t *transaction) apply(g *generation) (trash bool) {
 		t.put(metaTable, metaNumber, numberKey(g.number))
 	}
 	return trash
-}
-
-// putJournal puts chunks into as few values as are good to read.
-func (t *transaction) putJournal(number uint64, chunks []chunk) {
-	for len(chunks) > 0 {
-		n, size := 1, len(chunks[0].data)
-		for n < len(chunks) && size+len(chunks[n].data) <= valueBytes {
-			size += len(chunks[n].data)
-			n++
-		}
-		key := pairKey(number, chunks[0].first)
-		value := bind(make([]byte, 0, boundSize+size), key)
-		for _, c := range chunks[:n] {
-			value = append(value, c.data...)
-		}
-		t.put(journalTable, key, value)
-		chunks = chunks[n:]
-	}
 }

@@ -131,9 +131,12 @@ func (s *Store) Watch(fn func(checkpoint.Hint)) { s.calls.Watch(fn) }
 // Append changes a journal; done is called on the store's own goroutine. The
 // records are encoded before it returns.
 func (s *Store) Append(a checkpoint.Append, done func(error)) {
-	c := &command{kind: appending, a: a, done: done}
+	c := commands.Get().(*command)
+	c.kind, c.a, c.done = appending, a, done
 	if c.err = ledger.CheckAppend(&a); c.err == nil {
-		c.encoded = encode(a.Records)
+		for i := range a.Records {
+			c.encoded = checkpoint.AppendRecord(c.encoded, &a.Records[i])
+		}
 		c.bytes = len(c.encoded)
 	}
 	if err := s.queue.add(c); err != nil {

@@ -19,9 +19,10 @@ type writer struct {
 	number uint64                     // last one given to an execution
 
 	// Used again in each round.
-	works map[uint64]*work
-	dirty []*work
-	spare []*checkpoint.Row
+	works      map[uint64]*work
+	dirty      []*work
+	spare      []*checkpoint.Row
+	spareWorks []*work
 }
 
 func newWriter() writer {
@@ -32,14 +33,18 @@ func newWriter() writer {
 	}
 }
 
-func (w *writer) spareRow() *checkpoint.Row {
-	n := len(w.spare)
+func (w *writer) spareRow() *checkpoint.Row { return pop(&w.spare) }
+func (w *writer) spareWork() *work          { return pop(&w.spareWorks) }
+
+// pop takes one of what is to be used again, or makes one.
+func pop[T any](spare *[]*T) *T {
+	n := len(*spare)
 	if n == 0 {
-		return new(checkpoint.Row)
+		return new(T)
 	}
-	row := w.spare[n-1]
-	w.spare = w.spare[:n-1]
-	return row
+	last := (*spare)[n-1]
+	*spare = (*spare)[:n-1]
+	return last
 }
 
 // disown forgets the row of an execution that has no owner any more.
@@ -94,6 +99,7 @@ func (s *Store) makeRound(round []*command) {
 	for _, c := range round {
 		if c.kind == appending {
 			s.calls.Done(c.done, c.err)
+			c.recycle()
 		} else {
 			close(c.reply)
 		}
@@ -112,6 +118,7 @@ func (s *Store) tryRound(round []*command) (again bool, hints []checkpoint.Hint,
 	v := s.newView()
 	defer v.done()
 	r := ledger.NewRound(v, s.writer.turns)
+	r.At(s.Now()) // of all commands: they were there before it
 	again = s.decide(round, v, r)
 	// Not a moment longer: a transaction that grows the file waits for those
 	// that read, and may keep readers waiting whom the writer then waits for.
@@ -149,7 +156,6 @@ func (s *Store) runCommand(c *command, v *view, r *ledger.Round) (err error, tor
 			err, torn = s.panicked(p), true
 		}
 	}()
-	r.At(s.Now())
 	return c.run(v, r), false
 }
 
@@ -163,6 +169,11 @@ func (s *Store) commit(v *view) error {
 			return err
 		}
 	}
+	return s.record(v)
+}
+
+// record writes a round into the log.
+func (s *Store) record(v *view) error {
 	seq, size, err := s.wal.Write(v.encode(s.wal.Buffer()))
 	if errors.Is(err, wal.ErrNotWritten) {
 		return fmt.Errorf("durable: %s: %w", s.path, err)

@@ -62,8 +62,8 @@ func (v *verifier) verifyExecutions() {
 		x := &examined{v: v, number: number, row: row}
 		journal.of(number, x.values)
 		if v.logged != nil && v.logged.executions[number] != nil {
-			for _, c := range v.logged.executions[number].chunks {
-				x.records(pairKey(number, c.first), c.data)
+			for _, c := range v.logged.executions[number].values {
+				x.values(pairKey(number, c.first), c.data)
 			}
 		}
 		inbox.of(number, x.inboxEntry)

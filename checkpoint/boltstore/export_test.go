@@ -19,7 +19,7 @@ func (o Options) WithClock(now func() time.Time) *Options {
 
 // CopyAsKilled copies the file and its log as they are on the disk: what another
 // process finds after this one was killed.
-func (s *Store) CopyAsKilled(t *testing.T, to string) {
+func (s *Store) CopyAsKilled(t testing.TB, to string) {
 	t.Helper()
 	tx, err := s.db.Begin(true) // the feeder waits
 	require.NoError(t, err)
@@ -28,7 +28,7 @@ func (s *Store) CopyAsKilled(t *testing.T, to string) {
 }
 
 // copyStore copies a file and its log.
-func copyStore(t *testing.T, from, to string) {
+func copyStore(t testing.TB, from, to string) {
 	t.Helper()
 	copyFile(t, from, to)
 	segments, err := filepath.Glob(globEscape(from) + logSuffix + "/*")
@@ -42,7 +42,7 @@ func copyStore(t *testing.T, from, to string) {
 	}
 }
 
-func copyFile(t *testing.T, from, to string) {
+func copyFile(t testing.TB, from, to string) {
 	t.Helper()
 	b, err := os.ReadFile(from)
 	require.NoError(t, err)

@@ -21,12 +21,18 @@ type generation struct {
 // execution is what a generation has of an execution: its row, and the records
 // behind those that lie below.
 type execution struct {
-	row     *checkpoint.Row // nil: as below
-	removed bool
-	chunks  []chunk
+	row     *checkpoint.Row // of one that has an owner
+	plain   []byte          // binary form of any other's row, which is far smaller
+	removed bool            // and if it has none of these, the row is as below
+	values  []chunk         // of the journal, bound to their keys
 }
 
-// chunk is records of a journal in their binary form. data is never changed.
+// valueBytes is about how large a value of the journal gets. Records that came
+// with many batches share one.
+const valueBytes = 64 << 10
+
+// chunk is records of a journal in their binary form. What is in data is never
+// changed; that of the last value of an execution gets longer.
 type chunk struct {
 	first, last uint64
 	data        []byte
@@ -46,6 +52,40 @@ func (g *generation) of(number uint64) *execution {
 		g.executions[number] = x
 	}
 	return x
+}
+
+// set takes over a row. What it returns is not needed any more, nil if nothing.
+func (x *execution) set(row *checkpoint.Row) (old *checkpoint.Row) {
+	if row.Owned {
+		old, x.row, x.plain = x.row, row, nil
+		return old
+	}
+	x.row, x.plain = nil, checkpoint.AppendRow(nil, row)
+	return row
+}
+
+// changed reports whether there is more of it than records.
+func (x *execution) changed() bool { return x.removed || x.row != nil || x.plain != nil }
+
+// current returns the row of one that has changed; nil if it was removed.
+func (x *execution) current() (*checkpoint.Row, error) {
+	if x.plain != nil {
+		return checkpoint.DecodeRow(x.plain)
+	}
+	return x.row, nil
+}
+
+// add appends records to the journal of the execution with that number.
+func (x *execution) add(number uint64, c chunk) {
+	if n := len(x.values); n > 0 {
+		if v := &x.values[n-1]; len(v.data)+len(c.data) <= valueBytes {
+			v.last, v.data = c.last, append(v.data, c.data...)
+			return
+		}
+	}
+	const few = 192 // what short executions have in all
+	data := bind(make([]byte, 0, boundSize+len(c.data)+few), pairKey(number, c.first))
+	x.values = append(x.values, chunk{c.first, c.last, append(data, c.data...)})
 }
 
 func (x *execution) remove() { *x = execution{removed: true} }

@@ -24,9 +24,10 @@ import (
 )
 
 // Open opens the store in the file at path, and makes it, with its folders, if
-// it does not exist. What the log beside the file has and the file has not, after
-// a crash, is brought into the file first. Executions that had an owner when the
-// file was last used are claimable, and lost. The errors, all with the path:
+// it does not exist. After a crash it reads what the log beside the file has and the
+// file has not: a few milliseconds for each MiB; the file gets it later, while the
+// store is in use. Executions that had an owner when the file was last used are
+// claimable, and lost. The errors, all with the path:
 //
 //   - ErrLocked: this or another process has the file open; nothing is waited for
 //   - ErrCorrupt: the file or its log is damaged or missing, or is something else,

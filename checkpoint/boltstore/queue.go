@@ -16,7 +16,7 @@ type command struct {
 
 	// appending: answered by done, on the dispatcher's goroutine.
 	a       checkpoint.Append
-	encoded []byte
+	encoded []byte // its records
 	done    func(error)
 
 	// changing: answered by closing reply. It may be run more than once, when
@@ -27,6 +27,19 @@ type command struct {
 
 	err     error
 	refused bool // err is final: it is not run again in this round
+}
+
+// commands holds those that can be used again: one is needed for each append, for
+// as long as that is not durable.
+var commands = sync.Pool{New: func() any { return new(command) }}
+
+// recycle gives back a command that nobody has any more.
+func (c *command) recycle() {
+	if cap(c.encoded) > 64<<10 {
+		c.encoded = nil
+	}
+	*c = command{encoded: c.encoded[:0]}
+	commands.Put(c)
 }
 
 type kind uint8

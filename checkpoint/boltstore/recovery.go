@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/durable-go/durable/checkpoint"
 	"github.com/durable-go/durable/checkpoint/internal/ledger"
@@ -14,14 +15,16 @@ func (s *Store) position() wal.Position {
 	return wal.Position{ID: s.logID, Applied: s.applied, Base: s.base}
 }
 
-// recover brings into bbolt what the log has, takes executions from owners that
-// are gone, and removes queues that are empty: in one transaction.
+// recover takes from the log what bbolt does not have, takes executions from owners
+// that are gone, and removes queues that are empty. What changes is durable in the
+// log when it returns; bbolt gets it later, like everything else.
 func (s *Store) recover() error {
 	batches, err := s.openLog()
 	if err != nil {
 		return err
 	}
 	v := s.newView()
+	defer v.done()
 	defer v.end()
 	g := s.active
 	redo := snapshot{s: s, layers: []*generation{g}}
@@ -30,6 +33,15 @@ func (s *Store) recover() error {
 		if err := redo.redo(b.Body); err != nil {
 			return &checkpoint.CorruptError{Where: s.walDir, What: fmt.Sprintf("batch %d can't be read: a newer release may have written it", b.Seq), Err: err}
 		}
+		g.bytes += b.Size
+	}
+	if s.wal != nil {
+		// When bbolt has what was found, the next batch that it needs is the next one
+		// that is written, and until then the log may well be older.
+		s.base = s.wal.Seq()
+	}
+	if len(batches) > 0 {
+		g.since, g.last = time.Now(), s.wal.Seq()
 	}
 	if g.number != 0 {
 		s.writer.number, v.number = g.number, g.number
@@ -46,22 +58,28 @@ func (s *Store) recover() error {
 	}
 	v.end()
 	redo.end()
-	if s.wal == nil && v.writes == 0 {
+	if v.writes == 0 {
 		return nil
 	}
-	v.keep(g)
-	format := uint32(formatWhole)
 	if s.wal != nil {
-		// The number of a batch that was torn is never given again.
-		format = formatLog
-		s.applied = s.wal.Seq() + 1
-		s.base = s.applied
-		s.wal.Restart(s.applied)
+		err = s.record(v)
+	} else {
+		err = s.applyAtOnce(v)
 	}
-	g.last = s.applied
-	trash, err := s.apply(g, format, s.base)
 	if err != nil {
 		return fmt.Errorf("durable: recover %s: %w", s.path, err)
+	}
+	return nil
+}
+
+// applyAtOnce brings into bbolt what a round has changed.
+func (s *Store) applyAtOnce(v *view) error {
+	g := s.active
+	v.keep(g)
+	g.last = s.applied
+	trash, err := s.apply(g, formatWhole, s.base)
+	if err != nil {
+		return err
 	}
 	s.trash = s.trash || trash
 	s.active = newGeneration()

@@ -126,25 +126,26 @@ func (g *generation) redo(body []byte, below func(number uint64) *checkpoint.Row
 		r.b = r.b[1:]
 		switch {
 		case op == opRow:
-			row, err := checkpoint.DecodeRow(r.bytes())
+			plain := r.bytes()
+			number, err := checkpoint.RowNumber(plain)
 			if err != nil {
 				return err
 			}
-			g.of(row.Number).row = row
+			x := g.of(number)
+			x.row, x.plain = nil, plain
 		case op == opAdvance:
 			number, tail, lastEvent, inboxSeen := r.uint(), r.uint(), r.uint(), r.uint()
 			row := below(number)
 			if row == nil {
 				continue
 			}
-			next := *row
-			next.Tail, next.LastEvent, next.InboxSeen = tail, lastEvent, inboxSeen
-			g.of(number).row = &next
+			row.Tail, row.LastEvent, row.InboxSeen = tail, lastEvent, inboxSeen // nobody else has it yet
+			g.of(number).set(row)
 		case op == opRemove:
 			g.of(r.uint()).remove()
 		case op == opRecords:
-			x := g.of(r.uint())
-			x.chunks = append(x.chunks, chunk{r.uint(), r.uint(), r.bytes()})
+			number := r.uint()
+			g.of(number).add(number, chunk{r.uint(), r.uint(), r.bytes()})
 		case op == opNumber:
 			g.number = r.uint()
 		case op&^opTable == opPut && table(op&opTable) < tables:

@@ -119,13 +119,23 @@ func (p *snapshot) lookup(id string) (uint64, error) {
 
 // row returns the row of an execution, nil if there is none.
 func (p *snapshot) row(number uint64) (*checkpoint.Row, error) {
+	key := numberKey(number)
+	v, ok := []byte(nil), false
 	for _, l := range p.layers {
-		if x := l.executions[number]; x != nil && (x.removed || x.row != nil) {
+		x := l.executions[number]
+		if x == nil {
+			continue
+		}
+		if x.removed || x.row != nil {
 			return x.row, nil
 		}
+		if v, ok = x.plain, x.plain != nil; ok {
+			break
+		}
 	}
-	key := numberKey(number)
-	v := p.bucket(executionTable).Get(key)
+	if !ok {
+		v = p.bucket(executionTable).Get(key)
+	}
 	if v == nil {
 		return nil, nil
 	}
@@ -175,7 +185,9 @@ func (p *snapshot) firstRecord(number uint64) (checkpoint.Record, error) {
 func (p *snapshot) logged(number uint64) (chunks []chunk) {
 	for _, l := range slices.Backward(p.layers) {
 		if x := l.executions[number]; x != nil {
-			chunks = append(slices.Clip(chunks), x.chunks...)
+			for _, v := range x.values {
+				chunks = append(chunks, chunk{v.first, v.last, v.data[boundSize:]})
+			}
 		}
 	}
 	return chunks

@@ -226,8 +226,9 @@ func (v *verifier) get(t table, key []byte) (value []byte, found, sound bool) {
 // row returns a row. sound is false if it is damaged, which is reported elsewhere.
 func (v *verifier) row(number uint64) (row *checkpoint.Row, sound bool) {
 	if v.logged != nil {
-		if x := v.logged.executions[number]; x != nil && (x.removed || x.row != nil) {
-			return x.row, true
+		if x := v.logged.executions[number]; x != nil && x.changed() {
+			row, err := x.current()
+			return row, err == nil
 		}
 	}
 	if !v.has[executionTable] {
@@ -310,9 +311,15 @@ func (v *verifier) rows(yield func(number uint64, row *checkpoint.Row)) {
 		logged = slices.Sorted(maps.Keys(v.logged.executions))
 	}
 	fromLog := func(number uint64) {
-		if x := v.logged.executions[number]; x.row != nil {
-			yield(number, x.row)
+		x := v.logged.executions[number]
+		if !x.changed() || x.removed {
+			return
 		}
+		row, err := x.current()
+		if err != nil {
+			v.problem(Problem{File: v.path + logSuffix, Bucket: tableNames[executionTable], Number: number, What: "its row in the log can't be read: a newer release may have written it", Err: err})
+		}
+		yield(number, row)
 	}
 	for s := v.stream(executionTable); s.ok; s.next() {
 		if len(s.key) != 8 {
@@ -324,7 +331,7 @@ func (v *verifier) rows(yield func(number uint64, row *checkpoint.Row)) {
 			fromLog(logged[0])
 		}
 		if v.logged != nil {
-			if x := v.logged.executions[number]; x != nil && (x.removed || x.row != nil) {
+			if x := v.logged.executions[number]; x != nil && x.changed() {
 				continue // it comes from the log
 			}
 		}

@@ -67,7 +67,8 @@ func (v *view) delete(t table, key []byte) {
 }
 
 func (v *view) work(number uint64, base, row *checkpoint.Row) *work {
-	w := &work{number: number, base: base, row: row}
+	w := v.s.writer.spareWork()
+	*w = work{number: number, base: base, row: row}
 	v.works[number] = w
 	return w
 }
@@ -166,7 +167,7 @@ func (v *view) WriteJournal(row *checkpoint.Row, records []checkpoint.Record, en
 		w.chunk.last, w.chunk.data = last, append(w.chunk.data, encoded...)
 		return
 	}
-	// encoded belongs to its command, which may be run again in another round.
+	// encoded belongs to its command, which may be run again, and then is used again.
 	w.chunk = chunk{first, last, slices.Clip(encoded)}
 }
 
@@ -358,14 +359,10 @@ func (v *view) keep(g *generation) {
 			continue
 		}
 		if d.chunk.data != nil {
-			x.chunks = append(x.chunks, d.chunk)
+			x.add(d.number, d.chunk)
 		}
-		if x.row == nil {
-			x.row, d.row = d.row, nil
-		} else {
-			*x.row = *d.row
-		}
-		if x.row.Owned {
+		d.row = x.set(d.row)
+		if x.row != nil {
 			if _, ok := w.rows[d.number]; !ok {
 				w.ids[x.row.ID] = d.number
 			}
@@ -383,6 +380,7 @@ func (v *view) done() {
 		if work.row != nil && work.base != nil {
 			w.spare = append(w.spare, work.row)
 		}
+		w.spareWorks = append(w.spareWorks, work)
 	}
 	clear(v.dirty)
 	w.dirty = v.dirty[:0]

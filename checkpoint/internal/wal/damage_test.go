@@ -135,7 +135,7 @@ func TestDamagedLogs(t *testing.T) {
 		"damage taken for the end": {func(*powerDisk) ([]Batch, error) { return whole[:2], nil }, "missing"},
 		"a gap":                    {func(*powerDisk) ([]Batch, error) { return slices.Delete(slices.Clone(whole), 1, 2), nil }, "never written"},
 		"damaged bytes": {func(*powerDisk) ([]Batch, error) {
-			return append([]Batch{{first.Seq, append([]byte{1}, first.Body...)}}, whole[1:]...), nil
+			return append([]Batch{{first.Seq, first.Size, append([]byte{1}, first.Body...)}}, whole[1:]...), nil
 		}, "never written"},
 		"the last one of a log that is not damaged there": {func(*powerDisk) ([]Batch, error) { return whole[:len(whole)-1], nil }, "missing"},
 	} {

@@ -2,22 +2,25 @@ package wal
 
 import (
 	"errors"
+	"io"
 	"io/fs"
 	"os"
+	"slices"
 	"syscall"
 )
 
 // Files is all that a log asks of a file system. Tests put their own in its
 // place: one that remembers what was flushed and forgets the rest.
 type Files interface {
-	MakeFolder(dir string) error       // with mode 0700; nil if it is there
-	List(dir string) ([]string, error) // names in a folder; none if there is no folder
-	Read(name string) ([]byte, error)  // a whole file
-	Create(name string) (File, error)  // a new file with mode 0600, to be filled once
-	Open(name string) (File, error)    // a segment, to write batches into it
-	Rename(from, to string) error      // to does not exist
-	Remove(name string) error          // a file or an empty folder
-	SyncFolder(dir string) error       // makes the names in it durable
+	MakeFolder(dir string) error                   // with mode 0700; nil if it is there
+	List(dir string) ([]string, error)             // names in a folder; none if there is no folder
+	Read(name string, into []byte) ([]byte, error) // a whole file; into is memory to use if it fits
+	Create(name string) (File, error)              // a new file with mode 0600, to be filled once
+	Open(name string) (File, error)                // a segment, to write batches into it
+	Sync(name string) error                        // makes what is in a file durable, whoever wrote it
+	Rename(from, to string) error                  // to does not exist
+	Remove(name string) error                      // a file or an empty folder
+	SyncFolder(dir string) error                   // makes the names in it durable
 }
 
 // File is an open file. What WriteAt wrote is durable once Flush has returned nil.
@@ -62,7 +65,20 @@ func (d Disk) List(dir string) (names []string, err error) {
 	return names, err
 }
 
-func (d Disk) Read(name string) ([]byte, error) { return os.ReadFile(name) }
+func (d Disk) Read(name string, into []byte) ([]byte, error) {
+	f, err := os.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	b := slices.Grow(into[:0], int(info.Size()))[:info.Size()]
+	_, err = io.ReadFull(f, b)
+	return b, err
+}
 
 func (d Disk) Create(name string) (File, error) {
 	f, err := os.OpenFile(name, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
@@ -94,6 +110,17 @@ func (d Disk) Open(name string) (File, error) {
 		return nil, err // no File that holds a nil
 	}
 	return f, nil
+}
+
+func (d Disk) Sync(name string) error {
+	if d.NoSync {
+		return nil
+	}
+	f, err := os.OpenFile(name, os.O_WRONLY, 0)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Sync(), f.Close())
 }
 
 func openWith(name string, m Method) (*diskFile, error) {

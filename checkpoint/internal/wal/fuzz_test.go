@@ -26,7 +26,7 @@ func FuzzOpen(f *testing.F) {
 	require.NoError(f, err)
 	whole := make(map[string][]byte)
 	for _, name := range names {
-		b, err := d.Read(testDir + "/" + name)
+		b, err := d.Read(testDir+"/"+name, nil)
 		require.NoError(f, err)
 		whole[name] = bytes.Clone(b)
 	}
@@ -91,7 +91,7 @@ func FuzzHeaders(f *testing.F) {
 		}
 		batches, err := s.needed(Position{ID: testID, Applied: applied})
 		if err == nil {
-			requireInOrder(t, batches, applied)
+			requireInOrder(t, batchesOf(batches), applied)
 		}
 	})
 }

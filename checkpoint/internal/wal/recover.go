@@ -1,12 +1,16 @@
 package wal
 
 import (
+	"bytes"
 	"cmp"
 	"fmt"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
+	"sync/atomic"
 )
 
 // Position says what is known of a log from elsewhere.
@@ -19,6 +23,7 @@ type Position struct {
 // Batch is one that Open found.
 type Batch struct {
 	Seq  uint64
+	Size int // how much of the log it takes
 	Body []byte
 }
 
@@ -31,47 +36,87 @@ type DamageError struct {
 func (e *DamageError) Error() string { return e.Where + ": " + e.What }
 
 // Open opens a log that exists, and returns the batches that are needed, in
-// order. When these have been taken elsewhere, call Restart before the first
-// Write. Damage is a *DamageError.
+// order; they are on the disk. The log goes on behind them, and keeps them until
+// they are released. Damage is a *DamageError.
+//
+// The number behind the last batch may have been that of a torn one. It is never
+// given again: Seq returns it, and the next batch has the one above.
 func Open(dir string, p Position, opts Options) (*Log, []Batch, error) {
 	l := newLog(dir, p.ID, p.Applied, opts)
 	scan, err := l.scan()
 	if err != nil {
 		return nil, nil, err
 	}
-	batches, err := scan.needed(p)
+	needed, err := scan.needed(p)
+	if err == nil {
+		err = l.resume(scan, needed)
+	}
 	if err != nil {
+		l.Close()
 		return nil, nil, err
 	}
-	for i, size := range scan.sizes {
-		name := filepath.Join(dir, strconv.Itoa(i+1))
-		f, err := opts.Files.Open(name)
-		if err != nil {
-			l.Close()
-			return nil, nil, err
-		}
-		l.segments = uint32(i + 1)
-		l.free = append(l.free, &segment{number: uint32(i + 1), size: size, file: f})
+	l.seq++
+	return l, batchesOf(needed), nil
+}
+
+func batchesOf(needed []*found) []Batch {
+	batches := make([]Batch, len(needed))
+	for i, f := range needed {
+		batches[i] = Batch{f.seq, f.end - f.at, f.body}
 	}
-	if n := len(batches); n > 0 {
-		l.seq = batches[n-1].Seq
-	}
-	return l, batches, nil
+	return batches
 }
 
 // Read is Open for somebody who only looks: it returns the batches that are needed,
 // and how many segments there are.
-func Read(dir string, p Position, opts Options) (batches []Batch, segments int, err error) {
+func Read(dir string, p Position, opts Options) (_ []Batch, segments int, err error) {
 	scan, err := newLog(dir, p.ID, p.Applied, opts).scan()
 	if err != nil {
 		return nil, 0, err
 	}
-	batches, err = scan.needed(p)
-	return batches, len(scan.sizes), err
+	needed, err := scan.needed(p)
+	return batchesOf(needed), len(scan.sizes), err
 }
 
-// Restart begins anew behind the number seq. No batch is needed any more.
-func (l *Log) Restart(seq uint64) { l.seq = seq }
+// resume opens the segments, and puts the log behind the last batch that is needed.
+func (l *Log) resume(scan *scan, needed []*found) error {
+	all := make([]*segment, len(scan.sizes))
+	for i, size := range scan.sizes {
+		f, err := l.opts.Files.Open(filepath.Join(l.dir, strconv.Itoa(i+1)))
+		if err != nil {
+			return err
+		}
+		all[i] = &segment{number: uint32(i + 1), size: size, file: f}
+		l.free = append(l.free, all[i])
+	}
+	l.segments = uint32(len(all))
+	// The process may have been killed before the name of a new segment was on the disk.
+	if err := l.opts.Files.SyncFolder(l.dir); err != nil {
+		return err
+	}
+	newest := scan.newest(l.id)
+	if newest == nil {
+		return nil
+	}
+	// Behind the newest one also when nothing is needed: a batch that is torn must not
+	// take with it what shows that the log is as new as the file.
+	l.current, l.offset = all[newest.segment-1], newest.end
+	for _, f := range needed {
+		s := all[f.segment-1]
+		if s.last == 0 && s != l.current {
+			l.full = append(l.full, s)
+		}
+		s.last = f.seq
+	}
+	l.free = slices.DeleteFunc(l.free, func(s *segment) bool { return s.last != 0 || s == l.current })
+	if len(needed) == 0 {
+		return nil
+	}
+	last := needed[len(needed)-1]
+	l.seq, l.link = last.seq, last.checksum
+	// It is there, but when the process was killed nobody had heard that it is on the disk.
+	return l.opts.Files.Sync(last.path)
+}
 
 // Unneeded reports a *DamageError if a log that should have been removed holds
 // batches that are needed.
@@ -84,7 +129,7 @@ func Unneeded(dir string, p Position, opts Options) error {
 	scan := &scan{dir: dir}
 	for _, name := range names { // some may have been removed already
 		number, _ := strconv.Atoi(name)
-		if err := l.scanSegment(scan, number); err != nil {
+		if _, err := l.scanSegment(scan, number, nil); err != nil {
 			return err
 		}
 	}
@@ -132,30 +177,59 @@ func (l *Log) scan() (*scan, error) {
 	if err != nil {
 		return nil, err
 	}
+	segments, errs := make([]scan, len(names)), make([]error, len(names))
+	var next atomic.Int32
+	var wg sync.WaitGroup
+	for range min(len(names), runtime.GOMAXPROCS(0)) {
+		wg.Go(func() {
+			var b []byte // again and again: new memory costs as much as reading
+			for {
+				i := int(next.Add(1)) - 1
+				if i >= len(names) {
+					return
+				}
+				if name := strconv.Itoa(i + 1); !slices.Contains(names, name) {
+					errs[i] = &DamageError{filepath.Join(l.dir, name), "the segment is missing"}
+					continue
+				}
+				b, errs[i] = l.scanSegment(&segments[i], i+1, b)
+			}
+		})
+	}
+	wg.Wait()
 	s := &scan{dir: l.dir}
-	for i := range names {
-		name := strconv.Itoa(i + 1)
-		if !slices.Contains(names, name) {
-			return nil, &DamageError{filepath.Join(l.dir, name), "the segment is missing"}
-		}
-		if err := l.scanSegment(s, i+1); err != nil {
+	for i, err := range errs {
+		if err != nil {
 			return nil, err
 		}
+		s.sizes = append(s.sizes, segments[i].sizes...)
+		s.found = append(s.found, segments[i].found...)
 	}
 	return s, nil
 }
 
-func (l *Log) scanSegment(s *scan, number int) error {
+// scanSegment adds what is in a segment. b is memory to use, and returned to be
+// used again.
+func (l *Log) scanSegment(s *scan, number int, b []byte) ([]byte, error) {
 	path := filepath.Join(l.dir, strconv.Itoa(number))
-	b, err := l.opts.Files.Read(path)
+	b, err := l.opts.Files.Read(path, b)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if len(b) < l.opts.SegmentSize || len(b)%blockSize != 0 {
-		return &DamageError{path, fmt.Sprintf("the segment was truncated: it has %d bytes", len(b))}
+		return b, &DamageError{path, fmt.Sprintf("the segment was truncated: it has %d bytes", len(b))}
 	}
 	s.sizes = append(s.sizes, len(b))
-	return s.read(path, uint32(number), b)
+	from := len(s.found)
+	err = s.read(path, uint32(number), b)
+	for i := range s.found[from:] {
+		if f := &s.found[from+i]; f.id == l.id && f.seq > l.seq {
+			f.body = bytes.Clone(f.body)
+		} else {
+			f.body = nil // nobody needs it
+		}
+	}
+	return b, err
 }
 
 // read looks for headers in a segment. What stands behind one is passed over
@@ -186,9 +260,19 @@ func (s *scan) read(path string, number uint32, b []byte) error {
 	return nil
 }
 
+// newest returns the newest batch that is whole.
+func (s *scan) newest(id uint64) (newest *found) {
+	for i := range s.found {
+		if f := &s.found[i]; f.id == id && f.whole && (newest == nil || f.seq > newest.seq) {
+			newest = f
+		}
+	}
+	return newest
+}
+
 // needed returns the batches above p.Applied. See docs/write-ahead-log.md for the
 // rules.
-func (s *scan) needed(p Position) (batches []Batch, err error) {
+func (s *scan) needed(p Position) (needed []*found, err error) {
 	own := slices.DeleteFunc(slices.Clone(s.found), func(f found) bool { return f.id != p.ID })
 	if len(own) == 0 && len(s.found) > 0 {
 		return nil, &DamageError{s.dir, "it is the log of another store"}
@@ -205,25 +289,34 @@ func (s *scan) needed(p Position) (batches []Batch, err error) {
 	want := p.Applied + 1
 	var last *found
 	for len(above) > 0 {
-		n := 1
-		for n < len(above) && above[n].seq == above[0].seq {
-			n++
-		}
-		f, err := one(above[:n])
-		if err != nil {
+		var f *found
+		if f, above, err = one(above); err != nil {
 			return nil, err
 		}
-		above = above[n:]
+		if f.seq == want && len(above) > 0 {
+			// The next one says whether this one was torn.
+			next, behind, err := one(above)
+			if err != nil {
+				return nil, err
+			}
+			if next.resumes(want, last) {
+				f, above = next, behind
+			}
+		}
 		switch {
+		case f.resumes(want, last):
+			want++
 		case f.seq != want:
 			return nil, s.missing(want, f, last)
+		}
+		switch {
 		case !f.whole && len(above) > 0:
 			return nil, &DamageError{f.where(), fmt.Sprintf("batch %d is damaged: the log goes on behind it", f.seq)}
 		case !f.whole:
 		case last != nil && f.link != last.checksum:
 			return nil, &DamageError{f.where(), fmt.Sprintf("batch %d does not follow the batch before it: they are of two logs", f.seq)}
 		default:
-			batches = append(batches, Batch{f.seq, f.body})
+			needed = append(needed, f)
 			last = f
 			want++
 			continue
@@ -233,23 +326,38 @@ func (s *scan) needed(p Position) (batches []Batch, err error) {
 	if last != nil && int(last.segments) > len(s.sizes) {
 		return nil, &DamageError{s.dir, fmt.Sprintf("there were %d segments, there are %d", last.segments, len(s.sizes))}
 	}
-	return batches, nil
+	return needed, nil
 }
 
-// one chooses among headers with one number: one of them may be of a write that
-// failed, and was made again elsewhere.
-func one(same []found) (*found, error) {
-	f := &same[0]
-	for i := range same[1:] {
-		other := &same[i+1]
+// resumes reports whether f is the first batch after the log was opened, and what
+// was found then ended with last, so that want was torn or never written. The
+// number alone does not say so: the batch behind a lost one has it too, but
+// another link.
+func (f *found) resumes(want uint64, last *found) bool {
+	if f.seq != want+1 {
+		return false
+	}
+	if last == nil {
+		return f.link == 0
+	}
+	return f.link == last.checksum
+}
+
+// one takes the headers with the first number, and chooses among them: one may be
+// of a write that failed, and was made again elsewhere.
+func one(above []found) (f *found, behind []found, err error) {
+	f = &above[0]
+	n := 1
+	for ; n < len(above) && above[n].seq == f.seq; n++ {
+		other := &above[n]
 		if f.whole && other.whole {
-			return nil, &DamageError{other.where(), fmt.Sprintf("batch %d is there twice", f.seq)}
+			return nil, nil, &DamageError{other.where(), fmt.Sprintf("batch %d is there twice", f.seq)}
 		}
 		if other.whole {
 			f = other
 		}
 	}
-	return f, nil
+	return f, above[n:], nil
 }
 
 // missing is the error for a batch that is not there where next is. Where it was

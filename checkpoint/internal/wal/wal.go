@@ -87,7 +87,7 @@ func newLog(dir string, id, seq uint64, opts Options) *Log {
 	return &Log{dir: dir, opts: opts, id: id, seq: seq}
 }
 
-// Seq is the number of the last batch.
+// Seq is the number of the last batch, or the one that Open left out.
 func (l *Log) Seq() uint64 { return l.seq }
 
 // Buffer returns where to append the body of the next batch: behind the bytes
