@@ -68,7 +68,10 @@ func (e *Engine) run() {
 			e.alarm.After(next, e.wake)
 			next = e.clockCheck
 		}
-		timer.Reset(max(next-e.early, 0))
+		if next < e.clockCheck {
+			next -= e.early
+		}
+		timer.Reset(max(next, 0))
 	}
 }
 
