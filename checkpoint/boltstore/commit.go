@@ -174,7 +174,9 @@ func (s *Store) commit(v *view) error {
 
 // record writes a round into the log.
 func (s *Store) record(v *view) error {
-	seq, size, err := s.wal.Write(v.encode(s.wal.Buffer()))
+	batch := v.encode(s.wal.Buffer())
+	body := len(batch)
+	seq, size, err := s.wal.Write(batch)
 	if errors.Is(err, wal.ErrNotWritten) {
 		return fmt.Errorf("durable: %s: %w", s.path, err)
 	}
@@ -189,8 +191,9 @@ func (s *Store) record(v *view) error {
 	}
 	g.last = seq
 	g.bytes += size
+	g.body += body
 	v.keep(g)
-	wake := begun || g.bytes >= feedBytes
+	wake := begun || g.enough()
 	s.mu.Unlock()
 	s.batches.Add(1)
 	if wake {

@@ -16,9 +16,17 @@ import (
 // Bounds of what is in the log and not in bbolt, in bytes of the log.
 const (
 	feedBytes = 16 << 20    // bbolt gets it when there is so much,
+	feedThin  = 4 << 20     // or so much that is mostly empty blocks,
 	feedAfter = time.Second // or after that time
 	maxLag    = 64 << 20    // with more, the writer waits
 )
+
+// enough reports whether bbolt is to get a generation now. What lone writers leave is a
+// block of the log for each record, little to bring into bbolt, and much to read when
+// the store is opened after a crash.
+func (g *generation) enough() bool {
+	return g.bytes >= feedBytes || g.bytes >= feedThin && g.body < g.bytes/4
+}
 
 // retryAfter is when the feeder tries again on a full disk.
 const retryAfter = time.Second
@@ -98,7 +106,7 @@ func (s *Store) freeze() (g *generation, wait time.Duration, end bool) {
 		return nil, 0, s.draining
 	}
 	age := time.Since(s.active.since)
-	if !s.draining && s.active.bytes < feedBytes && s.wanted <= s.applied && age < feedAfter {
+	if !s.draining && !s.active.enough() && s.wanted <= s.applied && age < feedAfter {
 		return nil, feedAfter - age, false
 	}
 	s.frozen, s.active = s.active, newGeneration()

@@ -34,6 +34,7 @@ func (s *Store) recover() error {
 			return &checkpoint.CorruptError{Where: s.walDir, What: fmt.Sprintf("batch %d can't be read: a newer release may have written it", b.Seq), Err: err}
 		}
 		g.bytes += b.Size
+		g.body += len(b.Body)
 	}
 	if s.wal != nil {
 		// When bbolt has what was found, the next batch that it needs is the next one
