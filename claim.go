@@ -249,3 +249,10 @@ func (e *Engine) recovered(id string) {
 	delete(e.disowned, id)
 	e.mu.Unlock()
 }
+
+// resident returns the execution in memory that has the ID, or nil.
+func (e *Engine) resident(id string) *residency {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.residents[id]
+}

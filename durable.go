@@ -228,17 +228,11 @@ func (e *Engine) hint(h checkpoint.Hint) {
 	case checkpoint.HintDue:
 		e.wake()
 	case checkpoint.HintInbox:
-		e.mu.Lock()
-		x := e.residents[h.ID]
-		e.mu.Unlock()
-		if x != nil {
+		if x := e.resident(h.ID); x != nil {
 			x.news()
 		}
 	case checkpoint.HintEnded:
-		e.mu.Lock()
-		x := e.residents[h.ID]
-		e.mu.Unlock()
-		if x != nil && !x.ending() {
+		if x := e.resident(h.ID); x != nil && !x.ending() {
 			go e.checkEnded(x)
 		}
 	}

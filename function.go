@@ -351,8 +351,16 @@ func (e *Engine) result(ctx context.Context, id string) (payload []byte, codec s
 	}
 	defer e.givePlaceUp(ctx)()
 	var s checkpoint.Summary
+	var ended *outcome
 	told := false
+	here := e.resident(id)
 	err = e.until(ctx, id, func() (done bool, err error) {
+		if here != nil { // who goes on asking the store, makes it slower
+			running := false
+			if ended, running = here.outcome(); ended != nil || running {
+				return ended != nil, nil
+			}
+		}
 		if s, err = e.store.Get(ctx, id); err != nil {
 			return false, e.lookup(id, err)
 		}
@@ -365,6 +373,12 @@ func (e *Engine) result(ctx context.Context, id string) (payload []byte, codec s
 	if err != nil {
 		return nil, "", err
 	}
+	if ended != nil {
+		if ended.failure == nil {
+			return ended.payload, e.opts.Codec.Name(), nil
+		}
+		return nil, "", e.executionError(id, here.sum.Function, ended.failure)
+	}
 	final := s.Ended
 	if err := e.openRecord(&final, s.Incarnation); err != nil {
 		return nil, "", fmt.Errorf("durable: result of execution %s: %w", id, err)
@@ -376,5 +390,9 @@ func (e *Engine) result(ctx context.Context, id string) (payload []byte, codec s
 	if err != nil {
 		return nil, "", err
 	}
-	return nil, "", &OpError{Type: typeExecution.String(), ExecutionID: id, Name: s.Function, Err: e.errs.rebuild(failure)}
+	return nil, "", e.executionError(id, s.Function, failure)
+}
+
+func (e *Engine) executionError(id, function string, failure *failureRecord) error {
+	return &OpError{Type: typeExecution.String(), ExecutionID: id, Name: function, Err: e.errs.rebuild(failure)}
 }

@@ -55,6 +55,7 @@ type residency struct {
 	warned         bool       // that it is stalled
 	troubled       bool       // the residency before was lost
 	replay         *replayRun // nothing begins and nothing is recorded; nil: it is for real
+	ended          *outcome   // it is durable that the execution has ended like this
 
 	routines map[*routine]struct{}
 	running  int                     // routines that run code: not blocked, not abandoned

@@ -440,3 +440,26 @@ func TestOneBodyAtATime(t *testing.T) {
 		})
 	}
 }
+
+// Whoever waits for a result is told of a stop although the code of the execution never
+// comes back.
+func TestResultOfAStoppedExecutionWhoseCodeIsStuck(t *testing.T) {
+	inBubble(t, "Handler", func(t *testing.T) {
+		stuck := make(chan struct{})
+		f := durable.Define("f", func(*durable.Context, int) (int, error) {
+			<-stuck
+			return 0, nil
+		})
+		b := setup(t, f)
+		x := start(b, f, 0)
+		result := make(chan error, 1)
+		go func() {
+			_, err := x.Result(context.Background())
+			result <- err
+		}()
+		synctest.Wait()
+		b.stop(x.ID())
+		require.ErrorIs(t, <-result, durable.ErrStopped)
+		close(stuck)
+	})
+}

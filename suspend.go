@@ -208,8 +208,23 @@ func (x *residency) finish(status checkpoint.Status, payload []byte, failure *fa
 			x.lost(err)
 			return
 		}
+		x.ended = &outcome{payload, failure}
 		x.closeNow(nil)
 	})
+}
+
+// outcome is how an execution ended. Nobody changes it.
+type outcome struct {
+	payload []byte
+	failure *failureRecord
+}
+
+// outcome is how the execution ended, once that is durable, if it did so here; running
+// says that it has not, and that watchers are told when it does.
+func (x *residency) outcome() (ended *outcome, running bool) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return x.ended, x.phase != phaseClosed
 }
 
 // lost closes the residency after an append that failed or whose fate is
@@ -253,6 +268,7 @@ func (x *residency) closeNow(cause error) {
 	}
 	x.watchBodies()
 	x.unpark()
+	x.e.changed(x.id) // who waits for the result asks the store from now on
 	x.checkGone()
 }
 
