@@ -178,6 +178,9 @@ func (s *Store) record(v *view) error {
 	body := len(batch)
 	seq, size, err := s.wal.Write(batch)
 	if errors.Is(err, wal.ErrNotWritten) {
+		if missing := s.present(); missing != nil { // there is no use in trying again
+			return s.fail(missing)
+		}
 		return fmt.Errorf("durable: %s: %w", s.path, err)
 	}
 	if err != nil {
