@@ -12,7 +12,7 @@ import (
 
 // attempt is one call of a body, and what became of it.
 type attempt struct {
-	payload []byte
+	encoded
 	goesOn  bool // a condition goes on
 	err     error
 	failure *failureRecord // of err
@@ -24,18 +24,19 @@ type attempt struct {
 // result. state is the recorded state of a condition, nil at its first check.
 type bodyOf func(ctx context.Context, state []byte, attempt int) attempt
 
-// runSteps carries a step, or a condition, from where it is to its outcome.
+// runSteps carries a step, or a condition, from where it is to its outcome. made is what
+// the last attempt made, nil if none did.
 // x.mu is held, also on return without error.
-func (c *Context) runSteps(o *operation, s *settings, retry RetryPolicy, byDefault int, body bodyOf) error {
+func (c *Context) runSteps(o *operation, s *settings, retry RetryPolicy, byDefault int, body bodyOf) (made decoding, err error) {
 	f, x := c.f, c.f.x
 	for !o.settled() {
 		interrupted := o.status == OperationStarted
 		switch {
 		case x.replay != nil:
-			return x.beyond(f, o.id, "its outcome")
+			return nil, x.beyond(f, o.id, "its outcome")
 		case o.status == OperationPending:
 			if err := x.waitFor(f, o); err != nil {
-				return err
+				return nil, err
 			}
 			continue
 		case interrupted && o.flags&checkpoint.FlagAtMostOnce != 0:
@@ -44,7 +45,7 @@ func (c *Context) runSteps(o *operation, s *settings, retry RetryPolicy, byDefau
 			a := x.judge(attempt{err: ErrInterrupted}, retry, failures+1, byDefault)
 			x.mu.Lock()
 			if !x.mayGoOn(f) {
-				return x.exit(f)
+				return nil, x.exit(f)
 			}
 			if !o.settled() {
 				x.failAttempt(o, a)
@@ -52,14 +53,14 @@ func (c *Context) runSteps(o *operation, s *settings, retry RetryPolicy, byDefau
 			continue
 		}
 		if err := x.await(f); err != nil {
-			return err
+			return nil, err
 		}
 		if o.settled() {
 			continue
 		}
 		if by := o.cancelledBy(); by != nil {
 			if o.status == "" { // the cancel came while it waited for the disk
-				return x.refuse(o, by)
+				return nil, x.refuse(o, by)
 			}
 			x.failStep(o, by.cancelled())
 			continue
@@ -69,7 +70,7 @@ func (c *Context) runSteps(o *operation, s *settings, retry RetryPolicy, byDefau
 			if s.atMostOnce || s.timeout > 0 {
 				x.numberStarts()
 				if err := x.await(f); err != nil {
-					return err
+					return nil, err
 				}
 				if o.settled() {
 					continue
@@ -78,15 +79,16 @@ func (c *Context) runSteps(o *operation, s *settings, retry RetryPolicy, byDefau
 		}
 		a, err := c.runBody(o, s, body, func(a attempt, failures int) attempt { return x.judge(a, retry, failures+1, byDefault) })
 		if err != nil {
-			return err
+			return nil, err
 		}
 		if o.settled() {
 			continue
 		}
+		made = a.value
 		x.takeAttempt(o, a, s)
 		x.checkHeld()
 	}
-	return nil
+	return made, nil
 }
 
 // startAttempt enters the start of the next attempt. x.mu is held.

@@ -58,7 +58,6 @@ type batchResult struct {
 
 // batch runs a batch of n items from where it is to its outcome.
 func (c *Context) batch(sub, itemSub checkpoint.SubType, name string, n int, s *settings, itemName func(int) string,
-
 	fn func(*Context, int) ([]byte, error), collect func(*batchResult) ([]byte, error)) (*batchResult, error) {
 	f, x := c.f, c.f.x
 	if err := s.check(); err != nil {

@@ -98,7 +98,7 @@ func WaitForCallback[O any](ctx *Context, name string,
 		if err != nil {
 			return nil, err
 		}
-		err = c.step(checkpoint.Step, name, &inside, func(sc context.Context) ([]byte, error) { return c.f.x.e.none(nil, submit(sc, id)) }, nil)
+		_, err = c.step(checkpoint.Step, name, &inside, func(sc context.Context) (encoded, error) { return c.f.x.e.none(nil, submit(sc, id)) }, nil)
 		if err != nil {
 			return nil, err
 		}

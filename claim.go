@@ -22,7 +22,7 @@ func (e *Engine) run() {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	var store trouble
-	var sweepAt time.Time
+	var sweepAt, rings time.Time // rings is when the alarm wakes the loop
 	lookedAt := time.Now()
 	for {
 		select {
@@ -65,7 +65,10 @@ func (e *Engine) run() {
 			next = min(next, time.Until(sweepAt))
 		}
 		if 0 < next && next <= e.early {
-			e.alarm.After(next, e.wake)
+			if at := time.Now().Add(next); !time.Now().Before(rings) || at.Before(rings) {
+				rings = at
+				e.alarm.After(next, e.wake)
+			}
 			next = e.clockCheck
 		}
 		if next < e.clockCheck {

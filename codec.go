@@ -165,12 +165,20 @@ func (e *Engine) encodeWith(c Codec, v any) (data []byte, err error) {
 	return data, nil
 }
 
+// encoded is what a body made: its encoded result, and the value that this decodes to.
+type encoded struct {
+	payload []byte
+	value   decoding // nil: it is not at hand
+}
+
 // decoded is the value of an operation, and what it was decoded from: a value that was
 // just encoded is decoded at once, and not a second time when it is returned.
 type decoded[O any] struct {
 	value O
 	from  []byte // nil: nothing
 }
+
+func newDecoded[O any]() decoding { return new(decoded[O]) }
 
 // encode encodes a value that a replay will decode as an O, and makes sure that it
 // can: a value that does not come back must fail now, not then.

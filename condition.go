@@ -76,7 +76,7 @@ func WaitForCondition[S any](ctx *Context, name string, initial S,
 	if s.retry != nil {
 		retry = *s.retry
 	}
-	err = ctx.runSteps(o, &s, retry, defaultMaxAttempts, func(c context.Context, recorded []byte, number int) (a attempt) {
+	_, err = ctx.runSteps(o, &s, retry, defaultMaxAttempts, func(c context.Context, recorded []byte, number int) (a attempt) {
 		// Each check gets a state of its own, the initial one too: what a failed
 		// check did to it is forgotten.
 		name := o.codec

@@ -106,7 +106,10 @@ func (x *residency) armTimer() {
 	}
 	d := time.Duration(next - x.e.now())
 	if 0 < d && d <= x.e.early {
-		x.e.alarm.After(d, x.fire)
+		if x.alarmAt == 0 || next < x.alarmAt {
+			x.alarmAt = next
+			x.e.alarm.After(d, func() { x.alarmed(next) })
+		}
 		return
 	}
 	d = min(d-x.e.early, x.e.clockCheck)
@@ -114,6 +117,19 @@ func (x *residency) armTimer() {
 		x.timer = time.AfterFunc(d, x.fire)
 	} else {
 		x.timer.Reset(d)
+	}
+}
+
+// alarmed is fire, unless an earlier alarm was set meanwhile: that one sets the next.
+func (x *residency) alarmed(at int64) {
+	x.mu.Lock()
+	mine := x.alarmAt == at
+	if mine {
+		x.alarmAt = 0
+	}
+	x.mu.Unlock()
+	if mine {
+		x.fire()
 	}
 }
 

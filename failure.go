@@ -252,7 +252,7 @@ func (r *errorRegistry) recordAny(err error) *failureRecord {
 
 // rebuild makes a Failure of its stored form.
 func (r *errorRegistry) rebuild(rec *failureRecord) *Failure {
-	f := &Failure{Type: rec.Type, Message: rec.Message, Data: rec.Data, Stack: rec.Stack, record: rec}
+	f := &Failure{Type: rec.Type, Message: rec.Message, Data: slices.Clone(rec.Data), Stack: rec.Stack, record: rec}
 	for _, own := range ownSentinels {
 		if slices.Contains(rec.Is, own.name) {
 			f.matches = append(f.matches, own.err)

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"time"
 
@@ -328,7 +329,7 @@ func (e *Engine) ResultJSON(ctx context.Context, id string) (json.RawMessage, er
 	if err != nil {
 		return nil, err
 	}
-	return rawJSON(payload), nil
+	return slices.Clone(rawJSON(payload)), nil
 }
 
 // StartByName is Function.Start by the name of the function, with the input as

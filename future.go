@@ -44,7 +44,12 @@ func (c *Context) spawn(name string, s *settings, fn contextFunc) *operation {
 		}
 		below := x.newFrame(o, f)
 		f.r.identify()
-		x.spawn(below, func() { x.runContext(below, s, fn) })
+		x.spawn(below, func() {
+			x.mu.Lock()
+			below.r.identify()
+			x.mu.Unlock()
+			x.runContext(below, s, fn)
+		})
 	}
 	x.mu.Unlock()
 	return o

@@ -35,20 +35,18 @@ func onOwnGoroutine() bool {
 	}
 }
 
-// onItsGoroutine reports whether the calling goroutine is r's. A routine that has
-// started no other one is alone with the user's goroutines, unless another branch got
-// hold of its context. x.mu is held.
+// onItsGoroutine reports whether the calling goroutine is r's. It is not looked up for
+// a handler that has started no other goroutine of ours, and for the item of a batch
+// that has not waited yet: that one is taken for another item that got hold of its context.
+// x.mu is held.
 func (r *routine) onItsGoroutine() bool {
-	if r.goroutine == 0 && onOwnGoroutine() {
-		r.identify()
-		return true
-	}
+	r.identify()
 	return r.goroutine == goroutineID()
 }
 
-// identify takes note of the calling goroutine as r's. x.mu is held.
+// identify takes note of the calling goroutine as r's, if it is one of ours. x.mu is held.
 func (r *routine) identify() {
-	if r.goroutine == 0 {
+	if r.goroutine == 0 && onOwnGoroutine() {
 		r.goroutine = goroutineID()
 	}
 }

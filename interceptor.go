@@ -13,38 +13,35 @@ import "context"
 // step's type.
 type Interceptor func(ctx context.Context, info StepInfo, next func(context.Context) (any, error)) (any, error)
 
-// encodedResult is what next returns.
-type encodedResult []byte
-
-// intercepted calls a body by way of the interceptor. out is where the result is
-// decoded to, nil if there is none.
-func (e *Engine) intercepted(ctx context.Context, codec Codec, body func(context.Context) ([]byte, error), out decoding) ([]byte, error) {
+// intercepted calls a body by way of the interceptor. none makes the value that the
+// result is decoded to; nil: it has none.
+func (e *Engine) intercepted(ctx context.Context, codec Codec, body func(context.Context) (encoded, error), none func() decoding) (encoded, error) {
 	if e.opts.Interceptor == nil {
 		return body(ctx)
 	}
 	info, _ := StepInfoFrom(ctx)
 	v, err := e.opts.Interceptor(ctx, info, func(ctx context.Context) (any, error) {
-		payload, err := body(ctx)
+		made, err := body(ctx)
 		if err != nil {
 			return nil, err
 		}
-		return encodedResult(payload), nil
+		return made, nil
 	})
 	if err != nil {
-		return nil, err
+		return encoded{}, err
 	}
-	if payload, ok := v.(encodedResult); ok {
-		return payload, nil
+	if made, ok := v.(encoded); ok {
+		return made, nil
 	}
-	if out == nil {
+	if none == nil {
 		return e.none(codec, nil)
 	}
 	payload, err := e.encode(codec, v)
 	if err != nil {
-		return nil, err
+		return encoded{}, err
 	}
 	if codec == nil {
 		codec = e.opts.Codec
 	}
-	return payload, decodeWith(codec, payload, out.target())
+	return encoded{payload: payload}, decodeWith(codec, payload, none().target())
 }

@@ -257,6 +257,9 @@ func (x *residency) becameDurable(seq uint64) {
 // x.mu is held, and is given up while waiting.
 func (x *residency) await(f *frame) error {
 	j := &x.journal
+	if !x.mayGoOn(f) { // the sealer may have failed
+		return x.exit(f)
+	}
 	if j.durable >= j.seq {
 		return nil
 	}

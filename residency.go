@@ -69,6 +69,7 @@ type residency struct {
 	due       dueTimes
 	firing    bool // something that is due is with the store; what is due later waits
 	timer     *time.Timer
+	alarmAt   int64 // when an alarm is to ring; 0: none is
 	park      *time.Timer
 	idleSince time.Time
 	progress  time.Time // when an operation last began or ended

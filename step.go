@@ -30,28 +30,30 @@ type None = struct{}
 //
 // Options: WithRetry, WithTimeout, WithAttemptTimeout, AtMostOnce, WithCodec.
 func Step[O any](ctx *Context, name string, fn func(context.Context) (O, error), opts ...StepOption) (O, error) {
-	var out decoded[O]
 	s := stepSettings(opts)
 	codec := s.codec
-	err := ctx.step(checkpoint.Step, name, &s, func(c context.Context) ([]byte, error) {
+	v, err := ctx.step(checkpoint.Step, name, &s, func(c context.Context) (encoded, error) {
 		v, err := fn(c)
 		if err != nil {
-			return nil, err
+			return encoded{}, err
 		}
-		return out.encode(ctx.f.x.e, codec, v)
-	}, &out)
+		made := new(decoded[O])
+		payload, err := made.encode(ctx.f.x.e, codec, v)
+		return encoded{payload, made}, err
+	}, newDecoded[O])
 	if err != nil {
 		var none O
 		return none, err
 	}
-	return out.value, nil
+	return v.(*decoded[O]).value, nil
 }
 
 // Do is Step for a function without a result.
 func Do(ctx *Context, name string, fn func(context.Context) error, opts ...StepOption) error {
 	s := stepSettings(opts)
 	codec := s.codec
-	return ctx.step(checkpoint.Step, name, &s, func(c context.Context) ([]byte, error) { return ctx.f.x.e.none(codec, fn(c)) }, nil)
+	_, err := ctx.step(checkpoint.Step, name, &s, func(c context.Context) (encoded, error) { return ctx.f.x.e.none(codec, fn(c)) }, nil)
+	return err
 }
 
 // Call is Step for a function with an input.
@@ -68,23 +70,24 @@ func AsStep[I, O any](fn func(context.Context, I) (O, error), opts ...StepOption
 }
 
 // none is the encoded result of a body that has none.
-func (e *Engine) none(codec Codec, err error) ([]byte, error) {
+func (e *Engine) none(codec Codec, err error) (encoded, error) {
 	if err != nil {
-		return nil, err
+		return encoded{}, err
 	}
-	return e.encode(codec, None{})
+	payload, err := e.encode(codec, None{})
+	return encoded{payload: payload}, err
 }
 
-// step is the life of a step with body, which returns its encoded result; that
-// goes to out, unless it is nil.
-func (c *Context) step(sub checkpoint.SubType, name string, s *settings, body func(context.Context) ([]byte, error), out decoding) error {
+// step is the life of a step with body. It returns its value, in what none makes; with
+// none nil it has no value.
+func (c *Context) step(sub checkpoint.SubType, name string, s *settings, body func(context.Context) (encoded, error), none func() decoding) (decoding, error) {
 	x, codec := c.f.x, s.codec
 	if err := s.check(); err != nil {
-		return x.misused(c.f, typeStep, name, err, "")
+		return nil, x.misused(c.f, typeStep, name, err, "")
 	}
 	o, err := c.enter(typeStep, sub, name)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer c.leave()
 	retry, byDefault := defaultRetry, defaultMaxAttempts
@@ -94,14 +97,20 @@ func (c *Context) step(sub checkpoint.SubType, name string, s *settings, body fu
 	if s.retry != nil {
 		retry = *s.retry
 	}
-	err = c.runSteps(o, s, retry, byDefault, func(ctx context.Context, _ []byte, _ int) (a attempt) {
-		a.payload, a.err = x.e.intercepted(ctx, codec, body, out)
+	made, err := c.runSteps(o, s, retry, byDefault, func(ctx context.Context, _ []byte, _ int) (a attempt) {
+		a.encoded, a.err = x.e.intercepted(ctx, codec, body, none)
 		return a
 	})
 	if err != nil {
-		return err
+		return nil, err
 	}
-	return c.outcome(o, codec, out)
+	if none == nil {
+		return nil, c.outcome(o, codec, nil)
+	}
+	if made == nil || !made.holds(o.payload) {
+		made = none()
+	}
+	return made, c.outcome(o, codec, made)
 }
 
 // StepInfo is what a body can learn about its attempt.

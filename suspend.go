@@ -149,6 +149,7 @@ func (x *residency) checkHeld() {
 	}
 	x.append(&checkpoint.Append{Release: release}, func(err error) {
 		switch {
+		case x.phase != phaseEnding: // closed meanwhile
 		case err == nil:
 			x.closeNow(x.held)
 		case errors.Is(err, checkpoint.ErrInboxNews):

@@ -1,8 +1,8 @@
 package alarm
 
 import (
+	"container/heap"
 	"os"
-	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -18,7 +18,7 @@ const Early = 1500 * time.Microsecond
 // socket. The zero value is ready.
 type Clock struct {
 	mu      sync.Mutex
-	due     []call
+	due     calls
 	timer   *os.File // nil: not opened yet
 	setAt   time.Time
 	reading bool
@@ -32,6 +32,21 @@ type Clock struct {
 type call struct {
 	at time.Time
 	f  func()
+}
+
+// calls is a heap by time.
+type calls []call
+
+func (c calls) Len() int           { return len(c) }
+func (c calls) Less(i, j int) bool { return c[i].at.Before(c[j].at) }
+func (c calls) Swap(i, j int)      { c[i], c[j] = c[j], c[i] }
+func (c *calls) Push(v any)        { *c = append(*c, v.(call)) }
+func (c *calls) Pop() any {
+	last := len(*c) - 1
+	v := (*c)[last]
+	(*c)[last] = call{}
+	*c = (*c)[:last]
+	return v
 }
 
 // After calls f on a goroutine of its own after d.
@@ -49,20 +64,15 @@ func (c *Clock) After(d time.Duration, f func()) {
 		c.timer = openTimer()
 	}
 	at := time.Now().Add(d)
-	c.due = append(c.due, call{at, f})
-	if c.earliest().at.Equal(at) && !c.set(d) {
-		c.due = c.due[:len(c.due)-1]
+	if (len(c.due) == 0 || at.Before(c.due[0].at)) && !c.set(d) {
 		time.AfterFunc(d, f) // no such timers here
 		return
 	}
+	heap.Push(&c.due, call{at, f})
 	if !c.reading {
 		c.reading = true
 		go c.read()
 	}
-}
-
-func (c *Clock) earliest() call {
-	return slices.MinFunc(c.due, func(a, b call) int { return a.at.Compare(b.at) })
 }
 
 func (c *Clock) read() {
@@ -78,20 +88,16 @@ func (c *Clock) read() {
 			break
 		}
 		c.standing = now.Equal(c.setAt)
-		c.due = slices.DeleteFunc(c.due, func(call call) bool {
-			d := call.at.Sub(now)
-			switch {
-			case d <= 0:
-				go call.f()
-			case c.standing:
-				time.AfterFunc(d, call.f)
-			default:
-				return false
+		for len(c.due) > 0 && (c.standing || !c.due[0].at.After(now)) {
+			next := heap.Pop(&c.due).(call)
+			if d := next.at.Sub(now); d > 0 {
+				time.AfterFunc(d, next.f)
+			} else {
+				go next.f()
 			}
-			return true
-		})
+		}
 		if len(c.due) > 0 {
-			c.set(c.earliest().at.Sub(now))
+			c.set(c.due[0].at.Sub(now))
 		}
 	}
 	c.reading = false
