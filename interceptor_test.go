@@ -2,13 +2,16 @@ package durable_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/durable-go/durable"
+	"github.com/durable-go/durable/checkpoint/memstore"
 )
 
 func TestInterceptor(t *testing.T) {
@@ -74,4 +77,56 @@ func TestInterceptor(t *testing.T) {
 			require.Equal(t, c.want, out)
 		})
 	}
+}
+
+// late decodes for as long as the test likes, when it is decoded the second time.
+type late struct{ S string }
+
+var lateDecode struct {
+	sync.Mutex
+	second func()
+	calls  int
+}
+
+func (v *late) UnmarshalJSON(data []byte) error {
+	var plain struct{ S string }
+	err := json.Unmarshal(data, &plain)
+	v.S = plain.S
+	lateDecode.Lock()
+	second := func() {}
+	if lateDecode.calls++; v.S == "fallback" && lateDecode.calls == 2 {
+		second = lateDecode.second
+	}
+	lateDecode.Unlock()
+	second()
+	return err
+}
+
+// The body that an interceptor has left behind must not touch what the step returns.
+func TestABodyThatComesLateChangesNothing(t *testing.T) {
+	goOn, ended := make(chan struct{}), make(chan struct{})
+	lateDecode.second = func() {
+		close(goOn)
+		<-ended
+	}
+	f := durable.Define("f", func(ctx *durable.Context, _ int) (string, error) {
+		v, err := durable.Step(ctx, "step", func(context.Context) (late, error) {
+			<-goOn
+			return late{"late"}, nil
+		})
+		return v.S, err
+	})
+	e, err := durable.New(memstore.New(), &durable.Options{Functions: []durable.Definition{f},
+		Interceptor: func(ctx context.Context, _ durable.StepInfo, next func(context.Context) (any, error)) (any, error) {
+			go func() {
+				defer close(ended)
+				next(ctx)
+			}()
+			return late{"fallback"}, nil
+		}})
+	require.NoError(t, err)
+	defer e.Close()
+	got, err := f.Run(t.Context(), e, 0)
+	require.NoError(t, err)
+	require.Equal(t, "fallback", got)
 }

@@ -126,6 +126,30 @@ func TestMisuse(t *testing.T) {
 		})
 	}
 
+	for name, operation := range map[string]func(*durable.Context) error{
+		"Map": func(ctx *durable.Context) error {
+			_, err := durable.Map(ctx, "map", []int{1, 2}, func(ctx *durable.Context, i, _ int) (int, error) { return i, durable.Wait(ctx, "sleep", time.Hour) })
+			return err
+		},
+		"Future": func(ctx *durable.Context) error {
+			_, err := durable.Go(ctx, "branch", func(ctx *durable.Context) (int, error) { return 1, durable.Wait(ctx, "sleep", time.Hour) }).Await(ctx)
+			return err
+		},
+	} {
+		inBubble(t, "OnAGoroutineOfItsOwn/"+name, func(t *testing.T) {
+			f := durable.Define("f", func(ctx *durable.Context, _ int) (int, error) {
+				done := make(chan error)
+				go func() { done <- operation(ctx) }()
+				return 0, <-done
+			})
+			b := setup(t, f)
+			x := start(b, f, 0)
+			time.Sleep(time.Minute)
+			synctest.Wait()
+			require.ErrorIs(t, b.held(x.ID()), durable.ErrConcurrentUse)
+		})
+	}
+
 	inBubble(t, "TheOuterContextInsideAFutureWhileItsOwnerIsBusyElsewhere", func(t *testing.T) {
 		// Nothing overlaps here: only who calls tells that it is wrong.
 		for name, operation := range everyOperation {

@@ -432,3 +432,35 @@ func (m *moody) Seal(dst, plain []byte, p durable.Place) ([]byte, error) {
 	}
 	return m.Sealer.Seal(dst, plain, p)
 }
+
+// onceSealer fails when it is told to.
+type onceSealer struct{ fail atomic.Bool }
+
+func (s *onceSealer) Seal(dst, plain []byte, _ durable.Place) ([]byte, error) {
+	if s.fail.Swap(false) {
+		return nil, errors.New("the key is away")
+	}
+	return append(dst, plain...), nil
+}
+
+func (s *onceSealer) Open(dst, sealed []byte, _ durable.Place) ([]byte, error) {
+	return append(dst, sealed...), nil
+}
+
+// What could not be recorded is done again by a replay, once, and not from memory.
+func TestABodyWhoseOutcomeCantBeSealedRunsOnceMore(t *testing.T) {
+	inBubble(t, "Step", func(t *testing.T) {
+		var sealer onceSealer
+		var bodies atomic.Int32
+		f := durable.Define("f", func(ctx *durable.Context, _ int) (int, error) {
+			return durable.Step(ctx, "step", func(context.Context) (int, error) {
+				sealer.fail.Store(bodies.Add(1) == 1)
+				return 1, nil
+			})
+		})
+		b := setupWith(t, durable.Options{Sealer: &sealer}, f)
+		_, err := within(b, start(b, f, 0), time.Hour)
+		require.NoError(t, err)
+		require.EqualValues(t, 2, bodies.Load())
+	})
+}
