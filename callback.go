@@ -89,7 +89,7 @@ func WaitForCallback[O any](ctx *Context, name string,
 	var out O
 	s := callbackSettings(opts)
 	if err := s.check(); err != nil {
-		return out, ctx.f.x.misused(ctx.f, typeContext, name, err, "")
+		return out, ctx.f.x.misused(ctx.f, typeCallback, name, err, "")
 	}
 	outside := settings{timeout: s.timeout, heartbeat: s.heartbeat, codec: s.codec}
 	inside := settings{retry: s.retry, attemptTimeout: s.attemptTimeout}

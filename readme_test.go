@@ -2,6 +2,7 @@ package durable_test
 
 import (
 	"go/format"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -59,4 +60,26 @@ func TestReadme(t *testing.T) {
 	}
 	run("mod", "edit", "-module=readme", "-require="+modulePath+"@v0.0.0", "-replace="+modulePath+"="+root)
 	run("vet", "./...")
+}
+
+// TestGoTestLines checks that commands name the package first: go test takes a flag that
+// it does not know for the end of the packages.
+func TestGoTestLines(t *testing.T) {
+	t.Parallel()
+	own := regexp.MustCompile(`^go test (.*)-[a-z]+\.[a-z]+`)
+	lines := 0
+	require.NoError(t, filepath.WalkDir(".", func(path string, _ fs.DirEntry, err error) error {
+		if err != nil || filepath.Ext(path) != ".md" {
+			return err
+		}
+		text, err := os.ReadFile(path)
+		for line := range strings.Lines(string(text)) {
+			if m := own.FindStringSubmatch(line); m != nil {
+				lines++
+				require.Regexp(t, `^\.`, m[1], "%s: %s", path, line)
+			}
+		}
+		return err
+	}))
+	require.NotZero(t, lines)
 }

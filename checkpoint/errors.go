@@ -9,7 +9,7 @@ import (
 // Errors of stores, by stage of life.
 var (
 	// ErrLocked: another process has the store open.
-	ErrLocked = errors.New("durable: the store is open in another process")
+	ErrLocked = errors.New("durable: the store is open already, in this process or in another process")
 	// ErrCorrupt is matched by every *CorruptError.
 	ErrCorrupt = errors.New("durable: the store is corrupt")
 	// ErrClosed: the store has been closed.

@@ -29,8 +29,9 @@ import (
 // to the end. With the notes of the process one knows what it had been told.
 
 var (
-	fullPowerCut = flag.Bool("powercut.full", false, "cut the power in all the ways that are known, for hours: raise -timeout")
-	powerCutSeed = flag.Uint64("powercut.seed", 0, "the seed of the choice among the states; 0: any")
+	powerCutStates = flag.Int("powercut.states", 400, "how many states of the disk to try in each part of TestPowerCut")
+	fullPowerCut   = flag.Bool("powercut.full", false, "cut the power in all the ways that are known, for hours: raise -timeout")
+	powerCutSeed   = flag.Uint64("powercut.seed", 0, "the seed of the choice among the states; 0: any")
 )
 
 // workload is what the process does, and what must be true after a cut.
@@ -254,7 +255,7 @@ func TestPowerCut(t *testing.T) {
 	seed := seedOfPowerCut(t)
 	for _, w := range workloads {
 		t.Run(w.name, func(t *testing.T) {
-			again, most, enough := 2, 24, map[string]int{"store": 400, "engine": 100}[w.name]
+			again, most, enough := 2, 24, map[string]int{"store": *powerCutStates, "engine": *powerCutStates / 4}[w.name]
 			if testing.Short() {
 				again, most, enough = 1, 2, enough/10
 			}

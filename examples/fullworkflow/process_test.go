@@ -266,7 +266,7 @@ func TestResumeWhileRunning(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, fs.FileMode(0o600), address.Mode())
 
-	do(t, "-db", db).requireOneLine(t, 1, db, "open in another process")
+	do(t, "-db", db).requireOneLine(t, 1, db, "in another process")
 	do(t, "resume", "-db", db, "nonsense").requireOneLine(t, 1, "no such callback")
 	history := do(t, "history", "-db", db)
 	require.Zero(t, history.code)

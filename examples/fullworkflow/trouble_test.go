@@ -145,7 +145,7 @@ func TestLockedFile(t *testing.T) {
 	require.NoError(t, err)
 	defer e.Close()
 	for _, args := range [][]string{{"-db", db}, {"history", "-db", db}, {"resume", "-db", db, "abc"}} {
-		do(t, args...).requireOneLine(t, 1, db, "open in another process")
+		do(t, args...).requireOneLine(t, 1, db, "in another process")
 	}
 }
 
