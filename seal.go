@@ -77,7 +77,7 @@ func (e *Engine) eachSealed(rec *checkpoint.Record, inc checkpoint.Incarnation, 
 		}
 		place := Place{Incarnation: inc, OperationID: rec.OperationID, Kind: field.kind}
 		if changed[i], err = f(field.value, place); err != nil {
-			return fmt.Errorf("durable: Options.Sealer: %w", err)
+			return fmt.Errorf("%w: %w", errSealer, err)
 		}
 	}
 	rec.Payload, rec.Batch, rec.Failure = changed[0], changed[1], changed[2]
@@ -92,5 +92,7 @@ func payloadKind(t checkpoint.EventType) string {
 		return "result"
 	}
 }
+
+var errSealer = errors.New("durable: Options.Sealer")
 
 var errNoSealer = errors.New("durable: the record is sealed and Options.Sealer is not set: open the store with the sealer that it was written with")

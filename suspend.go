@@ -168,6 +168,9 @@ func (x *residency) heldFor() string {
 	if err, ok := x.held.(*NonDeterministicError); ok {
 		return err.Error()
 	}
+	if isError(x.held, errSealer) {
+		return "Options.Sealer can't open a value, does it lack a key? Engine.Describe tells more"
+	}
 	for _, own := range ownSentinels {
 		if isError(x.held, own.err) { // it may wrap an error of the user's codec
 			return own.name + ": Engine.Describe tells more"

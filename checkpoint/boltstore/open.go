@@ -33,6 +33,9 @@ import (
 //   - ErrCorrupt: the file or its log is damaged or missing, or is something else,
 //     or a newer release made it. Nothing was changed.
 func Open(path string, opts *Options) (*Store, error) {
+	if path == "" {
+		return nil, errors.New("durable: open the store: the path is empty")
+	}
 	if opts == nil {
 		opts = &Options{}
 	}
