@@ -19,7 +19,7 @@ import (
 // lost. A copy that was cut off is not opened as a store, but only Verify finds every
 // damage that it may get on its way.
 //
-// Nobody waits for w, however slow it is. Space that is set free meanwhile is used again
+// Nobody but Close waits for w, however slow it is. Space that is set free meanwhile is used again
 // only afterwards, so the file may grow. The copy has the size of the file, free pages
 // included: see Compact. It is not encrypted, and holds the secret behind callback IDs.
 //
