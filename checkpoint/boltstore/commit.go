@@ -196,7 +196,7 @@ func (s *Store) record(v *view) error {
 	g.bytes += size
 	g.body += body
 	v.keep(g)
-	wake := begun || g.enough()
+	wake := begun || s.frozen == nil && g.enough() // it looks by itself when it has brought one
 	s.mu.Unlock()
 	s.batches.Add(1)
 	if wake {

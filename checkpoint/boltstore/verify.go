@@ -167,6 +167,7 @@ func (v *verifier) verifyClosed() (err error) {
 func openToRead(path string) (db *bolt.DB, file *os.File, err error) {
 	defer func() {
 		if p := recover(); p != nil {
+			unlock(file) // what bbolt has mapped keeps it
 			file.Close()
 			err = &checkpoint.CorruptError{Where: path, What: "its first pages are damaged, or it was truncated", Err: fmt.Errorf("%v", p)}
 		}
