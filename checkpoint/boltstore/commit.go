@@ -175,7 +175,7 @@ func (s *Store) commit(v *view) error {
 // record writes a round into the log.
 func (s *Store) record(v *view) error {
 	batch := v.encode(s.wal.Buffer())
-	body := len(batch)
+	body := len(batch) - wal.HeaderSize
 	seq, size, err := s.wal.Write(batch)
 	if errors.Is(err, wal.ErrNotWritten) {
 		if missing := s.present(); missing != nil { // there is no use in trying again

@@ -11,6 +11,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/durable-go/durable/checkpoint"
 	"github.com/stretchr/testify/require"
@@ -129,6 +131,43 @@ func TestSegmentsAreUsedAgainUnderLoad(t *testing.T) {
 	for i := range 4 {
 		require.Len(t, again.journal(t, fmt.Sprint(i)), appends+1)
 	}
+}
+
+// Lone appends leave much log that holds little. bbolt gets it long before there is as
+// much of it as of full batches.
+func TestThinBatchesAreBroughtIntoBboltSooner(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, err := Open(filepath.Join(t.TempDir(), "store"), quiet)
+		require.NoError(t, err)
+		defer s.Close()
+		s.own(t, "a")
+		require.NoError(t, s.awaitApplied(t.Context()))
+		begun := time.Now()
+		tail := uint64(1)
+		// write appends so many bytes of log and returns how many bbolt has not.
+		write := func(payload, bytes int) int {
+			for size := 0; size < bytes; size += (payload + 4095) / 4096 * 4096 {
+				a := step("a", tail)
+				a.Records[0].Payload = make([]byte, payload)
+				require.NoError(t, <-s.start(a))
+				tail++
+			}
+			synctest.Wait() // for the feeder
+			return s.lag()
+		}
+		require.NotZero(t, write(100, feedThin-64<<10), "not yet")
+		require.Zero(t, write(100, 64<<10))
+		for range 16 {
+			write(100, 1<<20)
+		}
+		segments, err := os.ReadDir(s.walDir)
+		require.NoError(t, err)
+		t.Logf("%d segments of 256 KiB after %d lone appends", len(segments), tail)
+		require.LessOrEqual(t, len(segments)*quiet.segmentSize, 2*feedThin)
+		require.NoError(t, s.awaitApplied(t.Context()))
+		require.GreaterOrEqual(t, write(3500, 2*feedThin), 2*feedThin, "batches that are mostly full wait")
+		require.Equal(t, begun, time.Now(), "no time has passed")
+	})
 }
 
 func TestBackPressure(t *testing.T) {

@@ -196,7 +196,7 @@ func (v *verifier) readLog(dir string, p wal.Position, format uint32) []wal.Batc
 	case format == formatLog && !exists:
 		err = errors.New("the log is missing: the file was not closed, and what was acknowledged last is in the log")
 	case format == formatLog:
-		batches, _, err = wal.Read(dir, p, opts)
+		batches, err = wal.Read(dir, p, opts)
 	case exists: // Open removes it, if nothing in it is needed
 		err = wal.Unneeded(dir, p, opts)
 	}

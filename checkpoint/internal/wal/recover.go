@@ -67,15 +67,14 @@ func batchesOf(needed []*found) []Batch {
 	return batches
 }
 
-// Read is Open for somebody who only looks: it returns the batches that are needed,
-// and how many segments there are.
-func Read(dir string, p Position, opts Options) (_ []Batch, segments int, err error) {
+// Read is Open for somebody who only looks: it returns the batches that are needed.
+func Read(dir string, p Position, opts Options) ([]Batch, error) {
 	scan, err := newLog(dir, p.ID, p.Applied, opts).scan()
 	if err != nil {
-		return nil, 0, err
+		return nil, err
 	}
 	needed, err := scan.needed(p)
-	return batchesOf(needed), len(scan.sizes), err
+	return batchesOf(needed), err
 }
 
 // resume opens the segments, and puts the log behind the last batch that is needed.
