@@ -37,6 +37,8 @@ func (s *Store) update(f func(*transaction) error) (err error) {
 			err = s.panicked(p)
 		}
 	}()
+	s.writing.Lock()
+	defer s.writing.Unlock()
 	tx, err := s.beginTx(true)
 	if err != nil {
 		return err

@@ -19,19 +19,21 @@ import (
 // lost. A copy that was cut off is not opened as a store, but only Verify finds every
 // damage that it may get on its way.
 //
-// Nobody waits for w, however slow it is. Space that is set free meanwhile is used again
-// only afterwards, so the file may grow. The copy has the size of the file, free pages
-// included: see Compact. It is not encrypted, and holds the secret behind callback IDs.
+// Nobody but Close waits for w, however slow it is. Space that is set free meanwhile is
+// used again only afterwards, so the file may grow. The copy has the size of the file,
+// free pages included: see Compact. It is not encrypted, and holds the secret behind
+// callback IDs.
 //
 // written is how many bytes w has taken. After an error what it has is no store.
 func (s *Store) Backup(ctx context.Context, w io.Writer) (written int64, err error) {
+	taken := &counting{w: w}
 	err = s.pinned(ctx, func(tx *bolt.Tx, m btree.Meta, _ [2]bool) error {
 		patches, err := s.wholePatches(m)
 		if err != nil {
 			return err
 		}
-		p := &patching{ctx: ctx, w: bufio.NewWriterSize(w, 1<<20), patches: patches}
-		if written, err = tx.WriteTo(p); err == nil {
+		p := &patching{ctx: ctx, w: bufio.NewWriterSize(taken, 1<<20), patches: patches}
+		if _, err = tx.WriteTo(p); err == nil {
 			err = p.w.Flush()
 		}
 		if err != nil {
@@ -39,7 +41,19 @@ func (s *Store) Backup(ctx context.Context, w io.Writer) (written int64, err err
 		}
 		return nil
 	})
-	return written, err
+	return taken.n, err
+}
+
+// counting counts what a writer takes.
+type counting struct {
+	w io.Writer
+	n int64
+}
+
+func (c *counting) Write(b []byte) (int, error) {
+	n, err := c.w.Write(b)
+	c.n += int64(n)
+	return n, err
 }
 
 // patch is bytes that a copy has in place of those of the file.

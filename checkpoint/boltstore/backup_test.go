@@ -11,6 +11,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/durable-go/durable/checkpoint"
 	"github.com/stretchr/testify/require"
@@ -144,8 +145,9 @@ func TestABackupThatFailsLeavesTheStoreAlone(t *testing.T) {
 	s.mix(t, 4)
 	_, err := s.Backup(t.Context(), &failing{left: 1 << 20})
 	require.NoError(t, err, "it is smaller")
-	_, err = s.Backup(t.Context(), &failing{left: 1 << 10})
+	n, err := s.Backup(t.Context(), &failing{left: 1 << 10})
 	require.ErrorIs(t, err, io.ErrShortWrite)
+	require.Zero(t, n, "it has taken nothing")
 	require.ErrorContains(t, err, s.path)
 	ctx, cancel := context.WithCancel(t.Context())
 	_, err = s.Backup(ctx, writerFunc(func(b []byte) (int, error) { cancel(); return len(b), nil }))
@@ -194,6 +196,126 @@ func TestABackupStopsNobody(t *testing.T) {
 	require.Greater(t, after.Size(), 40*before.Size())
 	close(goOn)
 	require.NoError(t, <-done)
+}
+
+// upkeep is what reads the whole file of an open store.
+var upkeep = map[string]func(*Store, context.Context) error{
+	"Backup": func(s *Store, ctx context.Context) error { _, err := s.Backup(ctx, io.Discard); return err },
+	"Verify": func(s *Store, ctx context.Context) error { _, err := s.Verify(ctx, nil); return err },
+}
+
+// within fails the test if f takes so long that it must hang.
+func within(t *testing.T, f func() error) error {
+	t.Helper()
+	done := make(chan error, 1)
+	go func() { done <- f() }()
+	select {
+	case err := <-done:
+		return err
+	case <-time.After(20 * time.Second):
+		require.FailNow(t, "it hangs")
+		return nil
+	}
+}
+
+// ruinMeta damages both first pages, without which bbolt begins no transaction.
+func (s *Store) ruinMeta() error {
+	f, err := os.OpenFile(s.path, os.O_RDWR, 0)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	for page := range 2 {
+		if _, err := f.WriteAt(make([]byte, 64), int64(page*os.Getpagesize()+16)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Where bbolt keeps its locks over damage, everybody gets an error and nobody waits.
+func TestUpkeepOfADamagedFileEnds(t *testing.T) {
+	for kind, damage := range map[string]func(*Store) error{
+		"first pages": (*Store).ruinMeta,
+		"cut off":     func(s *Store) error { return os.Truncate(s.path, 0) },
+	} {
+		for name, run := range upkeep {
+			t.Run(name+"/"+kind, func(t *testing.T) {
+				s, err := Open(filepath.Join(t.TempDir(), "store"), quiet)
+				require.NoError(t, err)
+				s.own(t, "a")
+				require.NoError(t, s.awaitApplied(t.Context()))
+				require.NoError(t, damage(s))
+				var all sync.WaitGroup
+				for range 4 { // and with others beside it
+					all.Go(func() { s.Get(t.Context(), "b") })
+					all.Go(func() { run(s, t.Context()) })
+				}
+				require.ErrorIs(t, within(t, func() error { return run(s, t.Context()) }), checkpoint.ErrFailed)
+				require.ErrorIs(t, within(t, func() error { all.Wait(); return s.Close() }), checkpoint.ErrFailed)
+				_, err = Open(s.path, quiet)
+				require.NotErrorIs(t, err, checkpoint.ErrLocked)
+				require.ErrorIs(t, err, checkpoint.ErrCorrupt)
+			})
+		}
+	}
+}
+
+// A backup that is under way when bbolt meets damage ends, too.
+func TestABackupEndsWhenBboltBreaks(t *testing.T) {
+	s, err := Open(filepath.Join(t.TempDir(), "store"), quiet)
+	require.NoError(t, err)
+	s.own(t, "a")
+	require.NoError(t, s.awaitApplied(t.Context()))
+	var once sync.Once
+	within(t, func() error { // it has read the first pages before, and may succeed
+		_, err := s.Backup(t.Context(), writerFunc(func(b []byte) (int, error) {
+			once.Do(func() {
+				require.NoError(t, s.ruinMeta())
+				_, err := s.Get(t.Context(), "b")
+				require.ErrorIs(t, err, checkpoint.ErrFailed)
+			})
+			return len(b), nil
+		}))
+		return err
+	})
+	require.ErrorIs(t, within(t, s.Close), checkpoint.ErrFailed)
+}
+
+// Close waits for a backup that is under way; what comes after is told.
+func TestUpkeepBesideClose(t *testing.T) {
+	for range 20 {
+		s, err := Open(filepath.Join(t.TempDir(), "store"), quiet)
+		require.NoError(t, err)
+		s.own(t, "a")
+		require.NoError(t, s.awaitApplied(t.Context()))
+		failed := make(chan error, 64)
+		var all sync.WaitGroup
+		for range 2 {
+			for _, run := range upkeep {
+				all.Go(func() {
+					var err error
+					for err == nil {
+						err = run(s, t.Context())
+					}
+					failed <- err
+				})
+			}
+			all.Go(func() {
+				var err error
+				for err == nil {
+					_, err = s.Get(t.Context(), "a")
+				}
+				failed <- err
+			})
+		}
+		require.NoError(t, within(t, s.Close))
+		require.NoError(t, within(t, func() error { all.Wait(); return nil }))
+		close(failed)
+		for err := range failed {
+			require.ErrorIs(t, err, checkpoint.ErrClosed)
+		}
+	}
 }
 
 // TestUpkeepUnderLoad takes backups and verifies while others write and delete. Each

@@ -112,7 +112,8 @@ type Store struct {
 	wake      chan struct{} // for the feeder
 	fed       chan struct{} // the feeder has ended
 	broken    atomic.Bool   // bbolt has met damage and kept its locks: neither a transaction nor db can be closed
-	beginning sync.Mutex    // a reading transaction begins
+	writing   sync.Mutex    // a transaction writes, or keeps others from it
+	beginning sync.RWMutex  // one begins, of either kind; to read: one that reads ends
 	queues    queues
 	batches   atomic.Uint64
 }
@@ -238,8 +239,10 @@ func (s *Store) do(ctx context.Context, bytes int, change func(*view, *ledger.Ro
 }
 
 // Close makes what is queued, brings all of it into the file, removes the log and
-// closes the file. When that fails, opening the store again recovers. It must not
-// be called from done of Append, nor from the function set by Watch.
+// closes the file. It waits for a Backup or a Verify that is under way: end its context,
+// if it may not take its time. When Close fails, opening the store again recovers. It
+// must not be called from done of Append, nor from the function set by Watch, nor from
+// the writer that a Backup has.
 func (s *Store) Close() error {
 	var err error
 	s.closing.Do(func() {
@@ -253,17 +256,24 @@ func (s *Store) Close() error {
 		} else if s.wal != nil {
 			s.wal.Close()
 		}
-		if s.broken.Load() {
-			// bbolt would wait for a transaction that can't be ended.
-			err = errors.Join(err, s.dropFile())
-		} else {
-			err = errors.Join(err, s.db.Close())
-		}
+		err = errors.Join(err, s.closeFile())
 		if err != nil {
 			err = fmt.Errorf("durable: close %s: %w", s.path, err)
 		}
 	})
 	return err
+}
+
+// closeFile closes the file when the transactions that are under way have ended.
+func (s *Store) closeFile() error {
+	s.writing.Lock()
+	defer s.writing.Unlock()
+	s.beginning.Lock() // what begins must not keep a lock that bbolt waits for meanwhile
+	defer s.beginning.Unlock()
+	if s.broken.Load() {
+		return s.dropFile() // bbolt would wait for a transaction that can't be ended
+	}
+	return s.db.Close()
 }
 
 // fail makes the store refuse everything from now on.

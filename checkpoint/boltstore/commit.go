@@ -175,7 +175,7 @@ func (s *Store) commit(v *view) error {
 // record writes a round into the log.
 func (s *Store) record(v *view) error {
 	batch := v.encode(s.wal.Buffer())
-	body := len(batch)
+	body := len(batch) - wal.HeaderSize
 	seq, size, err := s.wal.Write(batch)
 	if errors.Is(err, wal.ErrNotWritten) {
 		if missing := s.present(); missing != nil { // there is no use in trying again
@@ -196,7 +196,7 @@ func (s *Store) record(v *view) error {
 	g.bytes += size
 	g.body += body
 	v.keep(g)
-	wake := begun || g.enough()
+	wake := begun || s.frozen == nil && g.enough() // it looks by itself when it has brought one
 	s.mu.Unlock()
 	s.batches.Add(1)
 	if wake {

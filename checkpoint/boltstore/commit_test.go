@@ -70,6 +70,51 @@ func (s *Store) stall(t *testing.T) (resume func()) {
 	}
 }
 
+// What the writer uses again keeps neither payloads nor what a large round needed.
+func TestTheWriterKeepsLittle(t *testing.T) {
+	s, err := Open(filepath.Join(t.TempDir(), "store"), quiet)
+	require.NoError(t, err)
+	defer s.Close()
+	const executions = 2 * keptWorks
+	var done []chan error
+	create := s.stall(t)
+	for i := range executions {
+		created := make(chan error, 1)
+		go func() {
+			_, _, err := s.Create(t.Context(), checkpoint.Creation{ID: fmt.Sprint(i), Claim: true, Started: checkpoint.Record{Type: checkpoint.ExecutionStarted, Function: "f"}})
+			created <- err
+		}()
+		done = append(done, created)
+	}
+	create()
+	for _, d := range done {
+		require.NoError(t, <-d)
+	}
+	resume := s.stall(t)
+	done = nil
+	for i := range executions {
+		a := step(fmt.Sprint(i), 1)
+		a.Records[0].Payload = make([]byte, 4<<10)
+		done = append(done, s.start(a))
+	}
+	resume()
+	for _, d := range done {
+		require.NoError(t, <-d)
+	}
+	for i := range 20 {
+		require.NoError(t, <-s.start(step("0", uint64(2+i))))
+	}
+	require.NoError(t, s.Close())
+	kept := 0
+	for _, x := range s.writer.spareWorks {
+		kept += cap(x.chunk.data)
+	}
+	t.Logf("%d works and %d rows keep %d bytes of payloads, after a round of %d executions", len(s.writer.spareWorks), len(s.writer.spare), kept, executions)
+	require.Zero(t, kept)
+	require.LessOrEqual(t, len(s.writer.spareWorks), keptWorks)
+	require.LessOrEqual(t, len(s.writer.spare), keptWorks)
+}
+
 func TestWhatIsQueuedIsOneCommit(t *testing.T) {
 	s := openTemp(t)
 	const executions, appends = 10, 20

@@ -67,9 +67,11 @@ const asideSuffix = ".new"
 // removeAside removes what is left of makings that were cut off. One that is
 // going on does no harm and takes none: the file exists, so it will be used.
 func (s *Store) removeAside() {
-	left, _ := filepath.Glob(globEscape(s.path) + ".*" + asideSuffix)
-	for _, name := range left {
-		os.Remove(name)
+	for _, path := range []string{s.path, s.real} { // Compact follows links, making does not
+		left, _ := filepath.Glob(globEscape(path) + ".*" + asideSuffix)
+		for _, name := range left {
+			os.Remove(name)
+		}
 	}
 }
 

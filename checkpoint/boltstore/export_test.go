@@ -21,9 +21,8 @@ func (o Options) WithClock(now func() time.Time) *Options {
 // process finds after this one was killed.
 func (s *Store) CopyAsKilled(t testing.TB, to string) {
 	t.Helper()
-	tx, err := s.db.Begin(true) // the feeder waits
-	require.NoError(t, err)
-	defer tx.Rollback()
+	s.writing.Lock() // the feeder waits
+	defer s.writing.Unlock()
 	copyStore(t, s.path, to)
 }
 

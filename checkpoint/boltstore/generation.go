@@ -12,7 +12,7 @@ import (
 type generation struct {
 	last       uint64 // number of the newest batch in it
 	bytes      int    // of the log
-	body       int    // of them that are no padding
+	body       int    // of them that are neither headers nor padding
 	since      time.Time
 	number     uint64 // last one given to an execution; 0: as it was
 	executions map[uint64]*execution

@@ -11,6 +11,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/durable-go/durable/checkpoint"
 	"github.com/stretchr/testify/require"
@@ -131,6 +133,43 @@ func TestSegmentsAreUsedAgainUnderLoad(t *testing.T) {
 	}
 }
 
+// Lone appends leave much log that holds little. bbolt gets it long before there is as
+// much of it as of full batches.
+func TestThinBatchesAreBroughtIntoBboltSooner(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, err := Open(filepath.Join(t.TempDir(), "store"), quiet)
+		require.NoError(t, err)
+		defer s.Close()
+		s.own(t, "a")
+		require.NoError(t, s.awaitApplied(t.Context()))
+		begun := time.Now()
+		tail := uint64(1)
+		// write appends so many bytes of log and returns how many bbolt has not.
+		write := func(payload, bytes int) int {
+			for size := 0; size < bytes; size += (payload + 4095) / 4096 * 4096 {
+				a := step("a", tail)
+				a.Records[0].Payload = make([]byte, payload)
+				require.NoError(t, <-s.start(a))
+				tail++
+			}
+			synctest.Wait() // for the feeder
+			return s.lag()
+		}
+		require.NotZero(t, write(100, feedThin-64<<10), "not yet")
+		require.Zero(t, write(100, 64<<10))
+		for range 16 {
+			write(100, 1<<20)
+		}
+		segments, err := os.ReadDir(s.walDir)
+		require.NoError(t, err)
+		t.Logf("%d segments of 256 KiB after %d lone appends", len(segments), tail)
+		require.LessOrEqual(t, len(segments)*quiet.segmentSize, 2*feedThin)
+		require.NoError(t, s.awaitApplied(t.Context()))
+		require.GreaterOrEqual(t, write(3500, 2*feedThin), 2*feedThin, "batches that are mostly full wait")
+		require.Equal(t, begun, time.Now(), "no time has passed")
+	})
+}
+
 func TestBackPressure(t *testing.T) {
 	s := openTemp(t)
 	s.own(t, "a")
@@ -138,8 +177,7 @@ func TestBackPressure(t *testing.T) {
 	s.mu.Lock()
 	s.maxLag = 8 * 4096
 	s.mu.Unlock()
-	tx, err := s.db.Begin(true) // the feeder waits
-	require.NoError(t, err)
+	s.writing.Lock() // the feeder waits
 	const appends = 40
 	var done []chan error
 	for n := range appends {
@@ -163,7 +201,7 @@ func TestBackPressure(t *testing.T) {
 		require.Fail(t, "the writer did not wait")
 	default:
 	}
-	require.NoError(t, tx.Rollback())
+	s.writing.Unlock()
 	for _, d := range done[8:] {
 		require.NoError(t, <-d)
 	}

@@ -155,6 +155,53 @@ func TestATornBatchIsForgotten(t *testing.T) {
 	}
 }
 
+// What is left of a torn batch stands in the log until the next one overwrites it, or
+// Close removes the segment. Close may be cut off before it comes to that.
+func TestATornBatchDoesNotOutliveAClose(t *testing.T) {
+	files := &faultyFiles{}
+	opts := *quiet
+	opts.UnsafeNoSync, opts.files = false, files
+	path := filepath.Join(t.TempDir(), "store")
+	s, err := Open(path, &opts)
+	require.NoError(t, err)
+	create := func(id string) error {
+		_, _, err := s.Create(t.Context(), checkpoint.Creation{ID: id, Started: checkpoint.Record{Function: "f", Payload: bytes.Repeat([]byte("x"), 2000)}})
+		return err
+	}
+	require.NoError(t, create("a"))
+	require.NoError(t, s.awaitApplied(t.Context()))
+	cut := func(during string) {
+		files.set(func(op, _ string) error {
+			if op == during {
+				return &cutError{1} // of a batch the header alone
+			}
+			return nil
+		})
+	}
+	torn := s.wal.Seq() + 1
+	cut("write")
+	require.ErrorIs(t, create("b"), checkpoint.ErrFailed)
+	require.Error(t, s.Close())
+	files.set(nil)
+	closeCutOff := func() {
+		s, err = Open(path, &opts)
+		require.NoError(t, err)
+		defer files.set(nil)
+		cut("remove")
+		require.Error(t, s.Close())
+	}
+	closeCutOff() // nothing is needed, nobody has an owner: nothing was written
+	found, _ := problems(t, path)
+	require.Empty(t, found)
+	s, err = Open(path, &opts)
+	require.NoError(t, err)
+	require.NoError(t, create("c"))
+	require.Greater(t, s.wal.Seq(), torn, "its number is not given again")
+	require.NoError(t, s.Close())
+	found, _ = problems(t, path)
+	require.Empty(t, found)
+}
+
 func TestTheFileAndItsLogBelongTogether(t *testing.T) {
 	path, _ := killed(t)
 	other, _ := killed(t)

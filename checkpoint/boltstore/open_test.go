@@ -191,6 +191,24 @@ func TestTheProcessChangesItsFolder(t *testing.T) {
 	require.Len(t, s.journal(t, "a"), 1)
 }
 
+// What a killed making left lies beside the path, what Compact left beside the file.
+func TestOpenRemovesWhatWasLeftBesideALinkedStore(t *testing.T) {
+	dir, linked := t.TempDir(), t.TempDir()
+	real, path := filepath.Join(dir, "real"), filepath.Join(linked, "store")
+	s, err := Open(real, quiet)
+	require.NoError(t, err)
+	require.NoError(t, s.Close())
+	require.NoError(t, os.Symlink(real, path))
+	for _, name := range []string{real, path} {
+		require.NoError(t, os.WriteFile(name+".123"+asideSuffix, nil, 0o600))
+	}
+	s, err = Open(path, quiet)
+	require.NoError(t, err)
+	require.NoError(t, s.Close())
+	require.Equal(t, []string{dir, real}, list(t, dir))
+	require.Equal(t, []string{linked, path}, list(t, linked))
+}
+
 func TestUnsafeNoSync(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "store")
 	s, err := Open(path, &Options{UnsafeNoSync: true})

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"iter"
 	"math"
@@ -13,7 +12,6 @@ import (
 
 	"github.com/durable-go/durable/checkpoint"
 	"github.com/durable-go/durable/checkpoint/internal/ledger"
-	berrors "go.etcd.io/bbolt/errors"
 )
 
 // Bounds of one read transaction, so that bbolt can use the space again that
@@ -63,9 +61,7 @@ func (s *Store) readIn(p *snapshot, f func(*snapshot) error) (err error) {
 		switch r := recover().(type) {
 		case nil:
 		case *beginError:
-			if err = r; errors.Is(r, berrors.ErrDatabaseNotOpen) {
-				err = checkpoint.ErrClosed
-			}
+			err = r.error
 		default:
 			err = s.panicked(r)
 		}

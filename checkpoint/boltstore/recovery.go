@@ -177,8 +177,11 @@ func (s *Store) endLog() error {
 	if s.wal == nil {
 		return nil
 	}
+	// The number that Open left out is not given again by the next log either: a header of
+	// it may be in a segment that is not removed.
+	last := max(s.applied, s.base)
 	err := s.update(func(t *transaction) error {
-		t.mark(formatWhole, logMark{s.logID, s.applied, s.base})
+		t.mark(formatWhole, logMark{s.logID, last, s.base})
 		return nil
 	})
 	if err := errors.Join(err, s.wal.Close()); err != nil {

@@ -3,6 +3,7 @@ package boltstore
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -10,6 +11,7 @@ import (
 	"github.com/durable-go/durable/checkpoint"
 	"github.com/durable-go/durable/checkpoint/internal/ledger"
 	bolt "go.etcd.io/bbolt"
+	berrors "go.etcd.io/bbolt/errors"
 )
 
 // snapshot reads the tables: what the log has and bbolt has not, in layers, and
@@ -44,18 +46,17 @@ func (p *snapshot) begin() {
 	}
 	tx, err := p.s.beginTx(false)
 	if err != nil {
-		panic(&beginError{fmt.Errorf("durable: read %s: %w", p.s.path, err)})
+		panic(&beginError{err})
 	}
 	p.tx = tx
 }
 
-// beginTx begins a transaction of bbolt. When it meets damage there it keeps bbolt's
-// locks: the store fails, and bbolt is asked for nothing any more.
+// beginTx begins a transaction of bbolt; one that writes, under Store.writing. When it
+// meets damage there it keeps bbolt's locks: the store fails, and bbolt is asked for
+// nothing any more.
 func (s *Store) beginTx(writable bool) (tx *bolt.Tx, err error) {
-	if !writable { // nobody may wait for the lock that another one keeps
-		s.beginning.Lock()
-		defer s.beginning.Unlock()
-	}
+	s.beginning.Lock() // nobody may wait for the lock that another one keeps
+	defer s.beginning.Unlock()
 	if s.broken.Load() {
 		return nil, s.failed()
 	}
@@ -65,12 +66,39 @@ func (s *Store) beginTx(writable bool) (tx *bolt.Tx, err error) {
 			err = s.fail(s.panicked(p))
 		}
 	}()
-	return s.db.Begin(writable)
+	tx, err = s.db.Begin(writable)
+	switch {
+	case errors.Is(err, berrors.ErrDatabaseNotOpen):
+		return nil, checkpoint.ErrClosed
+	case err != nil:
+		return nil, fmt.Errorf("durable: begin a transaction of %s: %w", s.path, err)
+	}
+	return tx, nil
+}
+
+// endRead ends a transaction that reads, unless bbolt has kept the lock that this needs.
+func (s *Store) endRead(tx *bolt.Tx) {
+	if s.beginning.TryRLock() {
+		defer s.beginning.RUnlock()
+		if !s.broken.Load() {
+			tx.Rollback()
+		}
+		return
+	}
+	// One that begins, or Close, has the lock, or will keep it. It may wait for this
+	// transaction to end, so it can't be waited for here.
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		tx.Rollback()
+	}()
+	select {
+	case <-ended:
+	case <-s.failing:
+	}
 }
 
 type beginError struct{ error }
-
-func (e *beginError) Unwrap() error { return e.error }
 
 // detach lets the writer go on. After it only the file is read, in a
 // transaction that has begun.
@@ -84,9 +112,7 @@ func (p *snapshot) detach() {
 // end ends the transaction. The layers can be read on.
 func (p *snapshot) end() {
 	if p.tx != nil {
-		if !p.s.broken.Load() {
-			p.tx.Rollback()
-		}
+		p.s.endRead(p.tx)
 		p.tx, p.buckets = nil, [tables]*bolt.Bucket{}
 	}
 }

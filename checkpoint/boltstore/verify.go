@@ -84,14 +84,14 @@ func (s *Store) pinned(ctx context.Context, f func(tx *bolt.Tx, m btree.Meta, wh
 	var whole [2]bool
 	var tx *bolt.Tx
 	err := s.alone(func() (err error) {
-		if tx, err = s.db.Begin(false); err != nil {
+		if tx, err = s.beginTx(false); err != nil {
 			return err
 		}
 		m, whole = newestMeta(s.file, s.db.Info().PageSize)
 		return nil
 	})
 	if tx != nil {
-		defer tx.Rollback()
+		defer s.endRead(tx)
 	}
 	switch {
 	case err != nil:
@@ -103,15 +103,13 @@ func (s *Store) pinned(ctx context.Context, f func(tx *bolt.Tx, m btree.Meta, wh
 }
 
 // alone runs f while nobody changes the file.
-func (s *Store) alone(f func() error) (err error) {
-	defer func() {
-		if p := recover(); p != nil {
-			err = s.panicked(p)
-		}
-	}()
-	tx, err := s.db.Begin(true)
+func (s *Store) alone(f func() error) error {
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+	s.writing.Lock()
+	defer s.writing.Unlock()
+	tx, err := s.beginTx(true)
 	if err != nil {
-		return fmt.Errorf("durable: read %s: %w", s.path, err)
+		return err
 	}
 	defer s.rollBack(tx)
 	return f()
@@ -169,6 +167,7 @@ func (v *verifier) verifyClosed() (err error) {
 func openToRead(path string) (db *bolt.DB, file *os.File, err error) {
 	defer func() {
 		if p := recover(); p != nil {
+			unlock(file) // what bbolt has mapped keeps it
 			file.Close()
 			err = &checkpoint.CorruptError{Where: path, What: "its first pages are damaged, or it was truncated", Err: fmt.Errorf("%v", p)}
 		}
@@ -197,7 +196,7 @@ func (v *verifier) readLog(dir string, p wal.Position, format uint32) []wal.Batc
 	case format == formatLog && !exists:
 		err = errors.New("the log is missing: the file was not closed, and what was acknowledged last is in the log")
 	case format == formatLog:
-		batches, _, err = wal.Read(dir, p, opts)
+		batches, err = wal.Read(dir, p, opts)
 	case exists: // Open removes it, if nothing in it is needed
 		err = wal.Unneeded(dir, p, opts)
 	}

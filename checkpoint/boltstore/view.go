@@ -376,11 +376,14 @@ func (v *view) keep(g *generation) {
 // done gives back what the writer uses again. The view is not used any more.
 func (v *view) done() {
 	w := &v.s.writer
-	for _, work := range v.works {
-		if work.row != nil && work.base != nil {
-			w.spare = append(w.spare, work.row)
+	for _, x := range v.works {
+		if x.row != nil && x.base != nil && len(w.spare) < keptWorks {
+			w.spare = append(w.spare, x.row)
 		}
-		w.spareWorks = append(w.spareWorks, work)
+		*x = work{} // what it points to may be large
+		if len(w.spareWorks) < keptWorks {
+			w.spareWorks = append(w.spareWorks, x)
+		}
 	}
 	clear(v.dirty)
 	w.dirty = v.dirty[:0]
@@ -389,5 +392,6 @@ func (v *view) done() {
 	}
 }
 
-// keptWorks is how many executions a round may have touched for its map to be used again.
+// keptWorks is how many executions a round may have touched for its map to be used again,
+// and how much else the writer keeps for that.
 const keptWorks = 1024

@@ -67,15 +67,14 @@ func batchesOf(needed []*found) []Batch {
 	return batches
 }
 
-// Read is Open for somebody who only looks: it returns the batches that are needed,
-// and how many segments there are.
-func Read(dir string, p Position, opts Options) (_ []Batch, segments int, err error) {
+// Read is Open for somebody who only looks: it returns the batches that are needed.
+func Read(dir string, p Position, opts Options) ([]Batch, error) {
 	scan, err := newLog(dir, p.ID, p.Applied, opts).scan()
 	if err != nil {
-		return nil, 0, err
+		return nil, err
 	}
 	needed, err := scan.needed(p)
-	return batchesOf(needed), len(scan.sizes), err
+	return batchesOf(needed), err
 }
 
 // resume opens the segments, and puts the log behind the last batch that is needed.
@@ -119,7 +118,7 @@ func (l *Log) resume(scan *scan, needed []*found) error {
 }
 
 // Unneeded reports a *DamageError if a log that should have been removed holds
-// batches that are needed.
+// batches that are needed. What is left of one that was being written is not.
 func Unneeded(dir string, p Position, opts Options) error {
 	l := newLog(dir, p.ID, p.Applied, opts)
 	names, err := segmentNames(opts.Files, dir)
@@ -134,6 +133,9 @@ func Unneeded(dir string, p Position, opts Options) error {
 		}
 	}
 	for _, f := range scan.found {
+		if f.id == p.ID && f.seq == p.Applied+1 && !f.whole {
+			continue // n+1 is only written when n is on the disk, and bbolt has n
+		}
 		if f.id != p.ID || f.seq > p.Applied {
 			return &DamageError{f.where(), fmt.Sprintf("the log holds batch %d, but the file was closed after batch %d: the two are not of the same moment: if the file is the right one, remove the log", f.seq, p.Applied)}
 		}

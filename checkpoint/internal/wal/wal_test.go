@@ -393,6 +393,31 @@ func TestUnneededLogs(t *testing.T) {
 	require.Error(t, Unneeded(testDir, Position{ID: testID + 1, Applied: acknowledged}, small(d)))
 }
 
+// A batch that was being written when the power was cut was never acknowledged. It is
+// known by its place directly behind what the file has.
+func TestATornBatchIsUnneeded(t *testing.T) {
+	t.Parallel()
+	d := newPowerDisk()
+	l, err := Create(testDir, testID, 0, small(d))
+	require.NoError(t, err)
+	for range 2 {
+		_, err = l.put(make([]byte, 100))
+		require.NoError(t, err)
+	}
+	require.NoError(t, l.Close())
+	unneeded := func(applied uint64) error {
+		return Unneeded(testDir, Position{ID: testID, Applied: applied}, small(d))
+	}
+	require.Error(t, unneeded(1), "batch 2 is whole")
+	d.files[testDir+"/1"].now[blockSize+HeaderSize] ^= 1
+	require.NoError(t, unneeded(1))
+	require.NoError(t, unneeded(2))
+	require.Error(t, unneeded(0), "batch 1 is whole")
+	d.files[testDir+"/1"].now[HeaderSize] ^= 1
+	require.Error(t, unneeded(0), "the log goes on behind batch 1")
+	require.Error(t, Unneeded(testDir, Position{ID: testID + 1, Applied: 1}, small(d)))
+}
+
 func TestAFullDiskSpoilsNothing(t *testing.T) {
 	t.Parallel()
 	d := newPowerDisk()
