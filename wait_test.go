@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/durable-go/durable"
+	"github.com/durable-go/durable/checkpoint/memstore"
 )
 
 // timed is how long op takes by the recorded time.
@@ -473,4 +474,42 @@ func TestAfter(t *testing.T) {
 			history: []string{"WaitStarted 1 t", "WaitCancelled 1 t"},
 		}.run(t)
 	})
+}
+
+// clockCounter counts how often the clock is looked at.
+type clockCounter struct {
+	*memstore.Store
+	looks atomic.Int64
+}
+
+func (s *clockCounter) Now() time.Time {
+	s.looks.Add(1)
+	return s.Store.Now()
+}
+
+// What is due soon after something else sets no second alarm: the engine looks at the
+// clock some times for each wait, however many there are.
+func TestManyWaitsThatEndTogether(t *testing.T) {
+	t.Parallel()
+	const branches, waits = 200, 10
+	f := durable.Define("f", func(ctx *durable.Context, _ int) (int, error) {
+		batch, err := durable.Map(ctx, "map", make([]int, branches), func(ctx *durable.Context, _, i int) (int, error) {
+			for j := range waits {
+				if err := durable.Wait(ctx, "wait", 5*time.Millisecond+time.Duration((i*7919+j*104729)%5000)*time.Microsecond); err != nil {
+					return 0, err
+				}
+			}
+			return 0, nil
+		})
+		return batch.Succeeded(), err
+	})
+	store := &clockCounter{Store: memstore.New()}
+	e, err := durable.New(store, &durable.Options{Functions: []durable.Definition{f}})
+	require.NoError(t, err)
+	defer e.Close()
+	n, err := f.Run(t.Context(), e, 0)
+	require.NoError(t, err)
+	require.Equal(t, branches, n)
+	t.Logf("%d looks at the clock for %d waits", store.looks.Load(), branches*waits)
+	require.Less(t, store.looks.Load(), int64(20*branches*waits))
 }
