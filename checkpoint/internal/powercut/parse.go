@@ -105,6 +105,9 @@ func (p *parser) line(line string) error {
 		return fmt.Errorf("not a call")
 	}
 	c := call{name: name, text: text, begin: p.tick()}
+	if name == "close" { // another thread may get the number before this call returns
+		delete(p.open, arguments(strings.TrimSuffix(text, "<unfinished ...>"))[0])
+	}
 	if begin, unfinished := strings.CutSuffix(text, "<unfinished ...>"); unfinished {
 		c.text = begin
 		p.note(&c)
@@ -178,7 +181,6 @@ func (p *parser) end(c call, at int) error {
 	case "openat":
 		return p.opened(op, args, result)
 	case "close":
-		delete(p.open, args[0])
 		return nil
 	case "mkdirat":
 		return p.named(op, args, func(op Op, path string) error {
