@@ -115,7 +115,7 @@ func TestSeal(t *testing.T) {
 			sealed, err := s.Seal([]byte("front"), plain, durable.Place{Kind: "input"})
 			require.NoError(t, err)
 			require.Len(t, sealed, len("front")+30+len("b")+size, "as the docs say")
-			require.NotContains(t, string(sealed), "ppp")
+			require.NotContains(t, string(sealed), "pppppppppp") // fewer come by chance
 			opened, err := s.Open([]byte("front"), sealed[len("front"):], durable.Place{Kind: "input"})
 			require.NoError(t, err)
 			require.Equal(t, "front"+string(plain), string(opened))
