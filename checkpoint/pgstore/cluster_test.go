@@ -131,6 +131,22 @@ func (c *cluster) remove() {
 // schema is a name that no other test has.
 func (c *cluster) schema() string { return fmt.Sprintf("test %d", c.schemas.Add(1)) }
 
+// TestServer says whether there is one: the other tests are skipped for lack of it.
+func TestServer(t *testing.T) {
+	c := need(t)
+	conn, err := pgx.Connect(t.Context(), c.url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close(t.Context())
+	var version, fsync, commit string
+	err = conn.QueryRow(t.Context(), "SELECT current_setting('server_version'), current_setting('fsync'), current_setting('synchronous_commit')").Scan(&version, &fsync, &commit)
+	if err != nil || fsync != "on" || commit != "on" {
+		t.Fatalf("fsync is %s, synchronous_commit is %s: %v", fsync, commit, err)
+	}
+	t.Logf("PostgreSQL %s, fsync %s, synchronous_commit %s", version, fsync, commit)
+}
+
 // exec runs SQL of a test.
 func (c *cluster) exec(t testing.TB, sql string, args ...any) int64 {
 	t.Helper()

@@ -14,8 +14,25 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// read is a query of the pool.
-func (s *Store) read(ctx context.Context, b *pgx.Batch) error {
+// read makes queries of the pool. Connections end, and so do servers: what only reads
+// is tried again, with a batch that begins with empty results.
+func (s *Store) read(ctx context.Context, ask func() *pgx.Batch) error {
+	for try := 0; ; try++ {
+		err := s.readOnce(ctx, ask())
+		if err == nil || try == readTries || ctx.Err() != nil || s.closed.Load() || refusal(err) != nil || errors.Is(err, checkpoint.ErrCorrupt) {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(10 * time.Millisecond << try):
+		}
+	}
+}
+
+// readTries is how often a read is tried again: for 0.6 s.
+const readTries = 6
+
+func (s *Store) readOnce(ctx context.Context, b *pgx.Batch) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
@@ -44,12 +61,14 @@ func (s *Store) corrupt(number, seq uint64, err error) error {
 
 // summaries reads what a condition selects.
 func (s *Store) summaries(ctx context.Context, condition string, args ...any) (sums []checkpoint.Summary, err error) {
-	b := &pgx.Batch{}
-	b.Queue(s.sql.sum+condition, args...).Query(func(rows pgx.Rows) (err error) {
-		sums, err = pgx.CollectRows(rows, s.summary)
-		return err
+	err = s.read(ctx, func() *pgx.Batch {
+		b := &pgx.Batch{}
+		b.Queue(s.sql.sum+condition, args...).Query(func(rows pgx.Rows) (err error) {
+			sums, err = pgx.CollectRows(rows, s.summary)
+			return err
+		})
+		return b
 	})
-	err = s.read(ctx, b)
 	return sums, err
 }
 
@@ -158,22 +177,25 @@ func (s *Store) Records(ctx context.Context, id string, after uint64) iter.Seq2[
 	return func(yield func(checkpoint.Record, error) bool) {
 		var number, tail int64
 		for {
-			read := int64(0)
+			var read int64
 			var data [][]byte
-			b := &pgx.Batch{}
-			b.Queue(s.sql.records, hash(id), int64(min(after, math.MaxInt64))).Query(func(rows pgx.Rows) error {
-				var seq *int64
-				var d []byte
-				_, err := pgx.ForEachRow(rows, []any{&read, &tail, &seq, &d}, func() error {
-					if seq != nil {
-						data = append(data, d)
-						d = nil
-					}
-					return nil
+			err := s.read(ctx, func() *pgx.Batch {
+				read, data = 0, nil
+				b := &pgx.Batch{}
+				b.Queue(s.sql.records, hash(id), int64(min(after, math.MaxInt64))).Query(func(rows pgx.Rows) error {
+					var seq *int64
+					var d []byte
+					_, err := pgx.ForEachRow(rows, []any{&read, &tail, &seq, &d}, func() error {
+						if seq != nil {
+							data = append(data, d)
+							d = nil
+						}
+						return nil
+					})
+					return err
 				})
-				return err
+				return b
 			})
-			err := s.read(ctx, b)
 			if err == nil && (read == 0 || number != 0 && read != number) {
 				err = notFound(id)
 			}
@@ -206,24 +228,28 @@ func (s *Store) Records(ctx context.Context, id string, after uint64) iter.Seq2[
 // Inbox returns what is in an inbox.
 func (s *Store) Inbox(ctx context.Context, id string, after uint64) (entries []checkpoint.Record, err error) {
 	var number int64
-	b := &pgx.Batch{}
-	b.Queue(s.sql.inboxAfter, hash(id), int64(min(after, math.MaxInt64))).Query(func(rows pgx.Rows) error {
-		var d []byte
-		_, err := pgx.ForEachRow(rows, []any{&number, &d}, func() error {
-			if d == nil {
+	err = s.read(ctx, func() *pgx.Batch {
+		number, entries = 0, nil
+		b := &pgx.Batch{}
+		b.Queue(s.sql.inboxAfter, hash(id), int64(min(after, math.MaxInt64))).Query(func(rows pgx.Rows) error {
+			var d []byte
+			_, err := pgx.ForEachRow(rows, []any{&number, &d}, func() error {
+				if d == nil {
+					return nil
+				}
+				r, _, err := checkpoint.DecodeRecord(d)
+				if err != nil {
+					return &checkpoint.CorruptError{Where: fmt.Sprintf("schema %s: inbox of execution number %d", s.opts.Schema, number), What: "an entry can't be read", Err: err}
+				}
+				entries = append(entries, r)
+				d = nil
 				return nil
-			}
-			r, _, err := checkpoint.DecodeRecord(d)
-			if err != nil {
-				return &checkpoint.CorruptError{Where: fmt.Sprintf("schema %s: inbox of execution number %d", s.opts.Schema, number), What: "an entry can't be read", Err: err}
-			}
-			entries = append(entries, r)
-			d = nil
-			return nil
+			})
+			return err
 		})
-		return err
+		return b
 	})
-	if err = s.read(ctx, b); err == nil && number == 0 {
+	if err == nil && number == 0 {
 		err = notFound(id)
 	}
 	return entries, err
@@ -246,49 +272,57 @@ func (d *due) Held(function string) []ledger.Queue { return d.held[function] }
 
 // NextDue is when Claim may return something.
 func (s *Store) NextDue(ctx context.Context, req checkpoint.ClaimRequest) (time.Time, error) {
-	d := &due{first: make(map[ledger.Queue]int64), held: make(map[string][]ledger.Queue)}
-	queues := make(map[string]ledger.Queue)
-	for _, f := range req.Functions {
-		q := ledger.Queue{Function: f}
-		queues[string(queueKey(q))] = q
-	}
-	b := &pgx.Batch{}
-	queueHeld(b, &s.sql, req.Functions, func(q ledger.Queue) {
-		d.held[q.Function] = append(d.held[q.Function], q)
-		queues[string(queueKey(q))] = q
+	d := &due{first: make(map[ledger.Queue]int64)}
+	var queues map[string]ledger.Queue
+	err := s.read(ctx, func() *pgx.Batch {
+		d.held, queues = make(map[string][]ledger.Queue), make(map[string]ledger.Queue)
+		for _, f := range req.Functions {
+			q := ledger.Queue{Function: f}
+			queues[string(queueKey(q))] = q
+		}
+		b := &pgx.Batch{}
+		queueHeld(b, &s.sql, req.Functions, func(q ledger.Queue) {
+			d.held[q.Function] = append(d.held[q.Function], q)
+			queues[string(queueKey(q))] = q
+		})
+		return b
 	})
-	if err := s.read(ctx, b); err != nil {
+	if err != nil {
 		return time.Time{}, err
 	}
 	keys := make([][]byte, 0, len(queues))
 	for key := range queues {
 		keys = append(keys, []byte(key))
 	}
-	b = &pgx.Batch{}
-	b.Queue(s.sql.due, keys).Query(func(rows pgx.Rows) error {
-		var key []byte
-		var at *int64
-		_, err := pgx.ForEachRow(rows, []any{&key, &at}, func() error {
-			if at != nil {
-				d.first[queues[string(key)]] = *at
-			}
-			return nil
+	err = s.read(ctx, func() *pgx.Batch {
+		b := &pgx.Batch{}
+		b.Queue(s.sql.due, keys).Query(func(rows pgx.Rows) error {
+			var key []byte
+			var at *int64
+			_, err := pgx.ForEachRow(rows, []any{&key, &at}, func() error {
+				if at != nil {
+					d.first[queues[string(key)]] = *at
+				}
+				return nil
+			})
+			return err
 		})
-		return err
+		return b
 	})
-	if err := s.read(ctx, b); err != nil {
+	if err != nil {
 		return time.Time{}, err
 	}
 	return ledger.NextDue(d, &req, s.Now())
 }
 
-// Expire deletes executions that ended before t.
+// Expire deletes executions that ended before t. After an error some of them may be
+// deleted.
 func (s *Store) Expire(ctx context.Context, t time.Time, limit int) (n int, err error) {
 	b := &pgx.Batch{}
 	b.Queue(s.sql.expire, t.UnixNano(), max(limit, 0)).Exec(func(tag pgconn.CommandTag) error {
 		n = int(tag.RowsAffected())
 		return nil
 	})
-	err = s.read(ctx, b)
+	err = s.readOnce(ctx, b)
 	return n, err
 }
