@@ -246,6 +246,14 @@ func (s *Store) disconnect() {
 // connect makes the writer's connection.
 func (s *Store) connect(ctx context.Context) (err error) {
 	s.disconnect()
-	s.writer.conn, err = pgx.ConnectConfig(ctx, s.pool.Config().ConnConfig)
+	if s.writer.conn, err = pgx.ConnectConfig(ctx, s.pool.Config().ConnConfig); err != nil || s.opts.NoListen {
+		return err
+	}
+	// Every statement of the writer finds its rows by keys. To think about that anew each
+	// time costs more than the statement; to think once, while the tables were empty,
+	// would end in reading all of them. (What stands between might give the settings to
+	// somebody else, if it can't LISTEN.)
+	_, err = s.writer.conn.Exec(ctx, `SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off;
+		SET enable_hashjoin = off; SET enable_mergejoin = off; SET jit = off`, pgx.QueryExecModeSimpleProtocol)
 	return err
 }
