@@ -42,7 +42,11 @@ var errLapsed = errors.New("durable: the lease has run out")
 // renewed takes the answer of the statement that renews the lease.
 func (v *view) renewed(row pgx.Row) error {
 	var one int
-	err := row.Scan(&one, &v.now)
+	return v.sawLease(row.Scan(&one, &v.now))
+}
+
+// sawLease makes of an error what it says of the lease, or takes the time.
+func (v *view) sawLease(err error) error {
 	if e := refusal(err); e != nil && e.Code == divisionByZero {
 		return errLapsed
 	}

@@ -103,7 +103,7 @@ func (s *Store) settle(round []*command) (hints []checkpoint.Hint, err error) {
 			case try >= 10:
 				return nil, fmt.Errorf("durable: %w", err)
 			}
-		case e.Code == divisionByZero, e.Code == serialization, e.Code == deadlock, e.Code == lockNotAvailable, e.Code == uniqueViolation:
+		case e.Code == divisionByZero, e.Code == negativeRoot, e.Code == serialization, e.Code == deadlock, e.Code == lockNotAvailable, e.Code == uniqueViolation:
 			w.drop()
 			strict = true
 			if try > 100 {

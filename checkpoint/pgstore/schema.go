@@ -174,6 +174,7 @@ func migrate(ctx context.Context, conn *pgx.Conn, opts *Options) (secret []byte,
 // Codes of the database that the store acts on.
 const (
 	divisionByZero   = "22012" // a guard of ours, see guarded
+	negativeRoot     = "2201F" // another one
 	uniqueViolation  = "23505"
 	serialization    = "40001"
 	deadlock         = "40P01"

@@ -18,11 +18,23 @@ func (v *view) commit(hints []checkpoint.Hint) error {
 		return v.err
 	}
 	sql, b := &v.s.sql, &pgx.Batch{}
-	if !v.begun {
-		b.Queue(sql.renew, v.s.process.Load(), v.s.writer.round+1, int64(v.s.opts.Lease)).QueryRow(v.renewed)
+	works := v.inOrder()
+	advances, lines := v.advances(works), v.lines(works)
+	switch {
+	case v.begun:
+	case advances.empty() && lines.empty():
+		b.Queue(sql.renew, v.lease()...).QueryRow(v.renewed)
+	default:
+		args := append(append(v.lease(), advances.args()...), lines.args()...)
+		b.Queue(sql.step, args...).QueryRow(v.stepped)
 	}
-	v.queueExecutions(b)
-	v.queueJournal(b)
+	v.queueExecutions(b, works)
+	if v.begun && !advances.empty() {
+		b.Queue(sql.advance, advances.args()...).QueryRow(changedRow)
+	}
+	if v.begun && !lines.empty() {
+		b.Queue(sql.journal, lines.args()...)
+	}
 	for number, w := range v.works {
 		if !w.removed {
 			v.queueBelongings(b, number, w)
@@ -40,6 +52,19 @@ func (v *view) commit(hints []checkpoint.Hint) error {
 	return v.s.writer.conn.SendBatch(v.ctx, b).Close()
 }
 
+// lease are the first parameters of what renews it.
+func (v *view) lease() []any {
+	return []any{v.s.process.Load(), v.s.writer.round + 1, int64(v.s.opts.Lease)}
+}
+
+// stepped takes the answer of the statement that does all in one.
+func (v *view) stepped(row pgx.Row) error {
+	var one int64
+	var root float64
+	err := row.Scan(&one, &v.now, &root)
+	return v.sawLease(err)
+}
+
 // inOrder are the executions by number: two processes that change the same ones
 // wait for each other rarely, and never in a ring.
 func (v *view) inOrder() []*work {
@@ -51,10 +76,8 @@ func (v *view) inOrder() []*work {
 	return works
 }
 
-func (v *view) queueExecutions(b *pgx.Batch) {
+func (v *view) queueExecutions(b *pgx.Batch, works []*work) {
 	sql := &v.s.sql
-	var numbers, revs, epochs, tails, events, seen, inboxTails []int64
-	works := v.inOrder()
 	for _, w := range works {
 		if w.removed && !w.isNew {
 			b.Queue(sql.deleteExecution, int64(w.row.Number), w.rev).QueryRow(changedRow)
@@ -64,7 +87,7 @@ func (v *view) queueExecutions(b *pgx.Batch) {
 	for _, w := range works {
 		r := w.row
 		switch {
-		case w.removed || !w.dirty:
+		case w.removed || !w.dirty || w.advanced():
 		case w.isNew:
 			var callerID, callerIncarnation, callerOp []byte
 			if c := r.Caller; c != nil {
@@ -75,10 +98,6 @@ func (v *view) queueExecutions(b *pgx.Batch) {
 				r.StartedAt, r.EndedAt, r.Deadline, r.WakeAt, callerID, callerIncarnation, callerOp, int64(r.CallerNumber), r.Digest,
 				int64(r.Epoch), w.ownerOrNull(), r.Lost, r.Cancelled, r.Invoked, r.Callbacks, r.Heartbeats,
 				int64(r.Tail), int64(r.LastEvent), int64(r.InboxSeen), int64(r.InboxTail), heldBuilds(r), r.Held, builds, queue, due)
-		case w.advanced():
-			numbers, revs, epochs = append(numbers, int64(r.Number)), append(revs, w.rev), append(epochs, int64(r.Epoch))
-			tails, events = append(tails, int64(r.Tail)), append(events, int64(r.LastEvent))
-			seen, inboxTails = append(seen, int64(r.InboxSeen)), append(inboxTails, int64(r.InboxTail))
 		default:
 			builds, queue, due := w.queued()
 			b.Queue(sql.update, int64(r.Number), w.rev, int16(r.Status), r.EndedAt, r.WakeAt, int64(r.Epoch), w.ownerOrNull(),
@@ -86,9 +105,26 @@ func (v *view) queueExecutions(b *pgx.Batch) {
 				int64(r.Tail), int64(r.LastEvent), int64(r.InboxSeen), int64(r.InboxTail), heldBuilds(r), r.Held, builds, queue, due).QueryRow(changedRow)
 		}
 	}
-	if len(numbers) > 0 {
-		b.Queue(sql.advance, numbers, revs, epochs, tails, events, seen, inboxTails).QueryRow(changedRow)
+}
+
+// advances are the executions of which nothing but counters has changed, by column.
+type advances struct{ numbers, revs, epochs, tails, events, seen, inboxTails []int64 }
+
+func (a *advances) empty() bool { return len(a.numbers) == 0 }
+func (a *advances) args() []any {
+	return []any{a.numbers, a.revs, a.epochs, a.tails, a.events, a.seen, a.inboxTails}
+}
+
+func (v *view) advances(works []*work) *advances {
+	a := &advances{}
+	for _, w := range works {
+		if r := w.row; !w.removed && w.dirty && w.advanced() {
+			a.numbers, a.revs, a.epochs = append(a.numbers, int64(r.Number)), append(a.revs, w.rev), append(a.epochs, int64(r.Epoch))
+			a.tails, a.events = append(a.tails, int64(r.Tail)), append(a.events, int64(r.LastEvent))
+			a.seen, a.inboxTails = append(a.seen, int64(r.InboxSeen)), append(a.inboxTails, int64(r.InboxTail))
+		}
 	}
+	return a
 }
 
 // changedRow takes the answer of a guarded statement.
@@ -121,26 +157,34 @@ func (w *work) queued() (builds, queue []byte, due *int64) {
 	return []byte(w.place.Queue.Builds), queueKey(w.place.Queue), &w.place.At
 }
 
-func (v *view) queueJournal(b *pgx.Batch) {
-	var numbers, seqs, ats []int64
-	var types []int16
-	var operations []string
-	var data [][]byte
-	for number, w := range v.works {
+// lines are new records of journals, by column.
+type lines struct {
+	numbers, seqs, ats []int64
+	types              []int16
+	operations         []string
+	data               [][]byte
+}
+
+func (l *lines) empty() bool { return len(l.numbers) == 0 }
+func (l *lines) args() []any {
+	return []any{l.numbers, l.seqs, l.types, l.operations, l.ats, l.data}
+}
+
+func (v *view) lines(works []*work) *lines {
+	l := &lines{}
+	for _, w := range works {
 		if w.removed {
 			continue
 		}
 		for i := range w.records {
 			r := &w.records[i]
-			numbers, seqs = append(numbers, int64(number)), append(seqs, int64(r.Seq))
-			types, ats = append(types, int16(r.Type)), append(ats, r.Time)
-			operations = append(operations, legible(r.OperationID))
-			data = append(data, checkpoint.AppendRecord(nil, r))
+			l.numbers, l.seqs = append(l.numbers, int64(w.row.Number)), append(l.seqs, int64(r.Seq))
+			l.types, l.ats = append(l.types, int16(r.Type)), append(l.ats, r.Time)
+			l.operations = append(l.operations, legible(r.OperationID))
+			l.data = append(l.data, checkpoint.AppendRecord(nil, r))
 		}
 	}
-	if len(numbers) > 0 {
-		b.Queue(v.s.sql.journal, numbers, seqs, types, operations, ats, data)
-	}
+	return l
 }
 
 // legible is what a column of text takes.
