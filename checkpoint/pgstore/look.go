@@ -31,7 +31,7 @@ func (s *Store) look() {
 			ctx, cancel := context.WithTimeout(s.life, s.opts.Lease)
 			now := s.Now()
 			if err := s.lookOnce(ctx, since); err == nil {
-				since = now.Add(-s.opts.Poll)
+				since = now.Add(-3 * s.opts.Poll) // an end is written a little after its time
 			} else if s.life.Err() == nil {
 				s.log.Warn("durable: the store could not look for work", "schema", s.opts.Schema, "error", err.Error())
 			}

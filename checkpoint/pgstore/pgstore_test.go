@@ -1,6 +1,7 @@
 package pgstore_test
 
 import (
+	"flag"
 	"testing"
 
 	"github.com/durable-go/durable/checkpoint"
@@ -11,19 +12,36 @@ import (
 
 func open(t testing.TB, schema string, opts pgstore.Options) *pgstore.Store {
 	t.Helper()
+	return openAt(t, need(t).url, schema, opts)
+}
+
+func openAt(t testing.TB, url, schema string, opts pgstore.Options) *pgstore.Store {
+	t.Helper()
 	opts.Schema = schema
-	s, err := pgstore.Open(t.Context(), need(t).url, &opts)
+	s, err := pgstore.Open(t.Context(), url, &opts)
 	require.NoError(t, err)
 	t.Cleanup(func() { s.Close() })
 	return s
 }
 
-func TestStore(t *testing.T) {
-	need(t)
+// TestStore keeps the contract, and TestStorePooled without prepared statements and
+// notifications, as it has to be behind PgBouncer in transaction mode.
+func TestStore(t *testing.T) { testStore(t, need(t).url, pgstore.Options{}) }
+
+func TestStorePooled(t *testing.T) {
+	if !*pooled {
+		t.Skip("it takes as long as TestStore: -pgstore.pooled")
+	}
+	testStore(t, need(t).url+"&default_query_exec_mode=exec", pgstore.Options{NoListen: true})
+}
+
+var pooled = flag.Bool("pgstore.pooled", false, "check the store without prepared statements and notifications, too")
+
+func testStore(t *testing.T, url string, opts pgstore.Options) {
 	schemas := make(chan map[checkpoint.Store]string, 1)
 	schemas <- make(map[checkpoint.Store]string)
 	opened := func(t *testing.T, schema string) checkpoint.Store {
-		s := open(t, schema, pgstore.Options{})
+		s := openAt(t, url, schema, opts)
 		m := <-schemas
 		m[s] = schema
 		schemas <- m
