@@ -117,6 +117,27 @@ func TestTwoStores(t *testing.T) {
 		require.ErrorIs(t, appendTo(a, step(sum, 2)), checkpoint.ErrFenced)
 	})
 
+	t.Run("WhatAnOwnerHasKeptIsCompared", func(t *testing.T) {
+		t.Parallel()
+		schema := c.schema()
+		a, b := open(t, schema, pgstore.Options{}), open(t, schema, pgstore.Options{})
+		news, gone := create(t, a, "news", true), create(t, a, "gone", true)
+		require.NoError(t, b.Deliver(t.Context(), checkpoint.Delivery{ID: "news", Record: checkpoint.Record{Type: checkpoint.CancelRequested}}))
+		_, err := b.End(t.Context(), checkpoint.Ending{ID: "gone", Status: checkpoint.Stopped, Record: checkpoint.Record{Type: checkpoint.ExecutionStopped}})
+		require.NoError(t, err)
+		require.NoError(t, appendTo(a, step(news, 1)))
+		require.ErrorIs(t, appendTo(a, step(gone, 1)), checkpoint.ErrFenced)
+		sum, err := a.Get(t.Context(), "news")
+		require.NoError(t, err)
+		require.EqualValues(t, 1, sum.InboxTail, "the news are forgotten")
+		require.EqualValues(t, 2, sum.Tail)
+		require.True(t, sum.Cancelled)
+		sum, err = a.Get(t.Context(), "gone")
+		require.NoError(t, err)
+		require.EqualValues(t, 3, sum.Tail)
+		require.Equal(t, checkpoint.ExecutionStopped, sum.Ended.Type)
+	})
+
 	t.Run("HintsComeWithoutNotifications", func(t *testing.T) {
 		t.Parallel()
 		schema := c.schema()
@@ -276,6 +297,19 @@ func TestLease(t *testing.T) {
 		require.ErrorIs(t, appendTo(a, step(sum, 2)), checkpoint.ErrFenced)
 		require.NoError(t, appendTo(a, step(claim.Summary, claim.Tail)))
 		t.Logf("cut off, an append was refused after %s of a lease of 1.5s", took.Round(time.Millisecond))
+	})
+
+	t.Run("ThatTheDatabaseFindsRunOut", func(t *testing.T) {
+		t.Parallel()
+		schema := c.schema()
+		a := open(t, schema, pgstore.Options{Poll: time.Hour})
+		sum := create(t, a, "x", true)
+		c.exec(t, `UPDATE "`+schema+`".process SET lease_until = 1`) // its own clock knows nothing of it
+		require.ErrorIs(t, appendTo(a, step(sum, 1)), checkpoint.ErrFenced)
+		require.ErrorIs(t, appendTo(a, step(sum, 1)), checkpoint.ErrFenced, "under the new lease")
+		create(t, a, "y", true) // what asks for no ownership of before goes on
+		b := open(t, schema, pgstore.Options{})
+		require.True(t, claimed(t, b, nil, "x").Lost)
 	})
 
 	t.Run("GoesOnWhenBackendsAreTerminated", func(t *testing.T) {
