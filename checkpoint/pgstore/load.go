@@ -134,7 +134,9 @@ func (v *view) findDue(req *checkpoint.ClaimRequest) error {
 		}
 	}
 	b = &pgx.Batch{}
-	b.Queue(v.s.sql.lockQueues, keys, before, req.Max).Query(v.takeDue)
+	// The database does not know yet what the round has taken: as many more are read.
+	limit := min(int64(req.Max)+int64(len(v.works)), math.MaxInt32)
+	b.Queue(v.s.sql.lockQueues, keys, before, limit).Query(v.takeDue)
 	return v.begin(b)
 }
 

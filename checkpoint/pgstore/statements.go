@@ -7,7 +7,7 @@ import (
 
 // statements are the SQL of the hot paths, with the schema's name in it.
 type statements struct {
-	limits, renew, draw                              string
+	renew, draw                                      string
 	lock, lockQueues, heldQueues, lockOwned, expired string
 	callback, firstBeat, children, record            string
 
@@ -16,7 +16,7 @@ type statements struct {
 	cutInbox, setCallback, dropCallbacks, notify  string
 	deleteProcess                                 string
 
-	sum, list, records, inboxAfter, due, expire string
+	sum, records, inboxAfter, due, expire string
 }
 
 // nanoseconds is the database's clock now, not the time when the transaction began.
