@@ -3,9 +3,11 @@ package pgstore_test
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"sync"
 	"testing"
 
+	"github.com/durable-go/durable"
 	"github.com/durable-go/durable/checkpoint"
 	"github.com/durable-go/durable/checkpoint/pgstore"
 	"github.com/jackc/pgx/v5"
@@ -58,4 +60,37 @@ func BenchmarkInsert(b *testing.B) {
 		_, err := conn.Exec(b.Context(), `INSERT INTO "`+schema+`".bare VALUES ($1, $2)`, i, make([]byte, 100))
 		require.NoError(b, err)
 	}
+}
+
+var tenSteps = durable.Define("tenSteps", func(ctx *durable.Context, n int) (int, error) {
+	for i := range 10 {
+		v, err := durable.Step(ctx, "add", func(context.Context) (int, error) { return n + i, nil })
+		if err != nil {
+			return 0, err
+		}
+		n = v
+	}
+	return n, nil
+})
+
+// Executions of 10 steps, 512 at once, from their start to their result.
+func BenchmarkEngine(b *testing.B) {
+	quiet := slog.New(slog.DiscardHandler)
+	e, err := durable.New(open(b, need(b).schema(), pgstore.Options{Logger: quiet}), &durable.Options{Functions: []durable.Definition{tenSteps}, Logger: quiet})
+	require.NoError(b, err)
+	defer e.Close()
+	b.ResetTimer()
+	var wg sync.WaitGroup
+	places := make(chan struct{}, 512)
+	for range b.N {
+		places <- struct{}{}
+		wg.Go(func() {
+			defer func() { <-places }()
+			if _, err := tenSteps.Run(b.Context(), e, 1); err != nil {
+				b.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	b.ReportMetric(10*float64(b.N)/b.Elapsed().Seconds(), "steps/s")
 }
