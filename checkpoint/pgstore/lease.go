@@ -1,0 +1,122 @@
+package pgstore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/durable-go/durable/checkpoint/internal/ledger"
+	"github.com/jackc/pgx/v5"
+)
+
+// until is when a lease that was renewed by a message sent at a time must not be
+// used any more: earlier than the database's clock says it, whose time began later.
+func (s *Store) until(sent time.Time) time.Time { return sent.Add(s.opts.Lease - s.opts.Lease/10) }
+
+// register begins a lease. What was owned under another one is not owned any more.
+func (s *Store) register(ctx context.Context) error {
+	w := &s.writer
+	w.drop()
+	sent := time.Now()
+	var id, now int64
+	err := w.conn.QueryRow(ctx, sqlFor(s.opts.Schema, `INSERT INTO $S.process (lease_until, round) VALUES (`+nanoseconds+` + $1::bigint, 0)
+		RETURNING id, `+nanoseconds), int64(s.opts.Lease)).Scan(&id, &now)
+	if err != nil {
+		return fmt.Errorf("durable: schema %s of the database: %w", s.opts.Schema, err)
+	}
+	s.clock.seen(now)
+	w.round, w.until = 0, s.until(sent)
+	s.process.Store(id)
+	return nil
+}
+
+// lapse begins a new lease because the old one has run out, or could not be renewed.
+// Nobody renews the old one any more: what it owned is taken over when the database
+// finds it run out.
+func (s *Store) lapse() error {
+	s.log.Warn("durable: the lease has run out: its executions are given up", "schema", s.opts.Schema, "process", s.process.Load())
+	s.writer.drop()
+	s.writer.until = time.Time{}
+	ctx, cancel := context.WithTimeout(context.Background(), min(s.opts.Lease/3, 5*time.Second))
+	defer cancel()
+	if err := s.connect(ctx); err != nil {
+		return err
+	}
+	return s.register(ctx)
+}
+
+// outcome finds out whether the round whose answer did not arrive was made, and sees
+// to it that it can't be made later. It tries until the lease has run out.
+func (s *Store) outcome() (made, settled bool) {
+	w := &s.writer
+	ctx, cancel := context.WithDeadline(context.Background(), w.until)
+	defer cancel()
+	tried := w.round + 1
+	for wait := 10 * time.Millisecond; ; wait = min(2*wait, time.Second) {
+		err := s.connect(ctx)
+		if err == nil {
+			var round int64
+			err = pgx.BeginFunc(ctx, w.conn, func(tx pgx.Tx) error {
+				sql := func(q string) string { return sqlFor(s.opts.Schema, q) }
+				if err := tx.QueryRow(ctx, sql(`SELECT round FROM $S.process WHERE id = $1 FOR UPDATE`), s.process.Load()).Scan(&round); err != nil || round >= tried {
+					return err
+				}
+				// Its statement expects the round before, which is past then.
+				_, err := tx.Exec(ctx, sql(`UPDATE $S.process SET round = $2 WHERE id = $1`), s.process.Load(), tried+1)
+				return err
+			})
+			switch {
+			case errors.Is(err, pgx.ErrNoRows): // others have found the lease run out
+				w.until = time.Time{}
+				return false, false
+			case err == nil && round == tried:
+				w.round = tried
+				return true, true
+			case err == nil:
+				w.round = tried + 1
+				return false, true
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return false, false
+		case <-time.After(wait):
+		}
+	}
+}
+
+// resign ends the lease, so that others need not wait until it runs out.
+func (s *Store) resign() {
+	conn := s.writer.conn
+	if conn == nil || conn.IsClosed() {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	conn.Exec(ctx, sqlFor(s.opts.Schema, `UPDATE $S.process SET lease_until = 0 WHERE id = $1`), s.process.Load())
+}
+
+// wantsLease reports whether a round is made although it changes nothing.
+func wantsLease(round []*command) bool {
+	for _, c := range round {
+		if c.done == nil && c.change == nil {
+			return true
+		}
+	}
+	return false
+}
+
+// sweep takes over what processes own that are gone.
+func (s *Store) sweep(ctx context.Context) error {
+	for {
+		var more bool
+		err := s.do(ctx, &command{change: func(v *view, r *ledger.Round) (err error) {
+			more, err = v.recover(r)
+			return err
+		}})
+		if err != nil || !more {
+			return err
+		}
+	}
+}

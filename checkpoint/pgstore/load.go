@@ -1,0 +1,311 @@
+package pgstore
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+
+	"github.com/durable-go/durable/checkpoint"
+	"github.com/durable-go/durable/checkpoint/internal/ledger"
+	"github.com/jackc/pgx/v5"
+)
+
+// begin begins the transaction: its first statement takes the process's row, so that
+// nobody can find the lease run out before it ends. What is queued goes with it.
+func (v *view) begin(more *pgx.Batch) (err error) {
+	if v.err != nil {
+		return v.err
+	}
+	if v.begun {
+		if more.Len() > 0 {
+			err = v.s.writer.conn.SendBatch(v.ctx, more).Close()
+		}
+	} else {
+		w := &v.s.writer
+		b := &pgx.Batch{}
+		b.Queue("begin")
+		b.Queue(fmt.Sprintf("set local idle_in_transaction_session_timeout = %d", v.s.opts.Lease.Milliseconds()))
+		b.Queue(v.s.sql.renew, v.s.process.Load(), w.round+1, int64(v.s.opts.Lease)).QueryRow(v.renewed)
+		b.QueuedQueries = append(b.QueuedQueries, more.QueuedQueries...)
+		v.begun = true
+		err = w.conn.SendBatch(v.ctx, b).Close()
+	}
+	if err != nil {
+		return v.failed(err)
+	}
+	return nil
+}
+
+var errLapsed = errors.New("durable: the lease has run out")
+
+// renewed takes the answer of the statement that renews the lease.
+func (v *view) renewed(row pgx.Row) error {
+	var one int
+	return v.sawLease(row.Scan(&one, &v.now))
+}
+
+// sawLease makes of an error what it says of the lease, or takes the time.
+func (v *view) sawLease(err error) error {
+	if e := refusal(err); e != nil && e.Code == divisionByZero {
+		return errLapsed
+	}
+	if err == nil {
+		v.s.clock.seen(v.now)
+	}
+	return err
+}
+
+// load reads and locks executions.
+func (v *view) load(ids []string, numbers []int64) error {
+	b := &pgx.Batch{}
+	v.queueLoad(b, ids, numbers)
+	return v.begin(b)
+}
+
+func (v *view) queueLoad(b *pgx.Batch, ids []string, numbers []int64) {
+	hashes := make([][]byte, len(ids))
+	for i, id := range ids {
+		hashes[i] = hash(id)
+	}
+	b.Queue(v.s.sql.lock, hashes, numbers).Query(func(rows pgx.Rows) error {
+		if err := v.take(rows); err != nil {
+			return err
+		}
+		for _, id := range ids {
+			if _, ok := v.ids[id]; !ok {
+				v.ids[id] = 0
+			}
+		}
+		return nil
+	})
+}
+
+// take adds the executions that were read to those of the round.
+func (v *view) take(rows pgx.Rows) error {
+	works, err := pgx.CollectRows(rows, v.rowOf)
+	for _, w := range works {
+		if v.works[w.row.Number] == nil {
+			v.put(w)
+		}
+	}
+	return err
+}
+
+// draw takes numbers for executions that will be made.
+func (v *view) draw(n int) error {
+	b := &pgx.Batch{}
+	v.queueDraw(b, n)
+	return v.begin(b)
+}
+
+func (v *view) queueDraw(b *pgx.Batch, n int) {
+	b.Queue(v.s.sql.draw, n).Query(func(rows pgx.Rows) (err error) {
+		v.numbers, err = pgx.CollectRows(rows, pgx.RowTo[int64])
+		return err
+	})
+}
+
+// findDue locks what a claim may take, and what nobody else has locked.
+func (v *view) findDue(req *checkpoint.ClaimRequest) error {
+	clear(v.queues)
+	clear(v.held)
+	if req.Max <= 0 || len(req.Functions) == 0 {
+		return nil
+	}
+	b := &pgx.Batch{}
+	var queues []ledger.Queue
+	queueHeld(b, &v.s.sql, req.Functions, func(q ledger.Queue) {
+		v.held[q.Function] = append(v.held[q.Function], q)
+		queues = append(queues, q)
+	})
+	if err := v.begin(b); err != nil {
+		return err
+	}
+	for _, f := range req.Functions {
+		queues = append(queues, ledger.Queue{Function: f})
+	}
+	queues = unique(queues)
+	keys, before := make([][]byte, len(queues)), make([]int64, len(queues))
+	for i, q := range queues {
+		keys[i], before[i] = queueKey(q), v.now
+		if ledger.DueFor(q, math.MaxInt64, v.now, req.Build) <= v.now {
+			before[i] = math.MaxInt64
+		}
+	}
+	b = &pgx.Batch{}
+	// The database does not know yet what the round has taken: as many more are read.
+	limit := min(int64(req.Max)+int64(len(v.works)), math.MaxInt32)
+	b.Queue(v.s.sql.lockQueues, keys, before, limit).Query(v.takeDue)
+	return v.begin(b)
+}
+
+func unique(queues []ledger.Queue) []ledger.Queue {
+	seen := make(map[ledger.Queue]bool)
+	return slices.DeleteFunc(queues, func(q ledger.Queue) bool {
+		twice := seen[q]
+		seen[q] = true
+		return twice
+	})
+}
+
+func (v *view) takeDue(rows pgx.Rows) error {
+	defer rows.Close()
+	for rows.Next() {
+		w := &work{row: new(checkpoint.Row)}
+		c := newColumns(w)
+		var first []byte
+		if err := rows.Scan(append(c.targets(), &first)...); err != nil {
+			return err
+		}
+		c.done()
+		w.base = *w.row
+		place := w.place
+		if known := v.works[w.row.Number]; known != nil {
+			if known.removed || known.place != place {
+				continue // the round has done something else with it
+			}
+		} else {
+			if r, _, err := checkpoint.DecodeRecord(first); err == nil {
+				w.first = &r
+			}
+			v.put(w)
+		}
+		v.queues[place.Queue] = append(v.queues[place.Queue], ledgerDue{place.At, w.row.Number})
+	}
+	return rows.Err()
+}
+
+// queueHeld asks for the queues of functions that builds hold.
+func queueHeld(b *pgx.Batch, sql *statements, functions []string, f func(ledger.Queue)) {
+	hashes := make([][]byte, len(functions))
+	for i, name := range functions {
+		hashes[i] = hash(name)
+	}
+	b.Queue(sql.heldQueues, hashes).Query(func(rows pgx.Rows) error {
+		var function, builds []byte
+		_, err := pgx.ForEachRow(rows, []any{&function, &builds}, func() error {
+			f(ledger.Queue{Function: string(function), Builds: string(builds)})
+			return nil
+		})
+		return err
+	})
+}
+
+func (v *view) callback(number uint64, operationID string) (c ledger.Callback, ok bool, err error) {
+	b := &pgx.Batch{}
+	b.Queue(v.s.sql.callback, int64(number), hash(operationID)).QueryRow(func(row pgx.Row) error {
+		err := row.Scan(&c.TimeoutAt, &c.HeartbeatTimeout, &c.HeartbeatAt, &c.Closed)
+		if ok = err == nil; errors.Is(err, pgx.ErrNoRows) {
+			return nil
+		}
+		return err
+	})
+	err = v.begin(b)
+	return c, ok && err == nil, err
+}
+
+// firstBeat is the earliest heartbeat of those that the round has not changed.
+func (v *view) firstBeat(number uint64, changed map[string]ledger.Callback) (first int64, err error) {
+	b := &pgx.Batch{}
+	b.Queue(v.s.sql.firstBeat, int64(number), len(changed)+1).Query(func(rows pgx.Rows) error {
+		var operation []byte
+		var at int64
+		_, err := pgx.ForEachRow(rows, []any{&operation, &at}, func() error {
+			if _, ok := changed[string(operation)]; !ok && first == 0 {
+				first = at
+			}
+			return nil
+		})
+		return err
+	})
+	return first, v.begin(b)
+}
+
+// children are those that run, or did before this round.
+func (v *view) children(parent uint64) (children []uint64, err error) {
+	b := &pgx.Batch{}
+	b.Queue(v.s.sql.children, int64(parent)).Query(func(rows pgx.Rows) (err error) {
+		numbers, err := pgx.CollectRows(rows, pgx.RowTo[int64])
+		for _, n := range numbers {
+			children = append(children, uint64(n))
+		}
+		return err
+	})
+	if err := v.begin(b); err != nil || len(children) == 0 {
+		return nil, err
+	}
+	var unread []int64
+	for _, n := range children {
+		if v.works[n] == nil && (v.strict || v.s.writer.cache[n] == nil) {
+			unread = append(unread, int64(n))
+		}
+	}
+	if len(unread) > 0 {
+		err = v.load(nil, unread)
+	}
+	return children, err
+}
+
+func (v *view) record(number, seq uint64) (r checkpoint.Record, err error) {
+	var data []byte
+	b := &pgx.Batch{}
+	b.Queue(v.s.sql.record, int64(number), int64(seq)).QueryRow(func(row pgx.Row) error {
+		err := row.Scan(&data)
+		if errors.Is(err, pgx.ErrNoRows) {
+			return nil
+		}
+		return err
+	})
+	if err := v.begin(b); err != nil {
+		return r, err
+	}
+	if r, _, err = checkpoint.DecodeRecord(data); err != nil {
+		err = v.s.corrupt(number, seq, err)
+	}
+	return r, err
+}
+
+// recover makes due what the processes own whose lease has run out, in bites; more
+// says that something is left.
+func (v *view) recover(r *ledger.Round) (more bool, err error) {
+	const bite = 1000
+	var gone []int64
+	b := &pgx.Batch{}
+	b.Queue(v.s.sql.expired).Query(func(rows pgx.Rows) (err error) {
+		gone, err = pgx.CollectRows(rows, pgx.RowTo[int64])
+		return err
+	})
+	if err := v.begin(b); err != nil || len(gone) == 0 {
+		return false, err
+	}
+	// Only now: those that were at work when their lease was looked at have ended.
+	var left []uint64
+	b = &pgx.Batch{}
+	b.Queue(v.s.sql.lockOwned, gone, bite).Query(func(rows pgx.Rows) error {
+		works, err := pgx.CollectRows(rows, v.rowOf)
+		for _, w := range works {
+			if v.works[w.row.Number] == nil {
+				v.put(w)
+			}
+			left = append(left, w.row.Number)
+		}
+		return err
+	})
+	if err := v.begin(b); err != nil {
+		return false, err
+	}
+	for _, number := range left {
+		if w := v.works[number]; !slices.Contains(gone, w.owner) {
+			continue // the round has done something else with it
+		}
+		if err := r.Recover(number); err != nil {
+			return false, err
+		}
+	}
+	if more = len(left) == bite; !more {
+		v.gone = append(v.gone, gone...)
+		v.writes++
+	}
+	return more, nil
+}

@@ -1,0 +1,128 @@
+package pgstore
+
+import (
+	"context"
+	"encoding/base64"
+	"encoding/hex"
+	"fmt"
+	"time"
+
+	"github.com/durable-go/durable/checkpoint"
+	"github.com/jackc/pgx/v5"
+)
+
+// look does, each Options.Poll, what no notification is needed for, and renews the
+// lease when no round has done so for some time.
+func (s *Store) look() {
+	poll := time.NewTicker(s.opts.Poll)
+	defer poll.Stop()
+	renew := time.NewTicker(s.opts.Lease / 4)
+	defer renew.Stop()
+	since := s.Now()
+	for {
+		select {
+		case <-s.life.Done():
+			return
+		case <-renew.C:
+			if err := s.do(s.life, &command{}); err != nil && s.life.Err() == nil {
+				s.log.Warn("durable: the lease was not renewed", "schema", s.opts.Schema, "error", err.Error())
+			}
+		case <-poll.C:
+			ctx, cancel := context.WithTimeout(s.life, s.opts.Lease)
+			now := s.Now()
+			if err := s.lookOnce(ctx, since); err == nil {
+				since = now.Add(-3 * s.opts.Poll) // an end is written a little after its time
+			} else if s.life.Err() == nil {
+				s.log.Warn("durable: the store could not look for work", "schema", s.opts.Schema, "error", err.Error())
+			}
+			cancel()
+		}
+	}
+}
+
+// lookOnce gives hints of all that may have happened since a time.
+func (s *Store) lookOnce(ctx context.Context, since time.Time) error {
+	sql := func(q string) string { return sqlFor(s.opts.Schema, q) }
+	var gone, others int
+	err := s.pool.QueryRow(ctx, sql(`SELECT count(*) FILTER (WHERE lease_until <= `+nanoseconds+`), count(*) FILTER (WHERE id <> $1)
+		FROM $S.process`), s.process.Load()).Scan(&gone, &others)
+	if err != nil {
+		return err
+	}
+	s.alone.Store(others == 0)
+	if gone > 0 {
+		if err := s.sweep(ctx); err != nil {
+			return err
+		}
+	}
+	s.calls.Hint(checkpoint.Hint{Kind: checkpoint.HintDue})
+	if others == 0 {
+		return nil // what is done here gives its hints itself
+	}
+	for kind, query := range map[checkpoint.HintKind]string{
+		checkpoint.HintInbox: `SELECT id FROM $S.execution WHERE owner = $1 AND inbox_tail > inbox_seen AND $2::bigint IS NOT NULL`,
+		checkpoint.HintEnded: `SELECT id FROM $S.execution WHERE status <> 1 AND $1::bigint IS NOT NULL AND ended_at >= $2`,
+	} {
+		rows, err := s.pool.Query(ctx, sql(query), s.process.Load(), since.UnixNano())
+		if err != nil {
+			return err
+		}
+		ids, err := pgx.CollectRows(rows, pgx.RowTo[[]byte])
+		if err != nil {
+			return err
+		}
+		for _, id := range ids {
+			s.calls.Hint(checkpoint.Hint{Kind: kind, ID: string(id)})
+		}
+	}
+	return nil
+}
+
+// channel is the name that notifications have, short enough for any schema.
+func (s *Store) channel() string { return "durable_" + hex.EncodeToString(hash(s.opts.Schema)[:16]) }
+
+// listen gives hints of what other processes do, as long as the database tells it.
+func (s *Store) listen() {
+	for s.life.Err() == nil {
+		err := s.listenOnce()
+		if s.life.Err() != nil {
+			return
+		}
+		s.log.Warn("durable: notifications have ended, the store looks by itself until they are back", "schema", s.opts.Schema, "error", err.Error())
+		select {
+		case <-s.life.Done():
+		case <-time.After(s.opts.Poll):
+		}
+	}
+}
+
+func (s *Store) listenOnce() error {
+	conn, err := pgx.ConnectConfig(s.life, s.pool.Config().ConnConfig)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		defer cancel()
+		conn.Close(ctx)
+	}()
+	if _, err := conn.Exec(s.life, "LISTEN "+s.channel()); err != nil {
+		return err
+	}
+	for {
+		n, err := conn.WaitForNotification(s.life)
+		if err != nil {
+			return err
+		}
+		var process int64
+		var h checkpoint.Hint
+		var id string
+		if n, _ := fmt.Sscanf(n.Payload, "%d %d %s", &process, &h.Kind, &id); n < 2 || process == s.process.Load() {
+			continue
+		}
+		if b, err := base64.StdEncoding.DecodeString(id); err == nil {
+			h.ID = string(b)
+			s.calls.Hint(h)
+		}
+	}
+}

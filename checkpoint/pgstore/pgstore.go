@@ -1,0 +1,259 @@
+package pgstore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/durable-go/durable/checkpoint"
+	"github.com/durable-go/durable/checkpoint/internal/dispatch"
+	"github.com/durable-go/durable/checkpoint/internal/ledger"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+)
+
+// Store is a checkpoint.Store in a PostgreSQL database. Get one from Open or New.
+type Store struct {
+	opts    Options
+	log     *slog.Logger
+	pool    *pgxpool.Pool // of those who read
+	ownPool bool
+	secret  []byte
+	sql     statements
+	clock   clock
+
+	queue  queue
+	calls  *dispatch.Dispatcher
+	writer writer
+
+	process atomic.Int64 // the writer's lease, for those who look
+	alone   atomic.Bool  // no other process was alive at the last look
+	life    context.Context
+	end     context.CancelFunc
+	looking sync.WaitGroup
+	written chan struct{} // closed when the writer has ended
+	closing sync.Once
+	closed  atomic.Bool
+}
+
+var _ checkpoint.Store = (*Store)(nil)
+
+// Open opens the store in a database, and makes its schema if it is not there.
+// connString is a URL or a DSN as of pgxpool.ParseConfig. Beside the pool, which
+// serves reads, a store has two connections: one writes, one listens.
+func Open(ctx context.Context, connString string, opts *Options) (*Store, error) {
+	pool, err := pgxpool.New(ctx, connString)
+	if err != nil {
+		return nil, fmt.Errorf("durable: open the database: %w", err)
+	}
+	s, err := New(ctx, pool, opts)
+	if err != nil {
+		pool.Close()
+		return nil, err
+	}
+	s.ownPool = true
+	return s, nil
+}
+
+// New is Open for a pool that exists. It stays the caller's, who closes it after
+// the store.
+func New(ctx context.Context, pool *pgxpool.Pool, opts *Options) (*Store, error) {
+	s := &Store{opts: opts.orDefaults(), pool: pool, calls: dispatch.New(), written: make(chan struct{})}
+	s.log = s.opts.Logger
+	s.sql = newStatements(s.opts.Schema)
+	s.queue.filled.L = &s.queue.mu
+	s.life, s.end = context.WithCancel(context.Background())
+	s.writer = writer{turns: ledger.NewTurns(), cache: make(map[uint64]*work), ids: make(map[string]uint64)}
+	if err := s.open(ctx); err != nil {
+		s.end()
+		s.calls.Close()
+		s.disconnect()
+		return nil, err
+	}
+	go s.write()
+	if err := s.sweep(ctx); err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
+	s.looking.Go(s.look)
+	if !s.opts.NoListen {
+		s.looking.Go(s.listen)
+	}
+	return s, nil
+}
+
+func (s *Store) open(ctx context.Context) (err error) {
+	if err := s.connect(ctx); err != nil {
+		return fmt.Errorf("durable: open the database: %w", err)
+	}
+	if s.secret, err = migrate(ctx, s.writer.conn, &s.opts); err != nil {
+		return err
+	}
+	return s.register(ctx)
+}
+
+// Secret was drawn when the schema was made.
+func (s *Store) Secret() []byte { return slices.Clone(s.secret) }
+
+// Now is the database's clock, as far as this process knows it: it is behind by
+// no more than a message takes.
+func (s *Store) Now() time.Time { return s.clock.now() }
+
+// Watch sets who gets the hints, on the goroutine that calls done of Append.
+func (s *Store) Watch(fn func(checkpoint.Hint)) { s.calls.Watch(fn) }
+
+// Append changes a journal; done is called on the store's own goroutine.
+func (s *Store) Append(a checkpoint.Append, done func(error)) {
+	c := &command{a: a, done: done, bytes: sizes(a.Records)}
+	if err := ledger.CheckAppend(&a); err != nil {
+		c.err, c.refused = err, true
+	}
+	if err := s.queue.add(c); err != nil {
+		s.calls.Done(done, err)
+	}
+}
+
+// sizes is about how long the binary form of records is.
+func sizes(records []checkpoint.Record) (n int) {
+	for i := range records {
+		r := &records[i]
+		n += 96 + len(r.OperationID) + len(r.Name) + len(r.Payload) + len(r.Failure) + len(r.Batch)
+	}
+	return n
+}
+
+// Create makes an execution.
+func (s *Store) Create(ctx context.Context, c checkpoint.Creation) (sum checkpoint.Summary, created bool, err error) {
+	ids := []string{c.ID}
+	if c.Caller != nil {
+		ids = append(ids, c.Caller.ID)
+	}
+	err = s.do(ctx, &command{ids: ids, numbers: 1, bytes: sizes([]checkpoint.Record{c.Started}), change: func(_ *view, r *ledger.Round) (err error) {
+		sum, created, err = r.Create(&c)
+		return err
+	}})
+	return sum, created && err == nil, err
+}
+
+// Claim makes the caller the owner of executions that are due.
+func (s *Store) Claim(ctx context.Context, req checkpoint.ClaimRequest) (claims []checkpoint.Claim, err error) {
+	err = s.do(ctx, &command{change: func(v *view, r *ledger.Round) (err error) {
+		if err := v.findDue(&req); err != nil {
+			return err
+		}
+		claims, err = r.Claim(&req)
+		return err
+	}})
+	if err != nil {
+		return nil, err
+	}
+	return claims, nil
+}
+
+// Disown gives up ownership as if the owner had died.
+func (s *Store) Disown(ctx context.Context, id string, epoch uint64) error {
+	return s.do(ctx, &command{ids: []string{id}, change: func(_ *view, r *ledger.Round) error { return r.Disown(id, epoch) }})
+}
+
+// Deliver puts an event from outside into an inbox.
+func (s *Store) Deliver(ctx context.Context, d checkpoint.Delivery) error {
+	return s.do(ctx, &command{ids: []string{d.ID}, bytes: sizes([]checkpoint.Record{d.Record}), change: func(_ *view, r *ledger.Round) error { return r.Deliver(&d) }})
+}
+
+// Heartbeat moves the heartbeat due time of a callback.
+func (s *Store) Heartbeat(ctx context.Context, c checkpoint.CallbackRef) error {
+	return s.do(ctx, &command{ids: []string{c.ID}, change: func(_ *view, r *ledger.Round) error { return r.Heartbeat(&c) }})
+}
+
+// End gives an execution a final status from outside.
+func (s *Store) End(ctx context.Context, e checkpoint.Ending) (ended bool, err error) {
+	ids := []string{e.ID}
+	for i := range e.Deliver {
+		ids = append(ids, e.Deliver[i].ID)
+	}
+	err = s.do(ctx, &command{ids: ids, change: func(_ *view, r *ledger.Round) (err error) {
+		ended, err = r.End(&e)
+		return err
+	}})
+	return ended && err == nil, err
+}
+
+// Resume lifts a hold.
+func (s *Store) Resume(ctx context.Context, id string) error {
+	return s.do(ctx, &command{ids: []string{id}, change: func(_ *view, r *ledger.Round) error { return r.Resume(id) }})
+}
+
+// Delete removes an execution that has ended.
+func (s *Store) Delete(ctx context.Context, id string) error {
+	return s.do(ctx, &command{ids: []string{id}, change: func(_ *view, r *ledger.Round) error { return r.Delete(id) }})
+}
+
+// do has the writer make a change and waits for it. If ctx ends first, the change
+// is not made; once the writer has begun with it, do waits for the end.
+func (s *Store) do(ctx context.Context, c *command) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	c.reply = make(chan struct{})
+	if err := s.queue.add(c); err != nil {
+		return err
+	}
+	select {
+	case <-c.reply:
+		return c.err
+	case <-ctx.Done():
+		if c.state.CompareAndSwap(waiting, abandoned) {
+			return ctx.Err()
+		}
+		<-c.reply
+		return c.err
+	}
+}
+
+// Close makes what is queued and gives up the lease: executions that are still
+// owned are lost, and others may take them. It must not be called from done of
+// Append, nor from the function set by Watch.
+func (s *Store) Close() error {
+	s.closing.Do(func() {
+		s.end()
+		s.looking.Wait()
+		s.queue.close()
+		<-s.written
+		s.resign()
+		s.disconnect()
+		s.closed.Store(true)
+		s.calls.Close()
+		if s.ownPool {
+			s.pool.Close()
+		}
+	})
+	return nil
+}
+
+func (s *Store) disconnect() {
+	if conn := s.writer.conn; conn != nil {
+		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		defer cancel()
+		conn.Close(ctx)
+		s.writer.conn = nil
+	}
+}
+
+// connect makes the writer's connection.
+func (s *Store) connect(ctx context.Context) (err error) {
+	s.disconnect()
+	if s.writer.conn, err = pgx.ConnectConfig(ctx, s.pool.Config().ConnConfig); err != nil || s.opts.NoListen {
+		return err
+	}
+	// Every statement of the writer finds its rows by keys. To think about that anew each
+	// time costs more than the statement; to think once, while the tables were empty,
+	// would end in reading all of them. (What stands between might give the settings to
+	// somebody else, if it can't LISTEN.)
+	_, err = s.writer.conn.Exec(ctx, `SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off;
+		SET enable_hashjoin = off; SET enable_mergejoin = off; SET jit = off`, pgx.QueryExecModeSimpleProtocol)
+	return err
+}

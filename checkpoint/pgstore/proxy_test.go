@@ -1,0 +1,120 @@
+package pgstore_test
+
+import (
+	"fmt"
+	"io"
+	"net"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// proxy stands between a store and the server and does what networks do.
+type proxy struct {
+	listener net.Listener
+	to       string
+	name     string // of its connections
+	dropped  atomic.Int64
+
+	mu    sync.Mutex
+	conns map[net.Conn]bool
+	isCut bool
+	drop  bool
+}
+
+var proxies atomic.Int64
+
+func startProxy(t *testing.T, c *cluster) *proxy {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	p := &proxy{listener: l, to: fmt.Sprintf("127.0.0.1:%d", c.port), name: fmt.Sprint("proxy", proxies.Add(1)), conns: make(map[net.Conn]bool)}
+	go func() {
+		for {
+			client, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go p.serve(client)
+		}
+	}()
+	t.Cleanup(func() {
+		l.Close()
+		p.reset()
+	})
+	return p
+}
+
+func (p *proxy) url() string {
+	return fmt.Sprintf("postgres://tests@%s/postgres?sslmode=disable&application_name=%s", p.listener.Addr(), p.name)
+}
+
+func (p *proxy) serve(client net.Conn) {
+	defer client.Close()
+	server, err := net.Dial("tcp", p.to)
+	if err != nil {
+		return
+	}
+	defer server.Close()
+	p.mu.Lock()
+	refused := p.isCut
+	p.conns[client], p.conns[server] = true, true
+	p.mu.Unlock()
+	if refused {
+		return
+	}
+	go func() {
+		io.Copy(server, client)
+		server.Close()
+	}()
+	b := make([]byte, 64<<10)
+	for {
+		n, err := server.Read(b)
+		if err != nil {
+			return
+		}
+		p.mu.Lock()
+		drop := p.drop
+		p.drop = false
+		p.mu.Unlock()
+		if drop { // the server has done what it was asked for
+			p.dropped.Add(1)
+			return
+		}
+		if _, err := client.Write(b[:n]); err != nil {
+			return
+		}
+	}
+}
+
+// reset ends all connections.
+func (p *proxy) reset() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for c := range p.conns {
+		c.Close()
+	}
+	clear(p.conns)
+}
+
+// cut lets nothing through until mend.
+func (p *proxy) cut() {
+	p.mu.Lock()
+	p.isCut = true
+	p.mu.Unlock()
+	p.reset()
+}
+
+func (p *proxy) mend() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.isCut = false
+}
+
+// dropAnswer drops the next thing that the server says, and its connection.
+func (p *proxy) dropAnswer() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.drop = true
+}

@@ -1,0 +1,328 @@
+package pgstore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"math"
+	"time"
+
+	"github.com/durable-go/durable/checkpoint"
+	"github.com/durable-go/durable/checkpoint/internal/ledger"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+)
+
+// read makes queries of the pool. Connections end, and so do servers: what only reads
+// is tried again, with a batch that begins with empty results.
+func (s *Store) read(ctx context.Context, ask func() *pgx.Batch) error {
+	for try := 0; ; try++ {
+		err := s.readOnce(ctx, ask())
+		if err == nil || try == readTries || ctx.Err() != nil || s.closed.Load() || refusal(err) != nil || errors.Is(err, checkpoint.ErrCorrupt) {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(10 * time.Millisecond << try):
+		}
+	}
+}
+
+// readTries is how often a read is tried again: for 0.6 s.
+const readTries = 6
+
+func (s *Store) readOnce(ctx context.Context, b *pgx.Batch) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if s.closed.Load() {
+		return checkpoint.ErrClosed
+	}
+	if err := s.pool.SendBatch(ctx, b).Close(); err != nil {
+		if s.closed.Load() {
+			return checkpoint.ErrClosed
+		}
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		return fmt.Errorf("durable: schema %s of the database: %w", s.opts.Schema, err)
+	}
+	return nil
+}
+
+func notFound(what any) error {
+	return fmt.Errorf("execution %v: %w", what, checkpoint.ErrNotFound)
+}
+
+func (s *Store) corrupt(number, seq uint64, err error) error {
+	return &checkpoint.CorruptError{Where: fmt.Sprintf("schema %s: journal of execution number %d, record %d", s.opts.Schema, number, seq), What: "it can't be read", Err: err}
+}
+
+// summaries reads what a condition selects.
+func (s *Store) summaries(ctx context.Context, condition string, args ...any) (sums []checkpoint.Summary, err error) {
+	err = s.read(ctx, func() *pgx.Batch {
+		b := &pgx.Batch{}
+		b.Queue(s.sql.sum+condition, args...).Query(func(rows pgx.Rows) (err error) {
+			sums, err = pgx.CollectRows(rows, s.summary)
+			return err
+		})
+		return b
+	})
+	return sums, err
+}
+
+func (s *Store) summary(row pgx.CollectableRow) (sum checkpoint.Summary, err error) {
+	w := &work{row: new(checkpoint.Row)}
+	c := newColumns(w)
+	var first, last []byte
+	var beat *int64
+	if err := row.Scan(append(c.targets(), &first, &last, &beat)...); err != nil {
+		return sum, err
+	}
+	c.done()
+	sum = w.row.Summary
+	if sum.WakeAt, err = ledger.WakeAt(w.row, beats{beat}); err != nil {
+		return sum, err
+	}
+	if sum.Started, _, err = checkpoint.DecodeRecord(first); err != nil {
+		return sum, s.corrupt(sum.Number, 1, err)
+	}
+	if sum.Status != checkpoint.Running {
+		if sum.Ended, _, err = checkpoint.DecodeRecord(last); err != nil {
+			return sum, s.corrupt(sum.Number, sum.Tail, err)
+		}
+	}
+	return sum, nil
+}
+
+// beats is the earliest heartbeat of one execution.
+type beats struct{ first *int64 }
+
+func (b beats) FirstBeat(uint64) (int64, error) {
+	if b.first == nil {
+		return 0, nil
+	}
+	return *b.first, nil
+}
+
+func (s *Store) one(ctx context.Context, what any, condition string, arg any) (sum checkpoint.Summary, err error) {
+	sums, err := s.summaries(ctx, condition, arg)
+	switch {
+	case err != nil:
+		return sum, err
+	case len(sums) == 0:
+		return sum, notFound(what)
+	}
+	return sums[0], nil
+}
+
+// Get returns the summary of an execution.
+func (s *Store) Get(ctx context.Context, id string) (checkpoint.Summary, error) {
+	return s.one(ctx, id, `WHERE sha256(e.id) = $1`, hash(id))
+}
+
+// Find is Get by number.
+func (s *Store) Find(ctx context.Context, number uint64) (checkpoint.Summary, error) {
+	return s.one(ctx, number, `WHERE e.number = $1`, int64(min(number, math.MaxInt64)))
+}
+
+// page is how many summaries a list reads at once.
+const page = 128
+
+// List yields summaries, newest first.
+func (s *Store) List(ctx context.Context, q checkpoint.Query) iter.Seq2[checkpoint.Summary, error] {
+	return func(yield func(checkpoint.Summary, error) bool) {
+		before := int64(math.MaxInt64)
+		if q.Before != 0 && q.Before < math.MaxInt64 {
+			before = int64(q.Before)
+		}
+		for n := 0; ; {
+			limit := page
+			if q.Limit > 0 {
+				limit = min(limit, q.Limit-n)
+			}
+			sums, err := s.summaries(ctx, `WHERE e.number < $1
+				AND ($2::bytea IS NULL OR e.function = $2) AND ($3::smallint = 0 OR e.status = $3)
+				AND ($4::bigint = 0 OR e.started_at > $4) AND ($5::bigint = 0 OR e.started_at < $5)
+				AND ($6::bytea IS NULL OR substring(e.id FOR octet_length($6)) = $6)
+				ORDER BY e.number DESC LIMIT $7`, before, orNull(q.Function), int16(q.Status), q.StartedAfter, q.StartedBefore, orNull(q.IDPrefix), limit)
+			if err != nil {
+				yield(checkpoint.Summary{}, err)
+				return
+			}
+			for _, sum := range sums {
+				if !yield(sum, nil) {
+					return
+				}
+				before = int64(sum.Number)
+				n++
+			}
+			if len(sums) < limit || n == q.Limit {
+				return
+			}
+		}
+	}
+}
+
+func orNull(s string) []byte {
+	if s == "" {
+		return nil
+	}
+	return []byte(s)
+}
+
+// Records yields a journal. A gap in it is a *checkpoint.CorruptError.
+func (s *Store) Records(ctx context.Context, id string, after uint64) iter.Seq2[checkpoint.Record, error] {
+	return func(yield func(checkpoint.Record, error) bool) {
+		var number, tail int64
+		for {
+			var read int64
+			var data [][]byte
+			err := s.read(ctx, func() *pgx.Batch {
+				read, data = 0, nil
+				b := &pgx.Batch{}
+				b.Queue(s.sql.records, hash(id), int64(min(after, math.MaxInt64))).Query(func(rows pgx.Rows) error {
+					var seq *int64
+					var d []byte
+					_, err := pgx.ForEachRow(rows, []any{&read, &tail, &seq, &d}, func() error {
+						if seq != nil {
+							data = append(data, d)
+							d = nil
+						}
+						return nil
+					})
+					return err
+				})
+				return b
+			})
+			if err == nil && (read == 0 || number != 0 && read != number) {
+				err = notFound(id)
+			}
+			number = read
+			for _, d := range data {
+				var r checkpoint.Record
+				if r, _, err = checkpoint.DecodeRecord(d); err != nil || r.Seq != after+1 {
+					err = s.corrupt(uint64(number), after+1, err)
+					break
+				}
+				if !yield(r, nil) {
+					return
+				}
+				after = r.Seq
+			}
+			if err == nil && len(data) == 0 && after < uint64(tail) {
+				err = s.corrupt(uint64(number), after+1, errors.New("it is missing"))
+			}
+			if err != nil {
+				yield(checkpoint.Record{}, err)
+				return
+			}
+			if len(data) == 0 || after >= uint64(tail) {
+				return
+			}
+		}
+	}
+}
+
+// Inbox returns what is in an inbox.
+func (s *Store) Inbox(ctx context.Context, id string, after uint64) (entries []checkpoint.Record, err error) {
+	var number int64
+	err = s.read(ctx, func() *pgx.Batch {
+		number, entries = 0, nil
+		b := &pgx.Batch{}
+		b.Queue(s.sql.inboxAfter, hash(id), int64(min(after, math.MaxInt64))).Query(func(rows pgx.Rows) error {
+			var d []byte
+			_, err := pgx.ForEachRow(rows, []any{&number, &d}, func() error {
+				if d == nil {
+					return nil
+				}
+				r, _, err := checkpoint.DecodeRecord(d)
+				if err != nil {
+					return &checkpoint.CorruptError{Where: fmt.Sprintf("schema %s: inbox of execution number %d", s.opts.Schema, number), What: "an entry can't be read", Err: err}
+				}
+				entries = append(entries, r)
+				d = nil
+				return nil
+			})
+			return err
+		})
+		return b
+	})
+	if err == nil && number == 0 {
+		err = notFound(id)
+	}
+	return entries, err
+}
+
+// due is the first ones of some queues.
+type due struct {
+	first map[ledger.Queue]int64
+	held  map[string][]ledger.Queue
+}
+
+func (d *due) First(q ledger.Queue) (at int64, number uint64, err error) {
+	if at, ok := d.first[q]; ok {
+		return at, 1, nil
+	}
+	return 0, 0, nil
+}
+
+func (d *due) Held(function string) []ledger.Queue { return d.held[function] }
+
+// NextDue is when Claim may return something.
+func (s *Store) NextDue(ctx context.Context, req checkpoint.ClaimRequest) (time.Time, error) {
+	d := &due{first: make(map[ledger.Queue]int64)}
+	var queues map[string]ledger.Queue
+	err := s.read(ctx, func() *pgx.Batch {
+		d.held, queues = make(map[string][]ledger.Queue), make(map[string]ledger.Queue)
+		for _, f := range req.Functions {
+			q := ledger.Queue{Function: f}
+			queues[string(queueKey(q))] = q
+		}
+		b := &pgx.Batch{}
+		queueHeld(b, &s.sql, req.Functions, func(q ledger.Queue) {
+			d.held[q.Function] = append(d.held[q.Function], q)
+			queues[string(queueKey(q))] = q
+		})
+		return b
+	})
+	if err != nil {
+		return time.Time{}, err
+	}
+	keys := make([][]byte, 0, len(queues))
+	for key := range queues {
+		keys = append(keys, []byte(key))
+	}
+	err = s.read(ctx, func() *pgx.Batch {
+		b := &pgx.Batch{}
+		b.Queue(s.sql.due, keys).Query(func(rows pgx.Rows) error {
+			var key []byte
+			var at *int64
+			_, err := pgx.ForEachRow(rows, []any{&key, &at}, func() error {
+				if at != nil {
+					d.first[queues[string(key)]] = *at
+				}
+				return nil
+			})
+			return err
+		})
+		return b
+	})
+	if err != nil {
+		return time.Time{}, err
+	}
+	return ledger.NextDue(d, &req, s.Now())
+}
+
+// Expire deletes executions that ended before t. After an error some of them may be
+// deleted.
+func (s *Store) Expire(ctx context.Context, t time.Time, limit int) (n int, err error) {
+	b := &pgx.Batch{}
+	b.Queue(s.sql.expire, t.UnixNano(), max(limit, 0)).Exec(func(tag pgconn.CommandTag) error {
+		n = int(tag.RowsAffected())
+		return nil
+	})
+	err = s.readOnce(ctx, b)
+	return n, err
+}

@@ -1,0 +1,296 @@
+package pgstore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	"github.com/durable-go/durable/checkpoint"
+	"github.com/durable-go/durable/checkpoint/internal/ledger"
+	"github.com/jackc/pgx/v5"
+)
+
+// writer is what the goroutine that makes all changes knows.
+type writer struct {
+	conn  *pgx.Conn // nil: it has to be made
+	turns *ledger.Turns
+	round int64     // last one that was made, or can't be made any more
+	until time.Time // when the lease has run out at the latest, by this process's clock
+	cache map[uint64]*work
+	ids   map[string]uint64
+}
+
+// write makes rounds until the queue is closed and empty.
+func (s *Store) write() {
+	defer close(s.written)
+	for {
+		round := s.queue.take()
+		if len(round) == 0 {
+			return
+		}
+		n := 0
+		for _, c := range round {
+			if c.begin() {
+				round[n] = c
+				n++
+			}
+		}
+		s.makeRound(round[:n])
+	}
+}
+
+// makeRound makes one transaction of all commands and answers them.
+func (s *Store) makeRound(round []*command) {
+	hints, err := s.settle(round)
+	if err != nil && len(round) > 1 && refusal(err) != nil {
+		// The server does not take it. Only those whose fault it is shall suffer.
+		for _, c := range round {
+			s.makeRound([]*command{c})
+		}
+		return
+	}
+	for _, c := range round {
+		if err != nil && !c.refused {
+			c.err = err
+		}
+		if c.done != nil {
+			s.calls.Done(c.done, c.err)
+		} else {
+			close(c.reply)
+		}
+	}
+	for _, h := range hints {
+		s.calls.Hint(h)
+	}
+}
+
+// settle tries until a round is made, or can't be made, and no doubt is left.
+func (s *Store) settle(round []*command) (hints []checkpoint.Hint, err error) {
+	w := &s.writer
+	strict := false
+	for try := 0; ; try++ {
+		if !time.Now().Before(w.until) {
+			if err := s.lapse(); err != nil {
+				return nil, fenceAppends(round, fmt.Errorf("durable: the database can't be reached: %w", err))
+			}
+			if try > 0 {
+				fenceAppends(round, errLapsed)
+			}
+		}
+		var again bool
+		ctx, cancel := context.WithDeadline(context.Background(), w.until)
+		again, hints, err = s.try(ctx, round, strict)
+		cancel()
+		e := refusal(err)
+		switch {
+		case err == nil && !again:
+			return hints, nil
+		case err == nil: // something kept was not good, or a command was refused
+			strict = true
+		case errors.Is(err, errLapsed):
+			w.until = time.Time{} // it was not made, and the rest can be made under another lease
+		case e == nil:
+			// The connection, or the server, is gone, and perhaps the answer alone.
+			w.drop()
+			strict = true
+			switch made, settled := s.outcome(); {
+			case made:
+				return s.last(hints), nil
+			case !settled:
+				return nil, fenceAppends(round, fmt.Errorf("durable: it is not known whether the database has made the change: %w", err))
+			case try >= 10:
+				return nil, fmt.Errorf("durable: %w", err)
+			}
+		case e.Code == divisionByZero, e.Code == negativeRoot, e.Code == serialization, e.Code == deadlock, e.Code == lockNotAvailable, e.Code == uniqueViolation:
+			w.drop()
+			strict = true
+			if try > 100 {
+				return nil, fmt.Errorf("durable: others change the same executions all the time: %w", err)
+			}
+			if try > 1 {
+				time.Sleep(time.Duration(rand.Int64N(int64(time.Millisecond) << min(try, 6))))
+			}
+		default:
+			w.drop()
+			return nil, fmt.Errorf("durable: %w", err)
+		}
+	}
+}
+
+// fenceAppends refuses the appends of a round that was not made before the lease ran
+// out, as far as anybody knows here: others may own the executions.
+func fenceAppends(round []*command, cause error) error {
+	for _, c := range round {
+		if c.done != nil && !c.refused {
+			c.err, c.refused = fmt.Errorf("append to %s under epoch %d: %w: %w", c.a.ID, c.a.Epoch, checkpoint.ErrFenced, cause), true
+		}
+	}
+	return cause
+}
+
+// drop forgets all executions: what is known of them may be wrong.
+func (w *writer) drop() {
+	clear(w.cache)
+	clear(w.ids)
+}
+
+// last are the hints of a round whose answer did not arrive.
+func (s *Store) last(hints []checkpoint.Hint) []checkpoint.Hint {
+	return append(hints, checkpoint.Hint{Kind: checkpoint.HintDue})
+}
+
+// try decides and makes one transaction. again says that nothing was made, and that
+// it has to be tried anew. Hints are returned also with an error: they are for the
+// case that it was made.
+func (s *Store) try(ctx context.Context, round []*command, strict bool) (again bool, hints []checkpoint.Hint, err error) {
+	w := &s.writer
+	if w.conn == nil || w.conn.IsClosed() {
+		if err := s.connect(ctx); err != nil {
+			return false, nil, &unreachable{err}
+		}
+	}
+	sent := time.Now()
+	v := s.newView(ctx, strict)
+	r := ledger.NewRound(v, w.turns)
+	if err := v.gather(round); err != nil {
+		return false, nil, s.abandon(v, err)
+	}
+	again = v.decide(round, r)
+	if v.err != nil {
+		return false, nil, s.abandon(v, v.err)
+	}
+	if again || v.writes == 0 && !wantsLease(round) {
+		return again, nil, s.abandon(v, nil)
+	}
+	hints = r.Hints()
+	if err := v.commit(hints); err != nil {
+		return false, hints, s.abandon(v, err)
+	}
+	v.keep(sent)
+	return false, hints, nil
+}
+
+// gather reads in one message what the commands will look at.
+func (v *view) gather(round []*command) error {
+	b := &pgx.Batch{}
+	var ids []string
+	numbers := 0
+	want := func(id string) {
+		if !v.knows(id) {
+			ids = append(ids, id)
+		}
+	}
+	for _, c := range round {
+		if c.refused {
+			continue
+		}
+		numbers += c.numbers
+		for _, id := range c.ids {
+			want(id)
+		}
+		if c.done != nil {
+			want(c.a.ID)
+			for i := range c.a.Deliver {
+				want(c.a.Deliver[i].ID)
+			}
+		}
+	}
+	if len(ids) > 0 {
+		v.queueLoad(b, ids, nil)
+	}
+	if numbers > 0 {
+		v.queueDraw(b, numbers)
+	}
+	if b.Len() == 0 {
+		return nil
+	}
+	return v.begin(b)
+}
+
+// decide runs the commands. again says that the try is no good: a command was refused
+// half-way, or by what was kept and may be old.
+func (v *view) decide(round []*command, r *ledger.Round) (again bool) {
+	r.Begin(time.Unix(0, v.now))
+	failed := false
+	for _, c := range round {
+		if c.refused {
+			continue
+		}
+		before := v.writes
+		r.At(time.Unix(0, v.now))
+		c.err = v.run(c, r)
+		if v.err != nil {
+			return false
+		}
+		if c.err != nil {
+			failed = true
+			if v.writes != before {
+				c.refused = true
+				return true
+			}
+		}
+	}
+	return failed && v.cached
+}
+
+func (v *view) run(c *command, r *ledger.Round) error {
+	switch {
+	case c.done == nil && c.change == nil: // the lease alone
+		return nil
+	case c.done == nil:
+		return c.change(v, r)
+	}
+	row, err := v.Find(c.a.ID)
+	if err != nil {
+		return err
+	}
+	if row != nil && row.Owned && v.works[row.Number].owner != v.s.process.Load() {
+		return fmt.Errorf("append to %s under epoch %d: %w", c.a.ID, c.a.Epoch, checkpoint.ErrFenced)
+	}
+	return r.Append(&c.a, nil)
+}
+
+// keep remembers what the round has left of the executions that this process owns.
+func (v *view) keep(sent time.Time) {
+	w := &v.s.writer
+	w.round++
+	w.until = v.s.until(sent)
+	me := v.s.process.Load()
+	for number, x := range v.works {
+		if x.removed || !x.row.Owned || x.owner != me {
+			if _, ok := w.cache[number]; ok {
+				delete(w.cache, number)
+				if w.ids[x.row.ID] == number {
+					delete(w.ids, x.row.ID)
+				}
+			}
+			continue
+		}
+		if x.dirty {
+			x.rev++
+		}
+		w.cache[number] = x.again()
+		w.ids[x.row.ID] = number
+	}
+}
+
+// unreachable is an error of making a connection: nothing was sent.
+type unreachable struct{ error }
+
+func (e *unreachable) Unwrap() error { return e.error }
+
+// abandon ends a transaction that is not made, and returns err.
+func (s *Store) abandon(v *view, err error) error {
+	conn := s.writer.conn
+	if !v.begun || conn.IsClosed() {
+		return err
+	}
+	ctx, cancel := context.WithDeadline(context.Background(), s.writer.until)
+	defer cancel()
+	if _, failed := conn.Exec(ctx, "rollback"); failed != nil {
+		conn.Close(ctx)
+	}
+	return err
+}

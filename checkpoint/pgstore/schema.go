@@ -1,0 +1,191 @@
+package pgstore
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+)
+
+// migrations make the schema, each one version of it. $S is the schema's name. One
+// that was released is never changed.
+var migrations = []string{`
+CREATE TABLE $S.process (
+	id          bigint PRIMARY KEY GENERATED ALWAYS AS IDENTITY,
+	lease_until bigint NOT NULL, -- Unix nanoseconds, as all times; by the database's clock
+	round       bigint NOT NULL  -- of the process's last transaction
+) WITH (fillfactor = 50);
+
+CREATE SEQUENCE $S.execution_number;
+
+CREATE TABLE $S.execution (
+	number             bigint PRIMARY KEY,
+	rev                bigint NOT NULL, -- changes with everything that belongs to the execution
+	id                 bytea NOT NULL,
+	incarnation        bytea NOT NULL,
+	function           bytea NOT NULL,
+	status             smallint NOT NULL, -- 1 running, 2 succeeded, 3 failed, 4 timed out, 5 stopped
+	started_at         bigint NOT NULL,
+	ended_at           bigint NOT NULL, -- 0: it is running
+	deadline           bigint NOT NULL, -- 0: none
+	wake_at            bigint NOT NULL, -- 0: by an event only
+	caller_id          bytea, -- null: started from outside
+	caller_incarnation bytea,
+	caller_operation   bytea,
+	caller_number      bigint NOT NULL,
+	digest             bytea,
+	epoch              bigint NOT NULL,
+	owner              bigint, -- process; null: nobody
+	lost               boolean NOT NULL,
+	cancelled          boolean NOT NULL,
+	invoked            boolean NOT NULL,
+	callbacks          boolean NOT NULL,
+	heartbeats         boolean NOT NULL,
+	tail               bigint NOT NULL,
+	last_event         bigint NOT NULL,
+	inbox_seen         bigint NOT NULL,
+	inbox_tail         bigint NOT NULL,
+	held_builds        bytea[] NOT NULL,
+	held               bytea,
+	builds             bytea NOT NULL, -- empty: not held
+	queue              bytea NOT NULL, -- of function and builds
+	due_at             bigint          -- null: no claim can take it
+) WITH (fillfactor = 70);
+CREATE UNIQUE INDEX execution_id ON $S.execution (sha256(id));
+CREATE INDEX execution_due ON $S.execution (queue, due_at, number) WHERE due_at IS NOT NULL;
+CREATE INDEX execution_held ON $S.execution (sha256(function)) WHERE due_at IS NOT NULL AND builds <> '';
+CREATE INDEX execution_owner ON $S.execution (owner) WHERE owner IS NOT NULL;
+CREATE INDEX execution_caller ON $S.execution (caller_number) WHERE caller_number <> 0 AND status = 1;
+CREATE INDEX execution_ended ON $S.execution (ended_at) WHERE status <> 1;
+
+CREATE TABLE $S.journal (
+	number    bigint NOT NULL, -- of the execution
+	seq       bigint NOT NULL,
+	type      smallint NOT NULL,
+	operation text NOT NULL,
+	at        bigint NOT NULL,
+	data      bytea NOT NULL, -- the record in its binary form
+	PRIMARY KEY (number, seq)
+);
+
+CREATE TABLE $S.inbox (
+	number bigint NOT NULL,
+	seq    bigint NOT NULL,
+	data   bytea NOT NULL,
+	PRIMARY KEY (number, seq)
+);
+
+CREATE TABLE $S.callback (
+	number            bigint NOT NULL,
+	operation         bytea NOT NULL,
+	timeout_at        bigint NOT NULL, -- 0: never
+	heartbeat_timeout bigint NOT NULL, -- 0: none
+	heartbeat_at      bigint NOT NULL, -- 0: no heartbeat is awaited
+	closed            boolean NOT NULL
+);
+CREATE UNIQUE INDEX callback_operation ON $S.callback (number, sha256(operation));
+CREATE INDEX callback_heartbeat ON $S.callback (number, heartbeat_at) WHERE heartbeat_at <> 0;
+
+-- For people: what is bytes above, as text.
+CREATE VIEW $S.executions AS SELECT number, encode(id, 'escape') AS id, encode(function, 'escape') AS function,
+	(ARRAY['RUNNING', 'SUCCEEDED', 'FAILED', 'TIMED_OUT', 'STOPPED'])[status] AS status,
+	to_timestamp(started_at / 1e9) AS started_at,
+	CASE WHEN ended_at <> 0 THEN to_timestamp(ended_at / 1e9) END AS ended_at,
+	owner, epoch, tail AS records, builds <> '' AS held
+	FROM $S.execution;
+`}
+
+const makeMeta = `CREATE SCHEMA IF NOT EXISTS $S;
+CREATE TABLE IF NOT EXISTS $S.meta (
+	one     boolean PRIMARY KEY CHECK (one),
+	version integer NOT NULL,
+	secret  bytea
+);
+INSERT INTO $S.meta VALUES (true, 0, NULL) ON CONFLICT DO NOTHING;
+`
+
+// SQL is what Open runs to make its tables in an empty schema, for people who make
+// and migrate schemas by hand. Run it in one transaction, and open the store with
+// Options.NoMigrate.
+func SQL(schema string) string {
+	return sqlFor(schema, makeMeta+strings.Join(migrations, "")+fmt.Sprintf("\nUPDATE $S.meta SET version = %d;\n", len(migrations)))
+}
+
+func sqlFor(schema, sql string) string {
+	return strings.ReplaceAll(sql, "$S", pgx.Identifier{schema}.Sanitize())
+}
+
+// migrate brings the schema to its version and returns the store's secret. Of many
+// processes that do it at once, one does and the others wait.
+func migrate(ctx context.Context, conn *pgx.Conn, opts *Options) (secret []byte, err error) {
+	q := func(sql string) string { return sqlFor(opts.Schema, sql) }
+	err = pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
+		if _, err := tx.Exec(ctx, `SELECT pg_advisory_xact_lock(hashtextextended('durable schema ' || $1, 0))`, opts.Schema); err != nil {
+			return err
+		}
+		version := -1
+		err := tx.QueryRow(ctx, `SELECT 0 FROM pg_catalog.pg_tables WHERE schemaname = $1 AND tablename = 'meta'`, opts.Schema).Scan(&version)
+		switch {
+		case errors.Is(err, pgx.ErrNoRows) && opts.NoMigrate:
+			return fmt.Errorf("there are no tables of a store in it: make them with what SQL returns, or without Options.NoMigrate")
+		case errors.Is(err, pgx.ErrNoRows):
+			if _, err := tx.Exec(ctx, q(makeMeta), pgx.QueryExecModeSimpleProtocol); err != nil {
+				return err
+			}
+		case err != nil:
+			return err
+		}
+		if err := tx.QueryRow(ctx, q(`SELECT version FROM $S.meta`)).Scan(&version); err != nil {
+			return err
+		}
+		switch {
+		case version > len(migrations):
+			return fmt.Errorf("it has version %d, this program knows %d: use a newer one", version, len(migrations))
+		case version < len(migrations) && opts.NoMigrate:
+			return fmt.Errorf("it has version %d, this program needs %d: migrate it, or open it without Options.NoMigrate", version, len(migrations))
+		}
+		for _, migration := range migrations[version:] {
+			if _, err := tx.Exec(ctx, q(migration), pgx.QueryExecModeSimpleProtocol); err != nil {
+				return err
+			}
+		}
+		if version < len(migrations) {
+			if _, err := tx.Exec(ctx, q(`UPDATE $S.meta SET version = $1`), len(migrations)); err != nil {
+				return err
+			}
+		}
+		fresh := make([]byte, 32)
+		rand.Read(fresh)
+		if _, err := tx.Exec(ctx, q(`UPDATE $S.meta SET secret = $1 WHERE secret IS NULL`), fresh); err != nil {
+			return err
+		}
+		return tx.QueryRow(ctx, q(`SELECT secret FROM $S.meta`)).Scan(&secret)
+	})
+	if err != nil {
+		return nil, fmt.Errorf("durable: schema %s of the database: %w", opts.Schema, err)
+	}
+	return secret, nil
+}
+
+// Codes of the database that the store acts on.
+const (
+	divisionByZero   = "22012" // a guard of ours, see guarded
+	negativeRoot     = "2201F" // another one
+	uniqueViolation  = "23505"
+	serialization    = "40001"
+	deadlock         = "40P01"
+	lockNotAvailable = "55P03"
+)
+
+// refusal is what a server that goes on serving said of a statement: its transaction
+// was not made. Anything else may mean that it was.
+func refusal(err error) *pgconn.PgError {
+	if e, ok := errors.AsType[*pgconn.PgError](err); ok && e.Severity == "ERROR" {
+		return e
+	}
+	return nil
+}

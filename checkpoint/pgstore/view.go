@@ -1,0 +1,333 @@
+package pgstore
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"slices"
+
+	"github.com/durable-go/durable/checkpoint"
+	"github.com/durable-go/durable/checkpoint/internal/ledger"
+	"github.com/jackc/pgx/v5"
+)
+
+// work is an execution as a round sees it.
+type work struct {
+	row   *checkpoint.Row
+	base  checkpoint.Row // as it was read
+	rev   int64
+	owner int64 // process; 0: nobody
+	place ledger.Place
+
+	// What the round has changed.
+	isNew, removed, dirty, moved bool
+	records                      []checkpoint.Record
+	inbox                        []checkpoint.Record
+	cutInbox                     uint64
+	callbacks                    map[string]ledger.Callback
+	dropCallbacks                bool
+	first                        *checkpoint.Record // of the journal, if it is known
+}
+
+// again is a work for another round that begins with what this one has left.
+func (w *work) again() *work {
+	row := *w.row
+	return &work{row: &row, base: row, rev: w.rev, owner: w.owner, place: w.place}
+}
+
+// view is the ledger.View of one try to make a round. What it has not kept from
+// earlier rounds it reads and locks in a transaction, which begins with the first
+// such read.
+type view struct {
+	s      *Store
+	ctx    context.Context
+	strict bool // nothing that was kept is used
+
+	begun   bool // the transaction
+	now     int64
+	cached  bool // something that was kept is used
+	err     error
+	works   map[uint64]*work
+	ids     map[string]uint64 // 0: there is none
+	numbers []int64           // drawn, not used yet
+	queues  map[ledger.Queue][]ledgerDue
+	held    map[string][]ledger.Queue
+	writes  int
+	gone    []int64 // processes to delete
+}
+
+type ledgerDue struct {
+	at     int64
+	number uint64
+}
+
+var _ ledger.View = (*view)(nil)
+
+func (s *Store) newView(ctx context.Context, strict bool) *view {
+	return &view{
+		s: s, ctx: ctx, strict: strict, now: s.Now().UnixNano(),
+		works: make(map[uint64]*work), ids: make(map[string]uint64),
+		queues: make(map[ledger.Queue][]ledgerDue), held: make(map[string][]ledger.Queue),
+	}
+}
+
+// failed keeps an error of the connection, or of the server: the try has failed.
+func (v *view) failed(err error) error {
+	if v.err == nil {
+		v.err = err
+	}
+	return err
+}
+
+// knows reports whether an execution can be used without reading it.
+func (v *view) knows(id string) bool {
+	if _, ok := v.ids[id]; ok {
+		return true
+	}
+	if v.strict {
+		return false
+	}
+	number, ok := v.s.writer.ids[id]
+	if ok {
+		v.use(number)
+	}
+	return ok
+}
+
+func (v *view) use(number uint64) *work {
+	w := v.s.writer.cache[number].again()
+	v.cached = true
+	v.put(w)
+	return w
+}
+
+func (v *view) put(w *work) {
+	v.works[w.row.Number] = w
+	v.ids[w.row.ID] = w.row.Number
+}
+
+func (v *view) Find(id string) (*checkpoint.Row, error) {
+	if !v.knows(id) {
+		if err := v.load([]string{id}, nil); err != nil {
+			return nil, err
+		}
+	}
+	if number := v.ids[id]; number != 0 {
+		return v.works[number].row, nil
+	}
+	return nil, nil
+}
+
+func (v *view) Load(number uint64) (*checkpoint.Row, error) {
+	if w := v.works[number]; w == nil {
+		if _, ok := v.s.writer.cache[number]; ok && !v.strict {
+			return v.use(number).row, nil
+		}
+		if err := v.load(nil, []int64{int64(number)}); err != nil {
+			return nil, err
+		}
+	}
+	if w := v.works[number]; w != nil && !w.removed {
+		return w.row, nil
+	}
+	return nil, nil
+}
+
+func (v *view) Summary(row *checkpoint.Row) (sum checkpoint.Summary, err error) {
+	w := v.works[row.Number]
+	sum = row.Summary
+	if sum.WakeAt, err = ledger.WakeAt(row, v); err != nil {
+		return sum, err
+	}
+	record := func(seq uint64) (checkpoint.Record, error) {
+		for _, r := range w.records {
+			if r.Seq == seq {
+				return r, nil
+			}
+		}
+		return v.record(row.Number, seq)
+	}
+	if w.first == nil {
+		r, err := record(1)
+		if err != nil {
+			return sum, err
+		}
+		w.first = &r
+	}
+	sum.Started = *w.first
+	if row.Status != checkpoint.Running {
+		sum.Ended, err = record(row.Tail)
+	}
+	return sum, err
+}
+
+func (v *view) NextNumber() uint64 {
+	if len(v.numbers) == 0 {
+		v.draw(1)
+	}
+	if v.err != nil || len(v.numbers) == 0 {
+		return 0
+	}
+	n := v.numbers[0]
+	v.numbers = v.numbers[1:]
+	return uint64(n)
+}
+
+func (v *view) Insert(row *checkpoint.Row) {
+	v.writes++
+	v.put(&work{row: row, isNew: true, dirty: true})
+}
+
+func (v *view) Save(row *checkpoint.Row) {
+	v.writes++
+	v.works[row.Number].dirty = true
+}
+
+func (v *view) Remove(row *checkpoint.Row) {
+	v.writes++
+	v.works[row.Number].removed = true
+	v.ids[row.ID] = 0
+}
+
+func (v *view) WriteJournal(row *checkpoint.Row, records []checkpoint.Record, _ []byte) {
+	v.writes++
+	w := v.works[row.Number]
+	w.records = append(slices.Clip(w.records), records...)
+}
+
+func (v *view) PutInbox(row *checkpoint.Row, r checkpoint.Record) {
+	v.writes++
+	w := v.works[row.Number]
+	w.inbox = append(w.inbox, r)
+}
+
+func (v *view) CutInbox(row *checkpoint.Row, upTo uint64) {
+	v.writes++
+	w := v.works[row.Number]
+	w.cutInbox = max(w.cutInbox, upTo)
+	w.inbox = slices.DeleteFunc(w.inbox, func(r checkpoint.Record) bool { return r.Seq <= upTo })
+}
+
+func (v *view) Callback(number uint64, operationID string) (c ledger.Callback, ok bool, err error) {
+	w := v.works[number]
+	if c, ok := w.callbacks[operationID]; ok || w.isNew || w.dropCallbacks {
+		return c, ok, nil
+	}
+	return v.callback(number, operationID)
+}
+
+func (v *view) SetCallback(number uint64, operationID string, _, to ledger.Callback) {
+	v.writes++
+	w := v.works[number]
+	w.dirty = true
+	if w.callbacks == nil {
+		w.callbacks = make(map[string]ledger.Callback)
+	}
+	w.callbacks[operationID] = to
+}
+
+func (v *view) DropCallbacks(number uint64) {
+	v.writes++
+	w := v.works[number]
+	w.callbacks, w.dropCallbacks = nil, true
+}
+
+func (v *view) FirstBeat(number uint64) (first int64, err error) {
+	w := v.works[number]
+	if !w.isNew && !w.dropCallbacks && w.base.Heartbeats {
+		if first, err = v.firstBeat(number, w.callbacks); err != nil {
+			return 0, err
+		}
+	}
+	for _, c := range w.callbacks {
+		if c.HeartbeatAt != 0 && (first == 0 || c.HeartbeatAt < first) {
+			first = c.HeartbeatAt
+		}
+	}
+	return first, nil
+}
+
+// AddChild changes the caller's revision, so that nobody ends it who has not seen the
+// child. Who invoked whom is in the rows.
+func (v *view) AddChild(parent, _ uint64) {
+	v.writes++
+	v.works[parent].dirty = true
+}
+
+// RemoveChild has nothing to do.
+func (v *view) RemoveChild(_, _ uint64) {}
+
+func (v *view) Children(parent uint64) (children []uint64, err error) {
+	if children, err = v.children(parent); err != nil {
+		return nil, err
+	}
+	for number, w := range v.works {
+		if w.isNew && !w.removed && w.row.CallerNumber == parent && w.row.Status == checkpoint.Running {
+			children = append(children, number)
+		}
+	}
+	slices.Sort(children)
+	return children, nil
+}
+
+// Move always says that nothing is due earlier: that would have to be looked up, and
+// a needless hint costs less.
+func (v *view) Move(number uint64, from, to ledger.Place) (first bool) {
+	v.writes++
+	w := v.works[number]
+	if from.Kind == ledger.Queued {
+		v.queues[from.Queue] = slices.DeleteFunc(v.queues[from.Queue], func(d ledgerDue) bool { return d.number == number })
+	}
+	w.place, w.moved = to, true
+	w.owner = 0
+	if to.Kind == ledger.Owned {
+		w.owner = v.s.process.Load()
+	}
+	return true
+}
+
+func (v *view) First(q ledger.Queue) (at int64, number uint64, err error) {
+	if due := v.queues[q]; len(due) > 0 {
+		return due[0].at, due[0].number, nil
+	}
+	return 0, 0, nil
+}
+
+func (v *view) Held(function string) []ledger.Queue { return slices.Clone(v.held[function]) }
+
+func (v *view) Report(err error) {
+	v.s.log.Error("durable: the store goes on without damaged data", "schema", v.s.opts.Schema, "error", err.Error())
+}
+
+// queueKey is what the column queue holds: short, whatever the names are.
+func queueKey(q ledger.Queue) []byte {
+	function, builds := sha256.Sum256([]byte(q.Function)), sha256.Sum256([]byte(q.Builds))
+	key := append(function[:16:16], builds[:16]...)
+	return key
+}
+
+func hash(s string) []byte {
+	h := sha256.Sum256([]byte(s))
+	return h[:]
+}
+
+// rowOf reads a row of columns.
+func (v *view) rowOf(rows pgx.CollectableRow) (*work, error) {
+	w := &work{row: new(checkpoint.Row)}
+	c := newColumns(w)
+	if err := rows.Scan(c.targets()...); err != nil {
+		return nil, err
+	}
+	c.done()
+	w.base = *w.row
+	return w, nil
+}
+
+// advanced reports whether nothing but counters has changed.
+func (w *work) advanced() bool {
+	a, b := &w.base, w.row
+	return !w.isNew && !w.moved && a.Status == b.Status && a.EndedAt == b.EndedAt && a.WakeAt == b.WakeAt && a.Epoch == b.Epoch &&
+		a.Owned == b.Owned && a.Lost == b.Lost && a.Cancelled == b.Cancelled && a.Invoked == b.Invoked &&
+		a.Callbacks == b.Callbacks && a.Heartbeats == b.Heartbeats &&
+		slices.Equal(a.HeldBuilds, b.HeldBuilds) && bytes.Equal(a.Held, b.Held)
+}
