@@ -2,7 +2,6 @@ package durable
 
 import (
 	"bytes"
-	"cmp"
 	"context"
 	"crypto/sha256"
 	"runtime/debug"
@@ -43,7 +42,11 @@ func encoding[O any](codec Codec, fn func(*Context) (O, error), out *decoded[O])
 		if err != nil {
 			return nil, err
 		}
-		return cmp.Or(out, new(decoded[O])).encode(c.f.x.e, codec, v)
+		made := out
+		if made == nil {
+			made = new(decoded[O])
+		}
+		return made.encode(c.f.x.e, codec, v)
 	}
 }
 
