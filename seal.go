@@ -63,7 +63,7 @@ func (e *Engine) openRecord(rec *checkpoint.Record, inc checkpoint.Incarnation) 
 func (e *Engine) eachSealed(rec *checkpoint.Record, inc checkpoint.Incarnation, f func([]byte, Place) ([]byte, error)) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			err = fmt.Errorf("durable: Options.Sealer: panic with a %T", p)
+			err = fmt.Errorf("%w: panic with a %T", errSealer, p)
 		}
 	}()
 	var changed [3][]byte
