@@ -18,6 +18,15 @@ type problem struct {
 
 func (p problem) Error() string { return p.text }
 
+var (
+	errNotJSON     = badRequest("the body is not JSON")
+	errNotJSONType = problem{http.StatusUnsupportedMediaType, "unsupported_media_type", "send application/json in UTF-8, uncompressed"}
+)
+
+func badRequest(text string) problem {
+	return problem{http.StatusBadRequest, "bad_request", text}
+}
+
 // problemOf is the answer to an error. The text of an error that is not known
 // here is not told to the outside.
 func problemOf(err error) problem {
