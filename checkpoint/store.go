@@ -42,8 +42,8 @@ type Store interface {
 	// Claim makes the caller the owner of up to r.Max executions that are
 	// running, unowned and due: newly created, or released with a due time
 	// that has passed or news that came after, or owned by a process that is
-	// gone. Executions whose function is not in r.Functions, and executions
-	// held by r.Build, are left alone until their Deadline has passed.
+	// gone. Executions whose function is not in r.Functions are left alone, and
+	// executions held by r.Build until their Deadline has passed.
 	// No function starves another. Each claim raises the epoch.
 	Claim(ctx context.Context, r ClaimRequest) ([]Claim, error)
 
@@ -136,6 +136,14 @@ type Store interface {
 type SteadyClock interface {
 	// SteadyClock reports whether that is so.
 	SteadyClock() bool
+}
+
+// Sharing is what a Store may be, too: one that other processes may have open at the
+// same time. An engine on it starts executions of functions that it does not have;
+// they wait for a process that has them.
+type Sharing interface {
+	// Sharing reports whether that is so.
+	Sharing() bool
 }
 
 // Hint tells an engine where to look.
