@@ -47,7 +47,7 @@ func engine(t testing.TB, c *cluster, schema string, opts pgstore.Options) *dura
 
 func TestEngines(t *testing.T) {
 	c := need(t)
-	schema := c.schema()
+	schema := c.Schema()
 	opts := pgstore.Options{Lease: 4 * time.Second, Poll: 200 * time.Millisecond}
 	engines := []*durable.Engine{engine(t, c, schema, opts), engine(t, c, schema, opts), engine(t, c, schema, opts)}
 	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
@@ -60,8 +60,8 @@ func TestEngines(t *testing.T) {
 		started = append(started, x)
 	}
 	require.NoError(t, engines[2].Close()) // what it owns is lost, and taken over
-	require.NoError(t, c.stop("immediate"))
-	require.NoError(t, c.start())
+	require.NoError(t, c.Stop("immediate"))
+	require.NoError(t, c.StartAgain())
 	var wg sync.WaitGroup
 	for i := range started {
 		wg.Go(func() { // by the one that has not started it
@@ -83,7 +83,7 @@ var caller = durable.Define("caller", func(ctx *durable.Context, n int) (int, er
 // TestEnginesWithOtherFunctions: each starts, and invokes, what only another one has.
 func TestEnginesWithOtherFunctions(t *testing.T) {
 	c := need(t)
-	schema := c.schema()
+	schema := c.Schema()
 	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
 	defer cancel()
 	with := func(functions ...durable.Definition) *durable.Engine {
