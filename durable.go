@@ -195,8 +195,8 @@ func prepareEngine(store checkpoint.Store, opts *Options) *Engine {
 		e.clockCheck = 10_000 * 24 * time.Hour // still far from what int64 nanoseconds hold
 		e.early = 0
 	}
-	if s, ok := store.(checkpoint.Sharing); ok {
-		e.shared = s.Sharing()
+	if s, ok := store.(checkpoint.Shared); ok {
+		e.shared = s.Shared()
 	}
 	return e
 }

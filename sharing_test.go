@@ -14,7 +14,7 @@ import (
 // sharing is a store that another process may have open, too.
 type sharing struct{ checkpoint.Store }
 
-func (sharing) Sharing() bool { return true }
+func (sharing) Shared() bool { return true }
 
 // TestSharedStoreWithoutTheFunction: an execution of a function that only others have is started and
 // waits. (That another process runs it is tested with stores that processes can share.)

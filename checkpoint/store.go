@@ -138,12 +138,12 @@ type SteadyClock interface {
 	SteadyClock() bool
 }
 
-// Sharing is what a Store may be, too: one that other processes may have open at the
+// Shared is what a Store may be, too: one that other processes may have open at the
 // same time. An engine on it starts executions of functions that it does not have;
 // they wait for a process that has them.
-type Sharing interface {
-	// Sharing reports whether that is so.
-	Sharing() bool
+type Shared interface {
+	// Shared reports whether that is so.
+	Shared() bool
 }
 
 // Hint tells an engine where to look.
