@@ -103,7 +103,7 @@ func (s *Store) Secret() []byte { return slices.Clone(s.secret) }
 // no more than a message takes.
 func (s *Store) Now() time.Time { return s.clock.now() }
 
-// Shared is true.
+// Shared is true: any number of processes may use the database.
 func (s *Store) Shared() bool { return true }
 
 // Watch sets who gets the hints, on the goroutine that calls done of Append.
@@ -135,7 +135,7 @@ func (s *Store) Create(ctx context.Context, c checkpoint.Creation) (sum checkpoi
 	if c.Caller != nil {
 		ids = append(ids, c.Caller.ID)
 	}
-	err = s.do(ctx, &command{ids: ids, numbers: 1, bytes: sizes([]checkpoint.Record{c.Started}), change: func(_ *view, r *ledger.Round) (err error) {
+	err = s.do(ctx, &command{ids: ids, numbers: 1, bytes: sizes([]checkpoint.Record{c.Started}) + sizes(c.Records), change: func(_ *view, r *ledger.Round) (err error) {
 		sum, created, err = r.Create(&c)
 		return err
 	}})
