@@ -69,6 +69,7 @@ type Engine struct {
 	log    *slog.Logger
 	errs   *errorRegistry
 	defs   map[string]*definition
+	shared bool // other processes may have the store open, too
 	claims checkpoint.ClaimRequest
 
 	clockCheck time.Duration // how long a timer may sleep
@@ -194,6 +195,9 @@ func prepareEngine(store checkpoint.Store, opts *Options) *Engine {
 	if s, ok := store.(checkpoint.SteadyClock); ok && s.SteadyClock() {
 		e.clockCheck = 10_000 * 24 * time.Hour // still far from what int64 nanoseconds hold
 		e.early = 0
+	}
+	if s, ok := store.(checkpoint.Shared); ok {
+		e.shared = s.Shared()
 	}
 	return e
 }
