@@ -242,7 +242,10 @@ func (x *residency) becameDurable(seq uint64) {
 		x.troubled = false
 		x.e.recovered(x.id)
 	}
-	j.durable = max(j.durable, seq)
+	if seq > j.durable {
+		j.durable = seq
+		x.e.feed.tell(x.id)
+	}
 	j.waiting = slices.DeleteFunc(j.waiting, func(w durableWaiter) bool {
 		if w.seq > j.durable {
 			return false

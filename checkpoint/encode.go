@@ -32,6 +32,7 @@ const (
 	keyDigest           = 25<<1 | 1
 	keyKey              = 26<<1 | 1
 	keyNumber           = 27 << 1
+	keyRestartOf        = 28<<1 | 1
 )
 
 // AppendRecord appends the binary form of r to dst. Nothing is allocated but
@@ -65,6 +66,7 @@ func AppendRecord(dst []byte, r *Record) []byte {
 	dst = appendBytes(dst, keyDigest, r.Digest)
 	dst = appendBytes(dst, keyKey, r.Key)
 	dst = appendInt(dst, keyNumber, r.Number)
+	dst = appendBytes(dst, keyRestartOf, r.RestartOf)
 	return closeFrame(dst, start)
 }
 
@@ -143,6 +145,8 @@ func DecodeRecord(b []byte) (r Record, rest []byte, err error) {
 			r.Key = string(v)
 		case keyNumber:
 			r.Number = unzigzag(n)
+		case keyRestartOf:
+			r.RestartOf = string(v)
 		}
 	}
 	if !fits {

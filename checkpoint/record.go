@@ -44,6 +44,8 @@ type Record struct {
 	Digest   []byte // of a result that is not stored but rebuilt
 	Key      string // VersionChosen: the change; ScopeCancelled: the cause
 	Number   int64  // VersionChosen: the version; AwaitableChosen: the index
+
+	RestartOf string // ExecutionStarted: ID of the execution whose records it began with
 }
 
 // Flags of a record.
