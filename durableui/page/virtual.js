@@ -1,0 +1,65 @@
+import { h } from './dom.js'
+
+// virtualRows keeps only those of many rows in the page that can be seen. All have
+// one height. make(i) makes the row's element, show(node, i) brings it up to date, key(i)
+// names it.
+export function virtualRows(scroller, height, { key, make, show }) {
+  const inner = h('div', { class: 'rows', role: 'rowgroup' })
+  const nodes = new Map()
+  let count = 0
+  let frame = 0
+  const headHeight = () => inner.offsetTop
+
+  function draw() {
+    frame = 0
+    const top = scroller.scrollTop - headHeight()
+    const first = Math.max(0, Math.floor(top / height) - 6)
+    const last = Math.min(count - 1, Math.ceil((top + scroller.clientHeight) / height) + 6)
+    const kept = new Set()
+    let place = inner.firstElementChild
+    for (let i = first; i <= last; i++) {
+      const k = key(i)
+      let node = nodes.get(k)
+      if (!node) {
+        node = make(i)
+        nodes.set(k, node)
+      }
+      kept.add(k)
+      node.style.top = `${i * height}px`
+      show(node, i)
+      if (node === place) place = place.nextElementSibling
+      else inner.insertBefore(node, place) // in order, for those who hear the page
+    }
+    for (const [k, node] of nodes) {
+      if (kept.has(k)) continue
+      node.remove()
+      nodes.delete(k)
+    }
+  }
+
+  const soon = () => { frame ||= requestAnimationFrame(draw) }
+  scroller.addEventListener('scroll', soon, { passive: true })
+  const resized = new ResizeObserver(soon)
+  resized.observe(scroller)
+  return {
+    inner,
+    soon,
+    draw,
+    set(n) {
+      count = n
+      inner.style.height = `${n * height}px`
+      soon()
+    },
+    // reveal scrolls a row into sight.
+    reveal(i) {
+      const head = headHeight()
+      const top = i * height
+      if (top < scroller.scrollTop) scroller.scrollTop = top
+      else if (top + height + head > scroller.scrollTop + scroller.clientHeight) scroller.scrollTop = top + height + head - scroller.clientHeight
+    },
+    end: () => {
+      cancelAnimationFrame(frame)
+      resized.disconnect()
+    },
+  }
+}
