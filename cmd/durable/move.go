@@ -100,4 +100,3 @@ func newVersionCommand() *cobra.Command {
 		},
 	}
 }
-

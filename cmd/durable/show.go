@@ -57,7 +57,7 @@ func newShowCommand(f *flags) *cobra.Command {
 	fl := c.Flags()
 	fl.BoolVarP(&follow, "follow", "f", false, "go on showing it until it has ended: a live tree on a terminal, else a line for each event")
 	fl.BoolVar(&history, "history", false, "show its history, event by event")
-	fl.BoolVar(&all, "all", false, "show all items of large batches")
+	fl.BoolVar(&all, "all", false, "leave nothing out: all items of large batches, whole payloads")
 	fl.StringVar(&operation, "operation", "", "show one operation, by its ID")
 	return c
 }

@@ -12,7 +12,7 @@ import (
 // tree draws an execution and its operations.
 type tree struct {
 	paint paint
-	all   bool // also the items of large batches that succeeded
+	all   bool // everything: also items of large batches that succeeded, and large payloads
 	width int  // of the terminal; 0: any
 }
 
@@ -84,8 +84,8 @@ func (t *tree) head(x *execution, now time.Time) []string {
 	if !x.StalledSince.IsZero() {
 		field("stalled", "its code has been busy or blocked outside of operations since "+stamp(x.StalledSince))
 	}
-	field("input", string(x.Input))
-	field("result", string(x.Result))
+	field("input", t.payload(x.Input))
+	field("result", t.payload(x.Result))
 	if x.Failure != nil {
 		field("failure", x.Failure.Type+": "+x.Failure.Message)
 	}
@@ -93,6 +93,18 @@ func (t *tree) head(x *execution, now time.Time) []string {
 		field("payloads", "can't be read: damaged, or their key is missing")
 	}
 	return lines
+}
+
+// shownPayload is how much of an input or a result is drawn, in runes.
+const shownPayload = 240
+
+// payload is the beginning of a payload.
+func (t *tree) payload(data []byte) string {
+	text := []rune(string(data))
+	if len(text) <= shownPayload || t.all {
+		return string(text)
+	}
+	return fmt.Sprintf("%s… (%d bytes, --all or -o json shows them)", string(text[:shownPayload]), len(data))
 }
 
 // row is an operation on one line.
