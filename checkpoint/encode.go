@@ -32,6 +32,7 @@ const (
 	keyDigest           = 25<<1 | 1
 	keyKey              = 26<<1 | 1
 	keyNumber           = 27 << 1
+	keyTrace            = 29<<1 | 1 // 28 is that of a restart
 )
 
 // AppendRecord appends the binary form of r to dst. Nothing is allocated but
@@ -65,6 +66,7 @@ func AppendRecord(dst []byte, r *Record) []byte {
 	dst = appendBytes(dst, keyDigest, r.Digest)
 	dst = appendBytes(dst, keyKey, r.Key)
 	dst = appendInt(dst, keyNumber, r.Number)
+	dst = appendBytes(dst, keyTrace, r.Trace)
 	return closeFrame(dst, start)
 }
 
@@ -143,6 +145,8 @@ func DecodeRecord(b []byte) (r Record, rest []byte, err error) {
 			r.Key = string(v)
 		case keyNumber:
 			r.Number = unzigzag(n)
+		case keyTrace:
+			r.Trace = string(v)
 		}
 	}
 	if !fits {

@@ -44,6 +44,7 @@ type Record struct {
 	Digest   []byte // of a result that is not stored but rebuilt
 	Key      string // VersionChosen: the change; ScopeCancelled: the cause
 	Number   int64  // VersionChosen: the version; AwaitableChosen: the index
+	Trace    string // ExecutionStarted: the trace context of who started it
 }
 
 // Flags of a record.
