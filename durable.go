@@ -83,8 +83,9 @@ type Engine struct {
 	bodies   atomic.Int64
 	starting sync.WaitGroup // starts that have reserved a place
 	leaving  *residency     // asked to make a place; the claim loop's
-	starved  atomic.Bool    // work is due and there is no place for it
-	hungry   atomic.Bool    // the next one that becomes idle is to give its place up
+	feed     feed
+	starved  atomic.Bool // work is due and there is no place for it
+	hungry   atomic.Bool // the next one that becomes idle is to give its place up
 
 	mu        sync.Mutex
 	residents map[string]*residency
@@ -419,6 +420,7 @@ func (e *Engine) lookup(id string, err error) error {
 
 // changed wakes who waits for something about an execution; "" wakes all.
 func (e *Engine) changed(id string) {
+	e.feed.tell(id)
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if id != "" {

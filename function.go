@@ -22,6 +22,8 @@ type Definition interface {
 type definition struct {
 	name     string
 	missing  bool // it has no code
+	plain    bool
+	sample   func() json.RawMessage // see FunctionInfo
 	settings startSettings
 	run      func(c *Context, codec Codec, input []byte) (any, error)
 }
@@ -60,17 +62,19 @@ func Define[I, O any](name string, h func(*Context, I) (O, error), opts ...Funct
 // runs at least once, as one attempt: a call that a crash cut off is made again,
 // an error ends the execution. StepInfoFrom tells about the execution.
 func DefinePlain[I, O any](name string, f func(context.Context, I) (O, error), opts ...FunctionOption) *Function[I, O] {
-	return define[I, O](name, f == nil, opts, func(c *Context, in I) (v any, err error) {
+	p := define[I, O](name, f == nil, opts, func(c *Context, in I) (v any, err error) {
 		c.plain(func(ctx context.Context) error {
 			v, err = f(ctx, in)
 			return err
 		})
 		return v, err
 	})
+	p.def.plain = true
+	return p
 }
 
 func define[I, O any](name string, missing bool, opts []FunctionOption, h func(*Context, I) (any, error)) *Function[I, O] {
-	def := &definition{name: name, missing: missing}
+	def := &definition{name: name, missing: missing, sample: sampleOf[I]}
 	for _, o := range opts {
 		o.applyFunction(&def.settings)
 	}
@@ -215,6 +219,7 @@ func (e *Engine) create(ctx context.Context, id, function string, input []byte, 
 	}
 	if created {
 		e.observeStart(&claim.Summary, input)
+		e.feed.tell(id)
 	}
 	if created && c.Claim {
 		admitted = true

@@ -246,7 +246,10 @@ func (x *residency) becameDurable(seq uint64) {
 		x.troubled = false
 		x.e.recovered(x.id)
 	}
-	j.durable = max(j.durable, seq)
+	if seq > j.durable {
+		j.durable = seq
+		x.e.feed.tell(x.id)
+	}
 	if len(j.told) > 0 {
 		x.tellOutcomes()
 	}

@@ -123,5 +123,9 @@ func (e *Engine) Delete(ctx context.Context, id string) error {
 	if _, err := e.find(ctx, id); err != nil {
 		return err
 	}
-	return e.lookup(id, e.store.Delete(ctx, id))
+	err := e.store.Delete(ctx, id)
+	if err == nil {
+		e.feed.tell(id)
+	}
+	return e.lookup(id, err)
 }

@@ -138,6 +138,14 @@ type SteadyClock interface {
 	SteadyClock() bool
 }
 
+// Shared is what a Store may be, too: one that other processes may write to. Those
+// who follow executions then look from time to time, beside what they are told by
+// hints. A store without it is taken to be this process's own.
+type Shared interface {
+	// Shared reports whether that is so.
+	Shared() bool
+}
+
 // Hint tells an engine where to look.
 type Hint struct {
 	Kind HintKind

@@ -105,6 +105,9 @@ func (s *Store) Secret() []byte { return slices.Clone(s.secret) }
 // no more than a message takes.
 func (s *Store) Now() time.Time { return s.clock.now() }
 
+// Shared is true: any number of processes may use the database.
+func (s *Store) Shared() bool { return true }
+
 // Watch sets who gets the hints, on the goroutine that calls done of Append.
 func (s *Store) Watch(fn func(checkpoint.Hint)) { s.calls.Watch(fn) }
 
