@@ -98,7 +98,8 @@ type Engine struct {
 	failed    error
 	watchers  map[string][]chan struct{}
 	disowned  map[string]int // lost residencies in a row
-	counts    counts
+
+	tallies
 }
 
 // Open opens, or creates, the bbolt file at path, with its log beside it in the
@@ -165,6 +166,9 @@ func (o *Options) check() error {
 
 func newEngine(store checkpoint.Store, opts *Options) (*Engine, error) {
 	e := prepareEngine(store, opts)
+	if s, ok := store.(checkpoint.CommitWatcher); ok {
+		s.WatchCommits(e.committed)
+	}
 	store.Watch(e.hint)
 	go e.run()
 	return e, nil
@@ -185,6 +189,7 @@ func prepareEngine(store checkpoint.Store, opts *Options) *Engine {
 	e.errs, _ = newErrorRegistry(e.opts.Errors)
 	e.errs.limit = e.opts.MaxPayload
 	e.life, e.endLife = context.WithCancelCause(context.Background())
+	e.startTallies()
 	for _, d := range e.opts.Functions {
 		def := d.definition()
 		e.defs[def.name] = def
@@ -206,6 +211,9 @@ func (o *Options) setDefaults() {
 	o.Functions = slices.Clone(o.Functions)
 	setDefault(&o.Codec, JSON)
 	setDefault(&o.Logger, slog.Default())
+	if o.Observer == nil {
+		o.Observer = &Observer{}
+	}
 	o.Codec, o.Logger = knownByName(o.Codec), guarded(o.Logger)
 	setDefault(&o.ParkFor, time.Second)
 	setDefault(&o.MaxResident, 4096)

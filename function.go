@@ -188,11 +188,11 @@ func (e *Engine) start(ctx context.Context, function string, def *definition, in
 	if s.timeout < 0 {
 		return "", fmt.Errorf("durable: start %q: WithExecutionTimeout(%s): must be positive", function, s.timeout)
 	}
-	return id, e.create(ctx, id, function, input, s.timeout, nil)
+	return id, e.create(ctx, id, function, input, s.timeout, nil, e.inject(ctx))
 }
 
 // create creates an execution, unless there is the same one.
-func (e *Engine) create(ctx context.Context, id, function string, input []byte, timeout time.Duration, caller *checkpoint.Caller) error {
+func (e *Engine) create(ctx context.Context, id, function string, input []byte, timeout time.Duration, caller *checkpoint.Caller, trace string) error {
 	if e.retired() {
 		return cmp.Or(e.closed(), ErrClosed)
 	}
@@ -205,7 +205,7 @@ func (e *Engine) create(ctx context.Context, id, function string, input []byte, 
 	now := e.now()
 	c := checkpoint.Creation{ID: id, Incarnation: inc, Digest: e.inputDigest(input), Caller: caller}
 	c.Started = checkpoint.Record{Seq: 1, EventID: 1, Events: 1, Type: checkpoint.ExecutionStarted, Time: now, Function: function,
-		Payload: input, Flags: checkpoint.FlagPayload, Codec: e.opts.Codec.Name(), Timeout: int64(timeout)}
+		Payload: input, Flags: checkpoint.FlagPayload, Codec: e.opts.Codec.Name(), Timeout: int64(timeout), Trace: trace}
 	if timeout > 0 {
 		c.Started.TimeoutAt = after(now, int64(timeout))
 	}
@@ -323,9 +323,13 @@ func (c *Context) plain(call func(context.Context) error) {
 	x.bodies.add(x.root)
 	x.mu.Unlock()
 	x.e.bodies.Add(1)
+	x.tally.attempts.Add(1)
 	ctx := context.Context(body)
 	err := errGoexit // or it panics
 	defer func() {
+		if err != nil {
+			x.tally.failedAttempts.Add(1)
+		}
 		x.e.attemptEnded(ctx, info, err)
 		x.e.bodies.Add(-1)
 		x.mu.Lock()

@@ -122,7 +122,7 @@ func (c *Context) invoke(name, function string, in any, s *settings, out any) er
 // createInvoked creates the execution that an invoke asks for. It does nothing
 // if it exists, or if the caller has ended meanwhile.
 func (e *Engine) createInvoked(x *residency, operationID, id, function string, input []byte) error {
-	err := e.create(context.WithoutCancel(x.e.life), id, function, input, 0, &checkpoint.Caller{ID: x.id, Incarnation: x.sum.Incarnation, OperationID: operationID})
+	err := e.create(context.WithoutCancel(x.e.life), id, function, input, 0, &checkpoint.Caller{ID: x.id, Incarnation: x.sum.Incarnation, OperationID: operationID}, "")
 	if errors.Is(err, checkpoint.ErrEnded) {
 		return nil
 	}

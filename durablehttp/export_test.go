@@ -32,6 +32,8 @@ var Schemas = map[string]reflect.Type{
 	"Function":        reflect.TypeFor[durable.FunctionInfo](),
 	"Functions":       reflect.TypeFor[functionList](),
 	"Stats":           reflect.TypeFor[durable.Stats](),
+	"FunctionStats":   reflect.TypeFor[durable.FunctionStats](),
+	"Histogram":       reflect.TypeFor[durable.Histogram](),
 	"About":           reflect.TypeFor[about](),
 	"Changed":         reflect.TypeFor[changed](),
 	"StillRunning":    reflect.TypeFor[stillRunning](),

@@ -39,6 +39,8 @@ type Store struct {
 	written chan struct{} // closed when the writer has ended
 	closing sync.Once
 	closed  atomic.Bool
+
+	committed atomic.Pointer[func(checkpoint.Commit)] // nil: nobody watches
 }
 
 var _ checkpoint.Store = (*Store)(nil)
