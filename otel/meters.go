@@ -3,6 +3,7 @@ package durableotel
 import (
 	"context"
 	"errors"
+	"sync"
 
 	"github.com/durable-go/durable"
 	"go.opentelemetry.io/otel/attribute"
@@ -12,7 +13,6 @@ import (
 const (
 	functionKey = attribute.Key("durable.function")
 	nameKey     = attribute.Key("durable.operation.name")
-	statusKey   = attribute.Key("durable.status")
 )
 
 // meters are the instruments. docs/monitoring.md says what each means.
@@ -21,6 +21,7 @@ type meters struct {
 	started, completed, attempts, errors metric.Int64Counter
 	duration, step, wake, commit         metric.Float64Histogram
 	replay, changes                      metric.Int64Histogram
+	sets                                 *sync.Map // labels -> metric.MeasurementOption
 }
 
 func newMeters(m metric.Meter) (meters, error) {
@@ -44,6 +45,7 @@ func newMeters(m metric.Meter) (meters, error) {
 	long := []float64{.001, .01, .1, .5, 1, 5, 10, 30, 60, 300, 900, 3600, 6 * 3600, 24 * 3600, 7 * 24 * 3600, 30 * 24 * 3600}
 	t := meters{
 		meter:     m,
+		sets:      new(sync.Map),
 		started:   counter("durable.execution.started", "{execution}", "Executions that were created."),
 		completed: counter("durable.execution.completed", "{execution}", "Executions that got their final status."),
 		attempts:  counter("durable.attempts", "{attempt}", "Calls of bodies of steps, checks, submitters and plain functions."),
@@ -87,29 +89,48 @@ func (t *Telemetry) Watch(e *durable.Engine) (stop func() error, err error) {
 	return r.Unregister, nil
 }
 
+// labels of a measurement: their sets are made once.
+type labels struct{ function, key, value, name string }
+
+func (t *Telemetry) of(l labels) metric.MeasurementOption {
+	if made, ok := t.sets.Load(l); ok {
+		return made.(metric.MeasurementOption)
+	}
+	attributes := []attribute.KeyValue{functionKey.String(l.function)}
+	if l.key != "" {
+		attributes = append(attributes, attribute.String(l.key, l.value))
+	}
+	if l.name != "" {
+		attributes = append(attributes, nameKey.String(l.name))
+	}
+	made, _ := t.sets.LoadOrStore(l, metric.WithAttributeSet(attribute.NewSet(attributes...)))
+	return made.(metric.MeasurementOption)
+}
+
 func (t *Telemetry) ofFunction(function string) metric.MeasurementOption {
-	return metric.WithAttributes(functionKey.String(function))
+	return t.of(labels{function: function})
 }
 
 func (t *Telemetry) ofStatus(function, status string) metric.MeasurementOption {
-	return metric.WithAttributes(functionKey.String(function), statusKey.String(status))
+	return t.of(labels{function: function, key: "durable.status", value: status})
 }
 
 func (t *Telemetry) ofStep(function, name, status string) metric.MeasurementOption {
-	if !t.opts.OperationNames {
-		return t.ofStatus(function, status)
+	l := labels{function: function, key: "durable.status", value: status}
+	if t.opts.OperationNames {
+		l.name = name
 	}
-	return metric.WithAttributes(functionKey.String(function), statusKey.String(status), nameKey.String(name))
+	return t.of(l)
 }
 
 func (t *Telemetry) ofOutcome(function string, ok bool) metric.MeasurementOption {
-	outcome := "error"
+	l := labels{function: function, key: "durable.outcome", value: "error"}
 	if ok {
-		outcome = "ok"
+		l.value = "ok"
 	}
-	return metric.WithAttributes(functionKey.String(function), attribute.String("durable.outcome", outcome))
+	return t.of(l)
 }
 
 func (t *Telemetry) ofError(function, errorType string) metric.MeasurementOption {
-	return metric.WithAttributes(functionKey.String(function), attribute.String("error.type", errorType))
+	return t.of(labels{function: function, key: "error.type", value: errorType})
 }

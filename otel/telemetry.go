@@ -12,6 +12,7 @@ import (
 	"go.opentelemetry.io/otel"
 	"go.opentelemetry.io/otel/metric"
 	"go.opentelemetry.io/otel/trace"
+	"go.opentelemetry.io/otel/trace/noop"
 )
 
 const scope = "github.com/durable-go/durable/otel"
@@ -67,17 +68,20 @@ func New(opts Options) (*Telemetry, error) {
 
 // Observer is for durable.Options. It may be given to any number of engines.
 func (t *Telemetry) Observer() *durable.Observer {
-	return &durable.Observer{
+	o := &durable.Observer{
 		Inject:           inject,
 		ExecutionStarted: t.executionStarted,
 		ExecutionEnded:   t.executionEnded,
 		BeginInvocation:  t.beginInvocation,
 		OperationEnded:   t.operationEnded,
-		AttemptStarted:   t.attemptStarted,
 		AttemptEnded:     t.attemptEnded,
 		Woken:            t.woken,
 		Committed:        t.committed,
 	}
+	if _, none := t.opts.TracerProvider.(noop.TracerProvider); !none {
+		o.AttemptStarted = t.attemptStarted
+	}
+	return o
 }
 
 // invocation is what is known of an execution while it is in memory.
