@@ -228,12 +228,15 @@ const claimPatience = 2 * time.Second
 
 // lacksFunction reports whether a running execution can't go on for want of its
 // function, as far as this engine can tell: where processes share the store, another
-// one may have it.
+// one may have it; and an engine without any functions only looks on.
 func (e *Engine) lacksFunction(s *checkpoint.Summary) bool {
 	if s.Status != checkpoint.Running || e.has(s.Function) {
 		return false
 	}
-	return !e.shared || !s.Owned && s.WakeAt != 0 && s.WakeAt < e.now()-int64(claimPatience)
+	if !e.shared {
+		return len(e.defs) > 0
+	}
+	return !s.Owned && s.WakeAt != 0 && s.WakeAt < e.now()-int64(claimPatience)
 }
 
 // encodeHold is why an execution is held, as it is stored.

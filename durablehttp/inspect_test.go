@@ -297,6 +297,9 @@ func TestEveryAnswer(t *testing.T) {
 	refused(404, "operation_not_found", "GET", "/executions/a/operations/99", "")
 	refused(403, "payloads_hidden", "GET", "/executions/a/recording", "")
 
+	require.Equal(t, "a copy", ask(200, "POST", "/store/backup", ""))
+	refused(400, "bad_request", "POST", "/store/backup", "[1]")
+
 	ask(200, "GET", "/executions/a/operations/1", "")
 	for _, path := range []string{"/executions", "/counts", "/executions/a", "/executions/a/operations", "/executions/a/history", "/executions/a/recording?payloads=true", "/executions/a/children", "/events", "/functions", "/stats", "/about", "/openapi.json"} {
 		ask(200, "GET", path, "")
@@ -333,6 +336,9 @@ func TestEveryAnswer(t *testing.T) {
 	serve(durablehttp.Admin(d.engine, nil), "GET", "/executions", "")
 	require.NotContains(t, d.log.String(), "ERROR", "mistakes of clients are no errors")
 	broken, log := brokenDesk(t)
+	w := serve(broken, "POST", "/store/backup", "")
+	require.Equal(t, http.StatusNotImplemented, w.Code)
+	require.Contains(t, w.Body.String(), `"code":"unsupported"`)
 	for _, r := range everyRequest() {
 		if strings.Contains(r[1], "order-1") {
 			path := r[1]

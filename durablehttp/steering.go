@@ -18,6 +18,7 @@ var steeringRoutes = []route{
 	{"POST", "/executions/{id}/callbacks/{operation}/fail", Steering, nil, (*admin).failCallback},
 	{"POST", "/executions/{id}/callbacks/{operation}/heartbeat", Steering, nil, (*admin).heartbeatCallback},
 	{"DELETE", "/executions/{id}", Steering, nil, (*admin).delete},
+	{"POST", "/store/backup", Steering, nil, (*admin).backup},
 }
 
 // steeringBody reads the body of a steering request. One that is there must say that it

@@ -5,6 +5,7 @@ go 1.26.0
 require (
 	github.com/durable-go/durable v0.0.0
 	github.com/durable-go/durable/checkpoint/pgstore v0.0.0
+	github.com/rogpeppe/go-internal v1.16.0
 	github.com/spf13/cobra v1.10.2
 	golang.org/x/term v0.36.0
 )
@@ -21,6 +22,7 @@ require (
 	golang.org/x/sync v0.24.0 // indirect
 	golang.org/x/sys v0.45.0 // indirect
 	golang.org/x/text v0.29.0 // indirect
+	golang.org/x/tools v0.36.0 // indirect
 )
 
 replace (

@@ -23,7 +23,7 @@ func newListCommand(f *flags) *cobra.Command {
 		Short:   "List executions, newest first",
 		Example: "  durable run list --store orders.db --status failed --since 24h\n  durable run list -n 0 -o jsonl | jq -r .id",
 		Args:    args(),
-		RunE: f.with(func(c *cobra.Command, api *client, _ []string) error {
+		RunE: func(c *cobra.Command, args []string) error {
 			q := url.Values{}
 			set := func(key, value string) {
 				if value != "" {
@@ -40,8 +40,8 @@ func newListCommand(f *flags) *cobra.Command {
 				}
 				set(key, t)
 			}
-			return f.list(c, api, q, limit)
-		}),
+			return f.with(func(c *cobra.Command, api *client, _ []string) error { return f.list(c, api, q, limit) })(c, args)
+		},
 	}
 	fl := c.Flags()
 	fl.StringVar(&status, "status", "", "only running, succeeded, failed, timed-out or stopped ones")

@@ -60,7 +60,7 @@ Exit codes: 0 done, 1 error, 2 usage, 3 not found, 4 not in the state for that,
 		return nil
 	}
 	root.AddCommand(newRunCommand(f), newCallbackCommand(f), newStoreCommand(f), newReplayCommand(), newUICommand(f), newVersionCommand())
-	for _, c := range root.Commands() {
+	for _, c := range append(root.Commands(), root) {
 		needsSubcommand(c)
 	}
 	return root

@@ -153,7 +153,7 @@ file open, it must serve it beside (durablehttp.ServeBeside): it makes the copy 
 
 // backup asks for a copy of the store.
 func (c *client) backup(ctx context.Context, w io.Writer) error {
-	answer, err := c.send(ctx, "GET", "/store/backup", nil, nil)
+	answer, err := c.send(ctx, "POST", "/store/backup", nil, nil)
 	if err != nil {
 		return err
 	}
@@ -161,7 +161,7 @@ func (c *client) backup(ctx context.Context, w io.Writer) error {
 	if _, err := io.Copy(w, answer.Body); err != nil {
 		return c.broken(err)
 	}
-	if failed := answer.Trailer.Get("Durable-Backup"); failed != "complete" {
+	if answer.Trailer.Get("Durable-Backup") != "complete" {
 		return &codedError{exitError, errors.New("the copy broke off: it is no store")}
 	}
 	return nil
