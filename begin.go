@@ -92,6 +92,9 @@ func (x *residency) load() (input []byte, codec string, err error) {
 		switch rec.Type {
 		case checkpoint.ExecutionStarted:
 			input, codec = rec.Payload, rec.Codec
+			if rec.Number > 0 { // it begins with what another one did
+				x.lastInvocation = uint64(rec.Number) + 1
+			}
 		case checkpoint.InvocationCompleted:
 			x.lastInvocation = rec.Seq
 		case checkpoint.ScopeCancelled:
