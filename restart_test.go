@@ -120,9 +120,7 @@ func TestRestartFrom(t *testing.T) {
 
 	// H28: a submitter whose callback was open told an ID that nobody knows any more.
 	inBubble(t, "SubmitsACallbackThatWasOpenAgain", func(t *testing.T) {
-		var n notes
-		var b *bundle
-		var ids []string
+		var n, submitted notes
 		f := durable.Define("f", func(ctx *durable.Context, _ int) (string, error) {
 			side := durable.Go(ctx, "side", func(ctx *durable.Context) (string, error) {
 				if err := durable.Wait(ctx, "w", time.Minute); err != nil {
@@ -131,7 +129,7 @@ func TestRestartFrom(t *testing.T) {
 				return durable.Step(ctx, "beside", n.body("beside"))
 			})
 			s, err := durable.WaitForCallback[string](ctx, "approval", func(ctx context.Context, id string) error {
-				ids = append(ids, id)
+				submitted.add("%s", id)
 				return nil
 			})
 			if err != nil {
@@ -140,15 +138,17 @@ func TestRestartFrom(t *testing.T) {
 			_, err = side.Await(ctx)
 			return s, err
 		})
-		b = setup(t, f)
+		b := setup(t, f)
 		x := start(b, f, 0)
 		time.Sleep(time.Hour)
+		ids := submitted.all()
 		require.Len(t, ids, 1)
 		require.NoError(t, b.engine.SucceedCallback(b.ctx, ids[0], "yes"))
 		ended(b, x.ID())
 		again, err := b.engine.RestartFrom(b.ctx, x.ID(), operationID(b, x.ID(), "beside"))
 		require.NoError(t, err)
 		synctest.Wait()
+		ids = submitted.all()
 		require.Len(t, ids, 2, "the submitter ran again")
 		require.NotEqual(t, ids[0], ids[1])
 		require.ErrorIs(t, b.engine.SucceedCallback(b.ctx, ids[0], "no"), durable.ErrCallbackCompleted)
