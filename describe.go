@@ -1,6 +1,7 @@
 package durable
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -173,7 +174,7 @@ func (e *Engine) find(ctx context.Context, id string) (checkpoint.Summary, error
 }
 
 func (e *Engine) info(s *checkpoint.Summary) (ExecutionInfo, error) {
-	info := ExecutionInfo{ID: s.ID, Number: s.Number, RestartOf: s.Started.RestartOf, Function: s.Function, Status: ExecutionStatus(s.Status.String()), StartedAt: timeOf(s.StartedAt), EndedAt: timeOf(s.EndedAt),
+	info := ExecutionInfo{ID: s.ID, Number: s.Number, RestartOf: s.Started.RestartOf, Function: s.Function, Status: ExecutionStatus(s.Status.String()), StartedAt: timeOf(s.StartedAt), EndedAt: timeOf(cmp.Or(s.Ended.Time, s.EndedAt)),
 		Deadline: timeOf(s.Deadline), WakeAt: timeOf(s.WakeAt)}
 	if s.Caller != nil {
 		info.Parent = s.Caller.ID
