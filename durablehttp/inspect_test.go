@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -400,6 +401,57 @@ type leaves struct {
 }
 
 func (l leaves) Flush() { l.leave() }
+
+// TestUnreadable shows what can be shown of an execution whose key is missing.
+func TestUnreadable(t *testing.T) {
+	t.Parallel()
+	log := new(lockedBuffer)
+	sealer := new(losable)
+	engine, err := durable.New(memstore.New(), &durable.Options{Functions: []durable.Definition{pay}, Sealer: sealer})
+	require.NoError(t, err)
+	defer engine.Close()
+	d := &desk{t: t, engine: engine, log: log, handler: durablehttp.Admin(engine, &durablehttp.AdminOptions{Authorize: allow, Logger: slog.New(slog.NewTextHandler(log, nil))})}
+	d.post("/executions", `{"function":"pay","id":"p","input":{"item":"cup"}}`, http.StatusCreated)
+	_, err = d.ended("p")
+	require.NoError(t, err)
+	type shown struct {
+		ID, Status string
+		Result     string
+		Unreadable bool
+	}
+	var one shown
+	d.get("/executions/p", &one)
+	require.Equal(t, shown{ID: "p", Status: "SUCCEEDED", Result: "paid for cup"}, one)
+
+	sealer.lost.Store(true)
+	one = shown{}
+	d.get("/executions/p", &one)
+	require.Equal(t, shown{ID: "p", Status: "SUCCEEDED", Unreadable: true}, one)
+	var list struct{ Executions []shown }
+	d.get("/executions?payloads=true", &list)
+	require.Equal(t, []shown{one}, list.Executions)
+	requireProblem(t, d.do("GET", "/executions/p/history", ""), http.StatusInternalServerError, "internal")
+	require.Contains(t, log.String(), "the key is lost")
+
+	s := d.listen("/executions/p/events")
+	m := s.next()
+	require.Equal(t, "problem", m.name)
+	require.JSONEq(t, `{"error":"internal error","code":"internal"}`, m.data)
+	require.Equal(t, "over", s.next().name)
+}
+
+// losable is a sealer whose key can be lost.
+type losable struct{ lost atomic.Bool }
+
+func (*losable) Seal(dst, plain []byte, _ durable.Place) ([]byte, error) {
+	return append(dst, plain...), nil
+}
+func (l *losable) Open(dst, sealed []byte, _ durable.Place) ([]byte, error) {
+	if l.lost.Load() {
+		return nil, errors.New("the key is lost")
+	}
+	return append(dst, sealed...), nil
+}
 
 // twice has two callbacks of one name open.
 var twice = durable.Define("twice", func(ctx *durable.Context, _ any) (string, error) {
