@@ -148,6 +148,15 @@ type Shared interface {
 	Shared() bool
 }
 
+// Counter is what a Store may be, too: one that counts executions without reading all
+// that a list yields of them.
+type Counter interface {
+	// Count counts the executions that q selects, by status, without regard to
+	// Before and Limit. Everything durable when it was called is counted. What is
+	// damaged is not; List reports it.
+	Count(ctx context.Context, q Query) (map[Status]int, error)
+}
+
 // Hint tells an engine where to look.
 type Hint struct {
 	Kind HintKind
