@@ -40,5 +40,7 @@ var Schemas = map[string]reflect.Type{
 	"ExecutionFailed": reflect.TypeFor[executionFailed](),
 	"Created":         reflect.TypeFor[newExecution](),
 	"Start":           reflect.TypeFor[startRequest](),
+	"NewID":           reflect.TypeFor[retryRequest](),
+	"Restart":         reflect.TypeFor[restartRequest](),
 	"Reason":          reflect.TypeFor[reasonRequest](),
 }

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -333,6 +334,31 @@ func TestEveryAnswer(t *testing.T) {
 	ask(201, "POST", "/executions", `{"function":"pay","input":{"item":"cup"},"id":"c"}`)
 	require.JSONEq(t, `"paid for cup"`, ask(200, "GET", "/executions/c/result?wait=1m&payloads=true", ""))
 
+	refused(409, "execution_succeeded", "POST", "/executions/c/retry", "")
+	refused(404, "operation_not_found", "POST", "/executions/b/restart", `{"operation":"99"}`)
+	refused(400, "invalid_id", "POST", "/executions/b/restart", `{"id":"inv-x"}`)
+	refused(400, "bad_request", "POST", "/executions/b/restart", `{"op":"1"}`)
+	ask(201, "POST", "/executions/b/retry", `{"id":"b-2"}`)
+	ask(201, "POST", "/executions/b/restart", `{"operation":"2","id":"b-3"}`)
+	ask(201, "POST", "/executions/b/restart", "")
+	open("b-2")
+	open("b-3")
+	refused(409, "execution_running", "POST", "/executions/b-3/retry", "")
+	require.Contains(t, ask(200, "GET", "/executions/b-3", ""), `"restartOf":"b"`)
+	recording := ask(200, "GET", "/executions/c/recording?payloads=true", "")
+	refused(409, "execution_exists", "POST", "/import", recording)
+	require.JSONEq(t, `{"id":"d"}`, ask(201, "POST", "/import?id=d", recording))
+	require.JSONEq(t, `"paid for cup"`, ask(200, "GET", "/executions/d/result?payloads=true", ""))
+	ask(204, "DELETE", "/executions/c", "")
+	require.JSONEq(t, `{"id":"c"}`, ask(201, "POST", "/import", recording))
+	refused(400, "invalid_id", "POST", "/import?id=", recording)
+	refused(400, "invalid_id", "POST", "/import?id=inv-d", recording)
+	refused(413, "payload_too_large", "POST", "/import", recording+strings.Repeat(" ", 30_000))
+	refused(415, "unsupported_media_type", "POST", "/import", recording, "Content-Type", "text/plain")
+	for _, bad := range []string{"", "{", "null", "[]", "1", recording + "1", `{"version":99}`, strings.Replace(recording, "StepStarted", "Nonsense", 1)[:len(recording)/2], strings.Replace(recording, `"seq":2`, `"seq":3`, 1)} {
+		refused(400, "bad_request", "POST", "/import", bad)
+	}
+
 	serve(durablehttp.Admin(d.engine, nil), "GET", "/executions", "")
 	require.NotContains(t, d.log.String(), "ERROR", "mistakes of clients are no errors")
 	broken, log := brokenDesk(t)
@@ -359,8 +385,11 @@ func TestEveryAnswer(t *testing.T) {
 			continue
 		}
 		body, query := "", ""
-		if r[0]+r[1] == "POST/executions" {
+		switch r[0] + r[1] {
+		case "POST/executions":
 			body = `{"function":"pay"}`
+		case "POST/import":
+			body = recording
 		}
 		if strings.HasSuffix(r[1], "/result") || strings.HasSuffix(r[1], "/recording") {
 			query = "?payloads=true"
@@ -378,6 +407,57 @@ type leaves struct {
 }
 
 func (l leaves) Flush() { l.leave() }
+
+// TestUnreadable shows what can be shown of an execution whose key is missing.
+func TestUnreadable(t *testing.T) {
+	t.Parallel()
+	log := new(lockedBuffer)
+	sealer := new(losable)
+	engine, err := durable.New(memstore.New(), &durable.Options{Functions: []durable.Definition{pay}, Sealer: sealer})
+	require.NoError(t, err)
+	defer engine.Close()
+	d := &desk{t: t, engine: engine, log: log, handler: durablehttp.Admin(engine, &durablehttp.AdminOptions{Authorize: allow, Logger: slog.New(slog.NewTextHandler(log, nil))})}
+	d.post("/executions", `{"function":"pay","id":"p","input":{"item":"cup"}}`, http.StatusCreated)
+	_, err = d.ended("p")
+	require.NoError(t, err)
+	type shown struct {
+		ID, Status string
+		Result     string
+		Unreadable bool
+	}
+	var one shown
+	d.get("/executions/p", &one)
+	require.Equal(t, shown{ID: "p", Status: "SUCCEEDED", Result: "paid for cup"}, one)
+
+	sealer.lost.Store(true)
+	one = shown{}
+	d.get("/executions/p", &one)
+	require.Equal(t, shown{ID: "p", Status: "SUCCEEDED", Unreadable: true}, one)
+	var list struct{ Executions []shown }
+	d.get("/executions?payloads=true", &list)
+	require.Equal(t, []shown{one}, list.Executions)
+	requireProblem(t, d.do("GET", "/executions/p/history", ""), http.StatusInternalServerError, "internal")
+	require.Contains(t, log.String(), "the key is lost")
+
+	s := d.listen("/executions/p/events")
+	m := s.next()
+	require.Equal(t, "problem", m.name)
+	require.JSONEq(t, `{"error":"internal error","code":"internal"}`, m.data)
+	require.Equal(t, "over", s.next().name)
+}
+
+// losable is a sealer whose key can be lost.
+type losable struct{ lost atomic.Bool }
+
+func (*losable) Seal(dst, plain []byte, _ durable.Place) ([]byte, error) {
+	return append(dst, plain...), nil
+}
+func (l *losable) Open(dst, sealed []byte, _ durable.Place) ([]byte, error) {
+	if l.lost.Load() {
+		return nil, errors.New("the key is lost")
+	}
+	return append(dst, sealed...), nil
+}
 
 // twice has two callbacks of one name open.
 var twice = durable.Define("twice", func(ctx *durable.Context, _ any) (string, error) {

@@ -18,6 +18,14 @@ type problem struct {
 
 func (p problem) Error() string { return p.text }
 
+// MarshalJSON returns what the outside is told.
+func (p problem) MarshalJSON() ([]byte, error) {
+	return json.Marshal(struct {
+		Error string `json:"error"`
+		Code  string `json:"code"`
+	}{p.text, p.code})
+}
+
 var (
 	errNotJSON     = badRequest("the body is not JSON")
 	errNotJSONType = problem{http.StatusUnsupportedMediaType, "unsupported_media_type", "send application/json in UTF-8, uncompressed"}
@@ -59,6 +67,10 @@ func problemOf(err error) problem {
 		return problem{http.StatusConflict, "execution_exists", "the ID is taken by an execution of another function or with another input"}
 	case errors.Is(err, durable.ErrExecutionRunning):
 		return problem{http.StatusConflict, "execution_running", "the execution has not ended"}
+	case errors.Is(err, durable.ErrExecutionSucceeded):
+		return problem{http.StatusConflict, "execution_succeeded", "the execution has succeeded: there is nothing to retry, but it can be restarted"}
+	case errors.Is(err, durable.ErrOperationNotFound):
+		return errNoOperation
 	case errors.Is(err, durable.ErrFunctionNotFound):
 		return problem{http.StatusNotFound, "function_not_found", "the engine has no function with this name"}
 	case errors.Is(err, durable.ErrPayloadTooLarge):
@@ -73,10 +85,7 @@ func problemOf(err error) problem {
 
 // writeProblem writes p as JSON.
 func writeProblem(w http.ResponseWriter, p problem) {
-	body, _ := json.Marshal(struct {
-		Error string `json:"error"`
-		Code  string `json:"code"`
-	}{p.text, p.code})
+	body, _ := json.Marshal(p)
 	h := w.Header()
 	h.Set("Cache-Control", "no-store")
 	h.Set("Content-Type", "application/json")
