@@ -19,7 +19,7 @@ function section(what, text, paint) {
   const long = lines.length > foldedLines + 4 || text.length > foldedChars
   const head = lines.slice(0, foldedLines).join('\n').slice(0, foldedChars)
   const pre = h('pre', { tabindex: '0', 'aria-label': what })
-  const more = long && h('button', { type: 'button', class: 'link', 'aria-expanded': 'false' })
+  const more = long ? h('button', { type: 'button', class: 'link', 'aria-expanded': 'false' }) : null
   const show = all => {
     const shown = all ? text : head
     fill(pre, shown.length > paintedChars ? [shown] : paint(shown), all || !long ? null : h('span', { class: 'faint' }, ' …'))

@@ -26,7 +26,7 @@ export function makeScale(start, end, worked, fold) {
   }
   if (at < end) parts.push({ from: at, to: end, gap: true })
   const work = parts.reduce((sum, p) => sum + (p.gap ? 0 : p.to - p.from), 0)
-  const least = Math.max(work * 0.1, 0.01)
+  const least = Math.max(work * 0.3, 0.01)
   const long = parts.filter(p => p.gap && p.to - p.from > least)
   const canFold = work > 0 && long.length > 0
   const folds = canFold && (fold ?? span > work * 5)

@@ -50,12 +50,16 @@ export function virtualRows(scroller, height, { key, make, show }) {
       inner.style.height = `${n * height}px`
       soon()
     },
-    // reveal scrolls a row into sight.
+    // reveal scrolls a row into sight: by as little as can be, or to the middle if it
+    // was far away.
     reveal(i) {
-      const head = headHeight()
+      const room = scroller.clientHeight - headHeight()
       const top = i * height
-      if (top < scroller.scrollTop) scroller.scrollTop = top
-      else if (top + height + head > scroller.scrollTop + scroller.clientHeight) scroller.scrollTop = top + height + head - scroller.clientHeight
+      const above = scroller.scrollTop - top
+      const below = top + height - (scroller.scrollTop + room)
+      if (above <= 0 && below <= 0) return
+      if (Math.max(above, below) > 3 * height) scroller.scrollTop = top - room / 2
+      else scroller.scrollTop += above > 0 ? -above : below
     },
     end: () => {
       cancelAnimationFrame(frame)
