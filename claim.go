@@ -160,7 +160,7 @@ func (e *Engine) admit(c *checkpoint.Claim) {
 	earlier := e.residents[c.ID]
 	e.residents[c.ID] = x
 	e.reserved--
-	e.counts.invocations++
+	e.invocations++
 	closing := e.shut
 	x.troubled = e.disowned[c.ID] > 0
 	e.mu.Unlock()

@@ -1,6 +1,7 @@
 package durable
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -173,7 +174,7 @@ func (e *Engine) find(ctx context.Context, id string) (checkpoint.Summary, error
 }
 
 func (e *Engine) info(s *checkpoint.Summary) (ExecutionInfo, error) {
-	info := ExecutionInfo{ID: s.ID, Number: s.Number, RestartOf: s.Started.RestartOf, Function: s.Function, Status: ExecutionStatus(s.Status.String()), StartedAt: timeOf(s.StartedAt), EndedAt: timeOf(s.EndedAt),
+	info := ExecutionInfo{ID: s.ID, Number: s.Number, RestartOf: s.Started.RestartOf, Function: s.Function, Status: ExecutionStatus(s.Status.String()), StartedAt: timeOf(s.StartedAt), EndedAt: timeOf(cmp.Or(s.Ended.Time, s.EndedAt)),
 		Deadline: timeOf(s.Deadline), WakeAt: timeOf(s.WakeAt)}
 	if s.Caller != nil {
 		info.Parent = s.Caller.ID
@@ -200,7 +201,7 @@ func (e *Engine) info(s *checkpoint.Summary) (ExecutionInfo, error) {
 			return info, err
 		}
 		info.Held = e.errs.rebuild(failure)
-	} else if s.Status == checkpoint.Running && !e.has(s.Function) {
+	} else if e.lacksFunction(s) {
 		info.Held = e.errs.rebuild(ownFailure("FunctionNotFound", fmt.Sprintf("function %q is not in Options.Functions of this engine: it waits for one that has it", s.Function)))
 	}
 	for _, rec := range []*checkpoint.Record{&s.Started, &s.Ended} {
@@ -220,6 +221,20 @@ func (e *Engine) info(s *checkpoint.Summary) (ExecutionInfo, error) {
 		info.Failure = e.errs.rebuild(failure)
 	}
 	return info, nil
+}
+
+// claimPatience is how long an execution that is due waits at most for a process of
+// several to claim it.
+const claimPatience = 2 * time.Second
+
+// lacksFunction reports whether a running execution can't go on for want of its
+// function, as far as this engine can tell: where processes share the store, another
+// one may have it.
+func (e *Engine) lacksFunction(s *checkpoint.Summary) bool {
+	if s.Status != checkpoint.Running || e.has(s.Function) {
+		return false
+	}
+	return !e.shared || !s.Owned && s.WakeAt != 0 && s.WakeAt < e.now()-int64(claimPatience)
 }
 
 // encodeHold is why an execution is held, as it is stored.

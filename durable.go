@@ -69,6 +69,7 @@ type Engine struct {
 	log    *slog.Logger
 	errs   *errorRegistry
 	defs   map[string]*definition
+	shared bool // other processes may have the store open, too
 	claims checkpoint.ClaimRequest
 
 	clockCheck time.Duration // how long a timer may sleep
@@ -97,7 +98,8 @@ type Engine struct {
 	failed    error
 	watchers  map[string][]chan struct{}
 	disowned  map[string]int // lost residencies in a row
-	counts    counts
+
+	tallies
 }
 
 // Open opens, or creates, the bbolt file at path, with its log beside it in the
@@ -164,6 +166,9 @@ func (o *Options) check() error {
 
 func newEngine(store checkpoint.Store, opts *Options) (*Engine, error) {
 	e := prepareEngine(store, opts)
+	if s, ok := store.(checkpoint.CommitWatcher); ok {
+		s.WatchCommits(e.committed)
+	}
 	store.Watch(e.hint)
 	go e.run()
 	return e, nil
@@ -184,6 +189,7 @@ func prepareEngine(store checkpoint.Store, opts *Options) *Engine {
 	e.errs, _ = newErrorRegistry(e.opts.Errors)
 	e.errs.limit = e.opts.MaxPayload
 	e.life, e.endLife = context.WithCancelCause(context.Background())
+	e.startTallies()
 	for _, d := range e.opts.Functions {
 		def := d.definition()
 		e.defs[def.name] = def
@@ -195,6 +201,9 @@ func prepareEngine(store checkpoint.Store, opts *Options) *Engine {
 		e.clockCheck = 10_000 * 24 * time.Hour // still far from what int64 nanoseconds hold
 		e.early = 0
 	}
+	if s, ok := store.(checkpoint.Shared); ok {
+		e.shared = s.Shared()
+	}
 	return e
 }
 
@@ -202,6 +211,9 @@ func (o *Options) setDefaults() {
 	o.Functions = slices.Clone(o.Functions)
 	setDefault(&o.Codec, JSON)
 	setDefault(&o.Logger, slog.Default())
+	if o.Observer == nil {
+		o.Observer = &Observer{}
+	}
 	o.Codec, o.Logger = knownByName(o.Codec), guarded(o.Logger)
 	setDefault(&o.ParkFor, time.Second)
 	setDefault(&o.MaxResident, 4096)

@@ -5,8 +5,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
-
-	"github.com/durable-go/durable/checkpoint"
 )
 
 // feed tells those who look on that something has become durable. Nobody waits for
@@ -98,7 +96,7 @@ const lookAgain = time.Second
 
 // ticks is when to look without being told; nil where everything is told.
 func (e *Engine) ticks() (ticks <-chan time.Time, stop func()) {
-	if s, ok := e.store.(checkpoint.Shared); !ok || !s.Shared() {
+	if !e.shared {
 		return nil, func() {}
 	}
 	t := time.NewTicker(lookAgain)

@@ -377,7 +377,7 @@ func prune(v any) any {
 
 // runToTheEnd runs what is in a store, answers callbacks and resumes what is held.
 func runToTheEnd(t *testing.T, path string) (recordings []*durable.Recording) {
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
 	e, err := durable.Open(path, formatOptions(newGCM(t, 7)))
 	require.NoError(t, err)
@@ -508,7 +508,7 @@ func makePart(t *testing.T, path, part string, sealer durable.Sealer) *durable.E
 			if met(info) {
 				return
 			}
-			require.Less(t, time.Since(begun), 10*time.Second, kind)
+			require.Less(t, time.Since(begun), time.Minute, kind)
 		}
 	}
 	operation := func(kind, name string, status durable.OperationStatus) {

@@ -80,8 +80,12 @@ func (e *Engine) end(ctx context.Context, s *checkpoint.Summary, status checkpoi
 		return err
 	}
 	deliver, err := e.tellCaller(s, status, nil, failure)
-	if err == nil {
-		_, err = e.store.End(ctx, checkpoint.Ending{ID: s.ID, Status: status, Record: rec, Deliver: deliver})
+	if err != nil {
+		return err
+	}
+	ended, err := e.store.End(ctx, checkpoint.Ending{ID: s.ID, Status: status, Record: rec, Deliver: deliver})
+	if ended {
+		e.executionEnded(s, status, e.now(), failure)
 	}
 	return err
 }

@@ -57,6 +57,10 @@ var shapes = map[string]Record{
 		Seq: 1, EventID: 1, Events: 1, Type: ExecutionStarted, Time: someTime, Function: "order", Timeout: 3600e9, TimeoutAt: someTime + 3600e9,
 		Codec: "json", Payload: []byte(`{"id":42}`), Flags: FlagPayload,
 	},
+	"execution-traced": {
+		Seq: 1, EventID: 1, Events: 1, Type: ExecutionStarted, Time: someTime, Function: "order", Codec: "json", Payload: []byte(`{"id":42}`), Flags: FlagPayload,
+		Trace: "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+	},
 	"execution-restarted": {
 		Seq: 1, EventID: 1, Events: 1, Type: ExecutionStarted, Time: someTime, Function: "order", Codec: "json", Payload: []byte(`{"id":42}`), Flags: FlagPayload,
 		RestartOf: "order-42",

@@ -237,3 +237,9 @@ func TestAdmin(t *testing.T) {
 	requireProblem(t, d.do("GET", "/executions/order-1", ""), http.StatusNotFound, "execution_not_found")
 	require.NotContains(t, d.log.String(), secret)
 }
+
+// holds is held at once, for a reason that tells its input.
+var holds = durable.Define("holds", func(ctx *durable.Context, in string) (string, error) {
+	durable.Version(ctx, in+"\n", 1)
+	return "", nil
+})

@@ -60,7 +60,17 @@ type schema struct {
 	Properties           map[string]*schema `json:"properties"`
 	Required             []string           `json:"required"`
 	Items                *schema            `json:"items"`
-	AdditionalProperties *bool              `json:"additionalProperties"`
+	AdditionalProperties *others            `json:"additionalProperties"`
+}
+
+// others are the properties that a schema does not name: none of a schema false.
+type others struct{ schema *schema }
+
+func (o *others) UnmarshalJSON(data []byte) error {
+	if string(data) == "false" {
+		return nil
+	}
+	return json.Unmarshal(data, &o.schema)
 }
 
 // UnmarshalJSON refuses what check would pass over.
@@ -153,6 +163,10 @@ func (d *document) check(s *schema, v any, at string) error {
 		if n, ok := v.(float64); !ok || n != float64(int64(n)) {
 			return wrong
 		}
+	case "number":
+		if _, ok := v.(float64); !ok {
+			return wrong
+		}
 	case "boolean":
 		if _, ok := v.(bool); !ok {
 			return wrong
@@ -181,7 +195,9 @@ func (d *document) check(s *schema, v any, at string) error {
 		for name, field := range fields {
 			if p := s.Properties[name]; p != nil {
 				problems = append(problems, d.check(p, field, at+"."+name))
-			} else if s.AdditionalProperties != nil && !*s.AdditionalProperties {
+			} else if s.AdditionalProperties != nil && s.AdditionalProperties.schema != nil {
+				problems = append(problems, d.check(s.AdditionalProperties.schema, field, at+"."+name))
+			} else if s.AdditionalProperties != nil {
 				problems = append(problems, fmt.Errorf("%s: %s is not documented", at, name))
 			}
 		}
@@ -334,6 +350,13 @@ func (d *document) fits(s *schema, t reflect.Type, at string) error {
 		want = "boolean"
 	case t.Kind() >= reflect.Int && t.Kind() <= reflect.Uint64:
 		want = "integer"
+	case t.Kind() == reflect.Float64:
+		want = "number"
+	case t.Kind() == reflect.Map:
+		want = "object"
+		if s.AdditionalProperties != nil && s.Type == want {
+			return d.fits(s.AdditionalProperties.schema, t.Elem(), at+"{}")
+		}
 	case t.Kind() == reflect.Slice:
 		want = "array"
 		if s.Type == want {

@@ -59,6 +59,10 @@ func problemOf(err error) problem {
 		return problem{http.StatusConflict, "execution_exists", "the ID is taken by an execution of another function or with another input"}
 	case errors.Is(err, durable.ErrExecutionRunning):
 		return problem{http.StatusConflict, "execution_running", "the execution has not ended"}
+	case errors.Is(err, durable.ErrExecutionSucceeded):
+		return problem{http.StatusConflict, "execution_succeeded", "the execution has succeeded: there is nothing to retry, but it can be restarted"}
+	case errors.Is(err, durable.ErrOperationNotFound):
+		return errNoOperation
 	case errors.Is(err, durable.ErrFunctionNotFound):
 		return problem{http.StatusNotFound, "function_not_found", "the engine has no function with this name"}
 	case errors.Is(err, durable.ErrPayloadTooLarge):

@@ -2,6 +2,7 @@ package durablehttp
 
 import (
 	"encoding/json"
+	"errors"
 	"net/http"
 	"time"
 
@@ -14,9 +15,12 @@ var steeringRoutes = []route{
 	{"POST", "/executions/{id}/cancel", Steering, nil, (*admin).cancel},
 	{"POST", "/executions/{id}/stop", Steering, nil, (*admin).stop},
 	{"POST", "/executions/{id}/resume", Steering, nil, (*admin).resume},
+	{"POST", "/executions/{id}/retry", Steering, nil, (*admin).retry},
+	{"POST", "/executions/{id}/restart", Steering, nil, (*admin).restart},
 	{"POST", "/executions/{id}/callbacks/{operation}/succeed", Steering, nil, (*admin).succeedCallback},
 	{"POST", "/executions/{id}/callbacks/{operation}/fail", Steering, nil, (*admin).failCallback},
 	{"POST", "/executions/{id}/callbacks/{operation}/heartbeat", Steering, nil, (*admin).heartbeatCallback},
+	{"POST", "/import", Steering, []string{"id"}, (*admin).importExecution},
 	{"DELETE", "/executions/{id}", Steering, nil, (*admin).delete},
 }
 
@@ -128,6 +132,53 @@ func (a *admin) delete(w http.ResponseWriter, r *request) error {
 		return err
 	}
 	return noContent(w, a.engine.Delete(r.Context(), r.PathValue("id")))
+}
+
+type retryRequest struct {
+	ID *string `json:"id"`
+}
+
+func (a *admin) retry(w http.ResponseWriter, r *request) error {
+	var in retryRequest
+	if err := a.decode(w, r, &in, `{"id": …}`); err != nil {
+		return err
+	}
+	id, err := a.engine.Retry(r.Context(), r.PathValue("id"), idOption(in.ID)...)
+	return created(w, id, err)
+}
+
+type restartRequest struct {
+	Operation string  `json:"operation"`
+	ID        *string `json:"id"`
+}
+
+func (a *admin) restart(w http.ResponseWriter, r *request) error {
+	var in restartRequest
+	if err := a.decode(w, r, &in, `{"operation": …, "id": …}`); err != nil {
+		return err
+	}
+	id, err := a.engine.RestartFrom(r.Context(), r.PathValue("id"), in.Operation, idOption(in.ID)...)
+	return created(w, id, err)
+}
+
+func (a *admin) importExecution(w http.ResponseWriter, r *request) error {
+	body, err := steeringBody(w, r, a.opts.MaxImport)
+	if err != nil {
+		return err
+	}
+	var recording durable.Recording
+	if err := json.Unmarshal(body, &recording); err != nil {
+		return badRequest("the body is not a recording: " + err.Error())
+	}
+	var asID *string
+	if id, ok := r.query["id"]; ok {
+		asID = &id
+	}
+	id, err := a.engine.Import(r.Context(), &recording, idOption(asID)...)
+	if errors.Is(err, durable.ErrCorrupt) {
+		return badRequest("the body is not a recording that can go on: " + err.Error())
+	}
+	return created(w, id, err)
 }
 
 // nothing checks that a body that says nothing is all there is.

@@ -119,7 +119,7 @@ func serve(settings string) error {
 	if bug.closes {
 		return c.engine.Close()
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	return c.engine.Shutdown(ctx)
 }

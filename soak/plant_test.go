@@ -284,7 +284,7 @@ func TestPlants(t *testing.T) {
 					t.Logf("caught in %d kills: %d times that %s", uint64(c.kills)*c.seed, caught, bug.breaks)
 					return
 				}
-				require.Less(t, c.seed, uint64(10), "not caught that %s is broken:\n%s", bug.breaks, w.report())
+				require.Less(t, c.seed, uint64(40), "not caught that %s is broken:\n%s", bug.breaks, w.report())
 			}
 		})
 	}

@@ -52,7 +52,7 @@ func TestSoak(t *testing.T) {
 		for n := 0; n**perRound < *kills; n++ {
 			t.Run(fmt.Sprint(n), func(t *testing.T) {
 				t.Parallel()
-				c := config{seed: from + uint64(n), kills: min(*perRound, *kills-n**perRound), width: 16, functions: everything, points: points, patience: time.Minute}
+				c := config{seed: from + uint64(n), kills: min(*perRound, *kills-n**perRound), width: 16, functions: everything, points: points, patience: 3 * time.Minute}
 				w, err := c.soak(t)
 				require.NoError(t, err)
 				require.Zero(t, len(w.violations), "again with -soak.seed %d -soak.kills %d -soak.round %d:\n%s", c.seed, c.kills, c.kills, w.report())

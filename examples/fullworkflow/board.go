@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/durable-go/durable"
+	"github.com/durable-go/durable/examples/fullworkflow/workflow"
 )
 
 // board keeps what is to be shown of executions. It learns of what happens now
@@ -98,7 +99,7 @@ func (b *board) current(id string) int {
 			return i + 1
 		}
 	}
-	return len(stages)
+	return len(workflow.Stages)
 }
 
 // replayed counts the stages whose outcome was recorded before.

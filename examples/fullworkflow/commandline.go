@@ -35,7 +35,7 @@ func invocation() string {
 	if info, err := os.Stat("examples/fullworkflow"); err == nil && info.IsDir() {
 		return "go run ./examples/fullworkflow"
 	}
-	if _, err := os.Stat("workflow.go"); err == nil {
+	if _, err := os.Stat("workflow/workflow.go"); err == nil {
 		return "go run ."
 	}
 	return "go run github.com/durable-go/durable/examples/fullworkflow"

@@ -9,6 +9,8 @@ import (
 	"sync"
 	"time"
 	"unicode"
+
+	"github.com/durable-go/durable/examples/fullworkflow/workflow"
 )
 
 // display shows the stages of an execution: on a terminal as a table that is
@@ -21,9 +23,9 @@ type display struct {
 	color    bool
 
 	mu      sync.Mutex
-	id      string              // of the execution that is shown
-	painted int                 // rows of the table that are on the screen
-	told    [len(stages)]string // what the last line about each stage said
+	id      string                       // of the execution that is shown
+	painted int                          // rows of the table that are on the screen
+	told    [len(workflow.Stages)]string // what the last line about each stage said
 	stop    chan struct{}
 	stopped chan struct{}
 }
@@ -168,7 +170,7 @@ func printable(text string) string {
 
 // nameWidth is the width of the column of names.
 var nameWidth = func() (width int) {
-	for _, name := range stages {
+	for _, name := range workflow.Stages {
 		width = max(width, len(name))
 	}
 	return width

@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/durable-go/durable"
+	"github.com/durable-go/durable/examples/fullworkflow/workflow"
 )
 
 // scene is a board that is told of events by their time, and its displays.
@@ -64,15 +65,15 @@ func TestTable(t *testing.T) {
 	s.at(3*time.Second, durable.Event{Type: "StepSucceeded", SubType: "Step", OperationID: "1", Name: "processInputData", Attempt: 2})
 	require.Equal(t, "✓ 1 processInputData 3.00 s", s.stage(1, time.Hour))
 
-	s.at(3*time.Second, durable.Event{Type: "ContextStarted", SubType: "WaitForCallback", OperationID: "2", Name: callbackName})
-	s.at(3*time.Second, durable.Event{Type: "CallbackStarted", SubType: "Callback", OperationID: "2-1", ParentID: "2", Name: callbackName, Timeout: time.Hour})
+	s.at(3*time.Second, durable.Event{Type: "ContextStarted", SubType: "WaitForCallback", OperationID: "2", Name: workflow.CallbackName})
+	s.at(3*time.Second, durable.Event{Type: "CallbackStarted", SubType: "Callback", OperationID: "2-1", ParentID: "2", Name: workflow.CallbackName, Timeout: time.Hour})
 	require.Equal(t, "◌ 2 wait-for-external-callback 2.00 s an answer is due in 59:58", s.stage(2, 5*time.Second))
 	s.board.observer().InvocationEnded("x", "full-workflow")
 	require.Equal(t, "◌ 2 wait-for-external-callback 2.00 s an answer is due in 59:58, suspended", s.stage(2, 5*time.Second))
 	s.board.observer().InvocationStarted("x", "full-workflow", true)
-	s.at(6*time.Second, durable.Event{Type: "CallbackSucceeded", SubType: "Callback", OperationID: "2-1", ParentID: "2", Name: callbackName})
+	s.at(6*time.Second, durable.Event{Type: "CallbackSucceeded", SubType: "Callback", OperationID: "2-1", ParentID: "2", Name: workflow.CallbackName})
 	require.Equal(t, "● 2 wait-for-external-callback 3.00 s", s.stage(2, 6*time.Second))
-	s.at(6*time.Second, durable.Event{Type: "ContextSucceeded", SubType: "WaitForCallback", OperationID: "2", Name: callbackName})
+	s.at(6*time.Second, durable.Event{Type: "ContextSucceeded", SubType: "WaitForCallback", OperationID: "2", Name: workflow.CallbackName})
 	require.Equal(t, "✓ 2 wait-for-external-callback 3.00 s", s.stage(2, time.Hour))
 
 	s.at(6*time.Second, durable.Event{Type: "WaitStarted", SubType: "Wait", OperationID: "3", Name: "simple-wait", Duration: 5 * time.Second})
@@ -185,7 +186,7 @@ func TestTerminal(t *testing.T) {
 		return out.String()
 	}
 	first := paint()
-	require.Equal(t, len(stages), strings.Count(first, "\n"))
+	require.Equal(t, len(workflow.Stages), strings.Count(first, "\n"))
 	require.Contains(t, first, yellow+"◌"+plainText)
 	require.Equal(t, "\r\x1b[9A\x1b[J"+first, paint(), "it is painted over")
 
@@ -234,7 +235,7 @@ func TestHistoryTable(t *testing.T) {
 		table := out.String()
 		require.Contains(t, table, "x of full-workflow: SUCCEEDED")
 		require.Contains(t, table, "check")
-		for _, name := range stages {
+		for _, name := range workflow.Stages {
 			require.Contains(t, table, name)
 		}
 		require.Contains(t, table, "timeout 1h0m0s")

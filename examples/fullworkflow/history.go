@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/durable-go/durable"
+	"github.com/durable-go/durable/examples/fullworkflow/workflow"
 )
 
 // history is what happened to an execution.
@@ -35,7 +36,7 @@ func (p program) history(ctx context.Context, db, id string) error {
 
 func readHistory(ctx context.Context, e *durable.Engine, id string) (h history, err error) {
 	if id == "" {
-		for info, err := range e.Executions(ctx, durable.Query{Function: workflow.Name(), Limit: 1}) {
+		for info, err := range e.Executions(ctx, durable.Query{Function: workflow.Function.Name(), Limit: 1}) {
 			if err != nil {
 				return h, err
 			}

@@ -4,8 +4,7 @@
 //
 //	go run ./examples/fullworkflow
 //
-// The workflow is in workflow.go, what its operations do in data.go, tasks.go,
-// advanced.go and result.go; the other files are the program around it.
+// The workflow is in the folder workflow; the files here are the program around it.
 package main
 
 import (

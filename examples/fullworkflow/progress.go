@@ -6,20 +6,8 @@ import (
 	"time"
 
 	"github.com/durable-go/durable"
+	"github.com/durable-go/durable/examples/fullworkflow/workflow"
 )
-
-// stages are the nine operations of the workflow, in order.
-var stages = [...]string{
-	"processInputData",
-	callbackName,
-	"simple-wait",
-	"parallel-operations",
-	"map-operations",
-	"wait-for-condition",
-	"invoke-hello-world",
-	"isolated-operations",
-	"aggregateResults",
-}
 
 // progress is how far an execution has come, told by its events.
 type progress struct {
@@ -53,7 +41,7 @@ type parts struct {
 
 func newProgress(opened time.Time) *progress {
 	p := &progress{opened: opened, left: make(chan struct{}, 1), names: make(map[string]string), stages: make(map[string]*stage)}
-	for _, name := range stages {
+	for _, name := range workflow.Stages {
 		p.stages[name] = &stage{parts: parts{ended: make(map[string]time.Time)}}
 	}
 	return p
@@ -155,8 +143,8 @@ const (
 )
 
 func (p *progress) rows(now time.Time) []row {
-	rows := make([]row, len(stages))
-	for i, name := range stages {
+	rows := make([]row, len(workflow.Stages))
+	for i, name := range workflow.Stages {
 		rows[i] = p.stages[name].row(now, p.opened)
 		rows[i].number, rows[i].name = i+1, name
 		rows[i].suspended = rows[i].state == stateWaiting && !p.resident

@@ -8,7 +8,14 @@ import (
 	"time"
 
 	"github.com/durable-go/durable"
+	"github.com/durable-go/durable/examples/fullworkflow/workflow"
 	"github.com/durable-go/durable/examples/helloworld/hello"
+)
+
+// Who answers the callback.
+const (
+	callbackAuto   = "auto"   // this program
+	callbackManual = "manual" // whoever runs resume
 )
 
 type runOptions struct {
@@ -25,7 +32,7 @@ const shutdownGrace = 10 * time.Second
 
 // run runs the workflow to its end, or until ctx ends.
 func (p program) run(ctx context.Context, o runOptions) error {
-	event, err := readEvent(o.input, p.stdin)
+	event, err := workflow.ReadEvent(o.input, p.stdin)
 	if err != nil {
 		return err
 	}
@@ -33,7 +40,7 @@ func (p program) run(ctx context.Context, o runOptions) error {
 	board := newBoard(opened)
 	display := newDisplay(p.stderr, board, o.quiet)
 	engine, err := durable.Open(o.db, &durable.Options{
-		Functions: []durable.Definition{workflow, hello.Function},
+		Functions: []durable.Definition{workflow.Function, hello.Function},
 		Observer:  board.observer(),
 		Logger:    display.logger(),
 	})
@@ -93,12 +100,12 @@ func beginning(found *durable.ExecutionInfo, id, db string, b *board) string {
 	case found.Status != durable.ExecutionRunning:
 		return fmt.Sprintf("Execution %s in %s has ended.\n", id, db)
 	}
-	return fmt.Sprintf("Execution %s in %s goes on where it was:\n%d of %d stages are recorded.\n", id, db, b.replayed(id), len(stages))
+	return fmt.Sprintf("Execution %s in %s goes on where it was:\n%d of %d stages are recorded.\n", id, db, b.replayed(id), len(workflow.Stages))
 }
 
 // attended is an execution that the program waits for.
 type attended struct {
-	*durable.Execution[Result]
+	*durable.Execution[workflow.Result]
 	engine  *durable.Engine
 	board   *board
 	display *display
@@ -107,7 +114,7 @@ type attended struct {
 
 // result waits for the result and has the callback answered meanwhile. It gives
 // up when ctx ends, or the execution can't go on with this code.
-func (a *attended) result(ctx context.Context) (Result, error) {
+func (a *attended) result(ctx context.Context) (workflow.Result, error) {
 	ctx, giveUp := context.WithCancelCause(ctx)
 	defer giveUp(nil)
 	go func() {
@@ -133,9 +140,9 @@ func (a *attended) result(ctx context.Context) (Result, error) {
 // answer answers the callback, or says how to.
 func (a *attended) answer(ctx context.Context) error {
 	if a.opts.callback == callbackAuto {
-		return playExternalSystem(ctx, a.engine, a.ID())
+		return workflow.PlayExternalSystem(ctx, a.engine, a.ID())
 	}
-	id, _, err := openCallback(ctx, a.engine, a.ID())
+	id, _, err := workflow.OpenCallback(ctx, a.engine, a.ID())
 	if id == "" || err != nil {
 		return err
 	}
@@ -177,6 +184,6 @@ func (p program) suspend(a *attended) error {
 		fmt.Fprintln(p.stderr, "fullworkflow:", plain(err))
 	}
 	fmt.Fprintf(p.stderr, "Suspended in stage %d of %d; nothing is lost. Go on with\n\n    %s\n",
-		a.board.current(a.ID()), len(stages), a.opts.commandLine())
+		a.board.current(a.ID()), len(workflow.Stages), a.opts.commandLine())
 	return errInterrupted
 }

@@ -52,8 +52,10 @@ func withFile(ctx context.Context, db string, onFile func(*durable.Engine) error
 		if time.Now().After(deadline) {
 			return err
 		}
-		if err := work(ctx, lockRetry); err != nil {
-			return err
+		select {
+		case <-time.After(lockRetry):
+		case <-ctx.Done():
+			return context.Cause(ctx)
 		}
 	}
 }

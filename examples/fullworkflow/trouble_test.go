@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -12,6 +13,9 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/durable-go/durable"
+	"github.com/durable-go/durable/checkpoint/memstore"
+	"github.com/durable-go/durable/examples/fullworkflow/workflow"
+	"github.com/durable-go/durable/examples/helloworld/hello"
 )
 
 // newDB is the path of a file that does not exist yet.
@@ -52,12 +56,10 @@ func TestNoItems(t *testing.T) {
 	t.Parallel()
 	db := newDB(t)
 	for name, input := range map[string]string{"NoData": `{}`, "NoItems": `{"workflowId": "w", "inputData": {}}`, "Null": `{"inputData": {"items": null}}`} {
-		begin := time.Now()
 		o := do(t, "-quiet", "-db", db, "-id", name, "-input", writeFile(t, "event.json", input))
 		o.requireOneLine(t, 1, name, "inputData.items")
-		require.Less(t, time.Since(begin), 4*time.Second, "it was retried")
 		history := do(t, "history", "-db", db, "-id", name)
-		require.Equal(t, 1, strings.Count(history.stdout, "StepFailed"), history.stdout)
+		require.Equal(t, 1, strings.Count(history.stdout, "StepFailed"), "it was retried:\n%s", history.stdout)
 		// Asking again gives the same, and no new execution.
 		do(t, "-quiet", "-db", db, "-id", name).requireOneLine(t, 1, name, "inputData.items")
 	}
@@ -124,15 +126,43 @@ func quiet(functions ...durable.Definition) *durable.Options {
 	return &durable.Options{Functions: functions, Logger: slog.New(slog.DiscardHandler)}
 }
 
+// open opens an engine that has the program's functions and keeps nothing.
+func open(t *testing.T) *durable.Engine {
+	t.Helper()
+	e, err := durable.New(memstore.New(), quiet(workflow.Function, hello.Function))
+	require.NoError(t, err)
+	return e
+}
+
+// runToEnd runs the workflow, with the program as the external system.
+func runToEnd(ctx context.Context, e *durable.Engine, id string, event workflow.Event) (workflow.Result, error) {
+	x, err := workflow.Function.Start(ctx, e, event, durable.WithExecutionID(id))
+	if err != nil {
+		return workflow.Result{}, err
+	}
+	if err := workflow.PlayExternalSystem(ctx, e, id); err != nil {
+		return workflow.Result{}, err
+	}
+	return x.Result(ctx)
+}
+
+func eventOf(items int) workflow.Event {
+	event := workflow.Event{WorkflowID: fmt.Sprintf("workflow-of-%d", items), InputData: workflow.InputData{Items: make([]string, items)}}
+	for i := range items {
+		event.InputData.Items[i] = fmt.Sprintf("item-%d", i)
+	}
+	return event
+}
+
 // begin leaves an execution in db that waits for its callback, and returns the
 // callback's ID.
 func begin(t *testing.T, db, id string) (callbackID string) {
 	t.Helper()
-	e, err := durable.Open(db, quiet(workflow))
+	e, err := durable.Open(db, quiet(workflow.Function))
 	require.NoError(t, err)
-	_, err = workflow.Start(t.Context(), e, eventOf(2), durable.WithExecutionID(id))
+	_, err = workflow.Function.Start(t.Context(), e, eventOf(2), durable.WithExecutionID(id))
 	require.NoError(t, err)
-	callbackID, err = e.CallbackID(t.Context(), id, callbackName)
+	callbackID, err = e.CallbackID(t.Context(), id, workflow.CallbackName)
 	require.NoError(t, err)
 	require.NoError(t, e.Shutdown(t.Context()))
 	return callbackID
@@ -178,15 +208,15 @@ func TestFind(t *testing.T) {
 	db := newDB(t)
 	begin(t, db, "older")
 	begin(t, db, "newer")
-	e, err := durable.Open(db, quiet(workflow))
+	e, err := durable.Open(db, quiet(workflow.Function))
 	require.NoError(t, err)
 	defer e.Close()
-	other, err := e.StartByName(t.Context(), workflow.Name(), []byte(`{"inputData": {"items": []}}`), durable.WithExecutionID("stopped"))
+	other, err := e.StartByName(t.Context(), workflow.Function.Name(), []byte(`{"inputData": {"items": []}}`), durable.WithExecutionID("stopped"))
 	require.NoError(t, err)
 	require.NoError(t, e.Stop(t.Context(), other, "for the test"))
 
 	opened := time.Now()
-	pick := func(o runOptions, event Event) (id string, resumed bool, err error) {
+	pick := func(o runOptions, event workflow.Event) (id string, resumed bool, err error) {
 		found, err := o.find(t.Context(), e, opened, event)
 		if err != nil {
 			return "", false, err
@@ -252,11 +282,11 @@ func TestHeldExecution(t *testing.T) {
 	t.Parallel()
 	db := newDB(t)
 	blocked := make(chan struct{})
-	otherCode := durable.Define(workflow.Name(), func(ctx *durable.Context, _ Event) (Result, error) {
+	otherCode := durable.Define(workflow.Function.Name(), func(ctx *durable.Context, _ workflow.Event) (workflow.Result, error) {
 		if err := durable.Do(ctx, "somethingElse", func(context.Context) error { return nil }); err != nil {
-			return Result{}, err
+			return workflow.Result{}, err
 		}
-		return Result{}, durable.Do(ctx, "block", func(ctx context.Context) error {
+		return workflow.Result{}, durable.Do(ctx, "block", func(ctx context.Context) error {
 			close(blocked)
 			<-ctx.Done()
 			return ctx.Err()

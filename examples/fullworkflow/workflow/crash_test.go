@@ -1,4 +1,4 @@
-package main
+package workflow
 
 import (
 	"encoding/json"
@@ -16,8 +16,8 @@ import (
 func TestCrashEverywhere(t *testing.T) {
 	t.Parallel()
 	durabletest.CrashEverywhere(t, durabletest.Config{
-		Functions: []durable.Definition{workflow, hello.Function},
-		Answers: map[string]durabletest.Answer{callbackName: func(cb *durabletest.Callback) {
+		Functions: []durable.Definition{Function, hello.Function},
+		Answers: map[string]durabletest.Answer{CallbackName: func(cb *durabletest.Callback) {
 			time.Sleep(answerDelay)
 			cb.Succeed(Approval{Approved: true, ApprovedBy: "external-system"})
 		}},
@@ -29,7 +29,7 @@ func TestCrashEverywhere(t *testing.T) {
 			return withoutTimes(v)
 		},
 		MaxCrashes: 25,
-	}, workflow, eventOf(3))
+	}, Function, eventOf(3))
 }
 
 // withoutTimes drops what a crash may delay.

@@ -1,4 +1,7 @@
-package main
+// Package workflow is a workflow of nine stages, one for each kind of durable
+// operation. Programs that run it are examples/fullworkflow, on a file, and
+// examples/fleet, on many machines.
+package workflow
 
 import (
 	"context"
@@ -10,10 +13,23 @@ import (
 	"github.com/durable-go/durable/examples/helloworld/hello"
 )
 
-// workflow is the durable function that this program runs.
-var workflow = durable.Define("full-workflow", runWorkflow)
+// Function is the workflow as a durable function.
+var Function = durable.Define("full-workflow", run)
 
-// runWorkflow goes through nine stages, one for each kind of durable operation.
+// Stages are the names of its nine operations, in order.
+var Stages = [...]string{
+	"processInputData",
+	CallbackName,
+	"simple-wait",
+	"parallel-operations",
+	"map-operations",
+	"wait-for-condition",
+	"invoke-hello-world",
+	"isolated-operations",
+	"aggregateResults",
+}
+
+// run goes through nine stages, one for each kind of durable operation.
 //
 // It is run from the top again whenever its execution comes back into memory:
 // after a wait, and after the process was killed. What an operation returned
@@ -21,7 +37,7 @@ var workflow = durable.Define("full-workflow", runWorkflow)
 // where it was. For that, everything here follows from the event and from what
 // operations return: whatever does work, waits or looks at a clock is an
 // operation, or the body of one.
-func runWorkflow(ctx *durable.Context, event Event) (Result, error) {
+func run(ctx *durable.Context, event Event) (Result, error) {
 	// 1. A step: an ordinary function whose result is recorded.
 	items, err := durable.Call(ctx, "processInputData", processInputData, event)
 	if err != nil {
@@ -29,7 +45,7 @@ func runWorkflow(ctx *durable.Context, event Event) (Result, error) {
 	}
 
 	// 2. A callback: nothing is in memory until somebody outside answers.
-	answer, err := durable.WaitForCallback[json.RawMessage](ctx, callbackName,
+	answer, err := durable.WaitForCallback[json.RawMessage](ctx, CallbackName,
 		askExternalSystem, durable.WithTimeout(time.Hour))
 	if err != nil {
 		return Result{}, err

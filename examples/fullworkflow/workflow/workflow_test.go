@@ -1,4 +1,4 @@
-package main
+package workflow
 
 import (
 	"context"
@@ -6,6 +6,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"testing"
@@ -24,18 +25,21 @@ var update = flag.Bool("update", false, "write the golden files")
 // open opens an engine that has the program's functions.
 func open(t *testing.T) *durable.Engine {
 	t.Helper()
-	e, err := durable.New(memstore.New(), quiet(workflow, hello.Function))
+	e, err := durable.New(memstore.New(), &durable.Options{
+		Functions: []durable.Definition{Function, hello.Function},
+		Logger:    slog.New(slog.DiscardHandler),
+	})
 	require.NoError(t, err)
 	return e
 }
 
 // runToEnd runs the workflow, with the program as the external system.
 func runToEnd(ctx context.Context, e *durable.Engine, id string, event Event) (Result, error) {
-	x, err := workflow.Start(ctx, e, event, durable.WithExecutionID(id))
+	x, err := Function.Start(ctx, e, event, durable.WithExecutionID(id))
 	if err != nil {
 		return Result{}, err
 	}
-	if err := playExternalSystem(ctx, e, id); err != nil {
+	if err := PlayExternalSystem(ctx, e, id); err != nil {
 		return Result{}, err
 	}
 	return x.Result(ctx)
@@ -56,7 +60,7 @@ func TestWorkflowResult(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		e := open(t)
 		defer e.Close()
-		event, err := readEvent("", nil)
+		event, err := ReadEvent("", nil)
 		require.NoError(t, err)
 		result, err := runToEnd(t.Context(), e, "golden", event)
 		require.NoError(t, err)
@@ -147,8 +151,8 @@ func requireComplete(t *testing.T, r Result, executionID string, event Event) {
 	require.EqualValues(t, 1, r.SuccessRate)
 }
 
-// TestStagesAreTheWorkflows checks that what is shown is what the handler does.
-func TestStagesAreTheWorkflows(t *testing.T) {
+// TestStages checks that they are what the handler does.
+func TestStages(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		e := open(t)
@@ -163,7 +167,7 @@ func TestStagesAreTheWorkflows(t *testing.T) {
 				names = append(names, o.Name)
 			}
 		}
-		require.Equal(t, stages[:], names)
+		require.Equal(t, Stages[:], names)
 	})
 }
 
@@ -188,7 +192,7 @@ func TestWithoutItemsIsNotRetried(t *testing.T) {
 		e := open(t)
 		defer e.Close()
 		begin := time.Now()
-		_, err := workflow.Run(t.Context(), e, Event{}, durable.WithExecutionID("x"))
+		_, err := Function.Run(t.Context(), e, Event{}, durable.WithExecutionID("x"))
 		require.ErrorContains(t, err, "inputData.items")
 		require.Less(t, time.Since(begin), time.Second)
 		ops, err := e.Operations(t.Context(), "x")
@@ -203,9 +207,9 @@ func TestCallbackFails(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		e := open(t)
 		defer e.Close()
-		x, err := workflow.Start(t.Context(), e, eventOf(1))
+		x, err := Function.Start(t.Context(), e, eventOf(1))
 		require.NoError(t, err)
-		id, err := e.CallbackID(t.Context(), x.ID(), callbackName)
+		id, err := e.CallbackID(t.Context(), x.ID(), CallbackName)
 		require.NoError(t, err)
 		require.NoError(t, e.FailCallback(t.Context(), id, durable.Failure{Type: "Rejected", Message: "too expensive"}))
 		_, err = x.Result(t.Context())
@@ -223,7 +227,7 @@ func TestNobodyAnswers(t *testing.T) {
 		e := open(t)
 		defer e.Close()
 		begin := time.Now()
-		_, err := workflow.Run(t.Context(), e, eventOf(1))
+		_, err := Function.Run(t.Context(), e, eventOf(1))
 		require.ErrorIs(t, err, durable.ErrTimeout)
 		require.Equal(t, time.Hour, time.Since(begin))
 	})

@@ -1,4 +1,4 @@
-package main
+package workflow
 
 import (
 	"context"
@@ -135,7 +135,7 @@ func TestAggregateNothing(t *testing.T) {
 
 func TestShippedEvent(t *testing.T) {
 	t.Parallel()
-	event, err := readEvent("", nil)
+	event, err := ReadEvent("", nil)
 	require.NoError(t, err)
 	require.NotEmpty(t, event.WorkflowID)
 	require.Len(t, event.InputData.Items, 5)

@@ -1,4 +1,4 @@
-package main
+package workflow
 
 import (
 	_ "embed"
@@ -32,9 +32,9 @@ func (e Event) startedAt(execution time.Time) time.Time {
 //go:embed event.json
 var shippedEvent []byte
 
-// readEvent reads the event from a file, from stdin ("-"), or takes the shipped
+// ReadEvent reads the event from a file, from stdin ("-"), or takes the shipped
 // one (""). Whether it makes sense is for the workflow's first step to say.
-func readEvent(path string, stdin io.Reader) (event Event, err error) {
+func ReadEvent(path string, stdin io.Reader) (event Event, err error) {
 	data, name := shippedEvent, "event.json"
 	if path != "" {
 		if data, name, err = input.Read(path, stdin); err != nil {

@@ -1,4 +1,4 @@
-package main
+package workflow
 
 import (
 	"context"
@@ -11,15 +11,10 @@ import (
 
 // The external system that stage 2 waits for. In earnest it is another service,
 // which gets the callback's ID in a request and answers over HTTP when it is
-// done, in minutes or days. Here the program plays it, or you do.
+// done, in minutes or days. Here the program plays it (PlayExternalSystem), or you do.
 
-// Who answers the callback.
-const (
-	callbackAuto   = "auto"   // this program
-	callbackManual = "manual" // whoever runs resume
-)
-
-const callbackName = "wait-for-external-callback"
+// CallbackName is the name of the callback.
+const CallbackName = "wait-for-external-callback"
 
 // askExternalSystem is where the request is sent. There is nobody to send it to:
 // the open callback is looked up by its name (Engine.CallbackID), which works in
@@ -30,19 +25,19 @@ func askExternalSystem(ctx context.Context, _ string) error {
 	return nil
 }
 
-// answerDelay is how long the external system takes to answer in auto mode.
+// answerDelay is how long the external system takes to answer.
 const answerDelay = time.Second
 
-// Approval is what the external system answers in auto mode.
+// Approval is what the external system answers.
 type Approval struct {
 	Approved   bool      `json:"approved"`
 	ApprovedBy string    `json:"approvedBy"`
 	ApprovedAt time.Time `json:"approvedAt"`
 }
 
-// playExternalSystem answers the callback of an execution.
-func playExternalSystem(ctx context.Context, e *durable.Engine, executionID string) error {
-	id, opened, err := openCallback(ctx, e, executionID)
+// PlayExternalSystem answers the callback of an execution.
+func PlayExternalSystem(ctx context.Context, e *durable.Engine, executionID string) error {
+	id, opened, err := OpenCallback(ctx, e, executionID)
 	if id == "" || err != nil {
 		return err
 	}
@@ -56,13 +51,13 @@ func playExternalSystem(ctx context.Context, e *durable.Engine, executionID stri
 	return err
 }
 
-// openCallback waits until the callback of an execution is open and returns its
+// OpenCallback waits until the callback of an execution is open and returns its
 // ID and since when. It returns "" if nobody needs to answer any more.
-func openCallback(ctx context.Context, e *durable.Engine, executionID string) (id string, since time.Time, err error) {
+func OpenCallback(ctx context.Context, e *durable.Engine, executionID string) (id string, since time.Time, err error) {
 	if o, err := callbackOperation(ctx, e, executionID); err != nil || !o.EndedAt.IsZero() {
 		return "", since, err
 	}
-	id, err = e.CallbackID(ctx, executionID, callbackName)
+	id, err = e.CallbackID(ctx, executionID, CallbackName)
 	if errors.Is(err, durable.ErrCallbackNotFound) {
 		return "", since, nil // the execution has ended
 	} else if err != nil {
@@ -79,7 +74,7 @@ func callbackOperation(ctx context.Context, e *durable.Engine, executionID strin
 		return durable.Operation{}, fmt.Errorf("look for the callback: %w", err)
 	}
 	for _, o := range ops {
-		if o.Type == "CALLBACK" && o.Name == callbackName {
+		if o.Type == "CALLBACK" && o.Name == CallbackName {
 			return o, nil
 		}
 	}
