@@ -14,6 +14,7 @@ import (
 
 	"github.com/chromedp/cdproto/accessibility"
 	"github.com/chromedp/cdproto/emulation"
+	"github.com/chromedp/cdproto/input"
 	"github.com/chromedp/chromedp"
 	"github.com/chromedp/chromedp/kb"
 	"github.com/stretchr/testify/require"
@@ -173,11 +174,19 @@ func (p *page) click(name string) {
 	p.do(chromedp.MouseClickXY(at[0].(float64), at[1].(float64)))
 }
 
-// keys presses keys; names of kb for special ones.
+// keys presses keys: names of kb for special ones.
 func (p *page) keys(keys ...string) {
 	p.Helper()
 	for _, k := range keys {
-		p.do(chromedp.KeyEvent(k))
+		if k[0] <= ' ' || k[0] > '~' || len(k) > 1 {
+			p.do(chromedp.KeyEvent(k))
+			continue
+		}
+		// One event, so that a key that the page takes is not typed as well.
+		_, err := chromedp.Call(p.ctx, input.DispatchKeyEvent, input.DispatchKeyEventParams{Type: "keyDown", Key: k, Text: k})
+		require.NoError(p, err)
+		_, err = chromedp.Call(p.ctx, input.DispatchKeyEvent, input.DispatchKeyEventParams{Type: "keyUp", Key: k})
+		require.NoError(p, err)
 	}
 }
 
