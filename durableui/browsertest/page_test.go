@@ -80,7 +80,7 @@ func blank(t *testing.T, width, height int64) *page {
 	t.Helper()
 	ctx, cancel := chromedp.NewContext(browser)
 	t.Cleanup(cancel)
-	ctx, cancel = context.WithTimeout(ctx, time.Minute)
+	ctx, cancel = context.WithTimeout(ctx, 5*time.Minute)
 	t.Cleanup(cancel)
 	p := &page{T: t, ctx: ctx}
 	messages := chromedp.Console(ctx)
@@ -140,7 +140,7 @@ func (p *page) eval(js string) any {
 func (p *page) until(js string) {
 	p.Helper()
 	ok := p.eval(`new Promise(done => {
-		const end = performance.now() + 20000
+		const end = performance.now() + 60000
 		const look = () => {
 			let is = false
 			try { is = !!(` + js + `) } catch {}

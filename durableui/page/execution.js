@@ -5,6 +5,7 @@ import { absolute, duration, now, parse, relative, tick, when } from './time.js'
 import { family } from './family.js'
 import { historyTable } from './history.js'
 import { Model } from './model.js'
+import { failureText } from './payload.js'
 import { panel } from './panel.js'
 import { waterfall } from './waterfall.js'
 import * as actions from './actions.js'
@@ -144,10 +145,10 @@ export function executionPage(root, params, app) {
         info.parent && fact('Invoked by', h('a', { href: app.link({ execution: info.parent }), class: 'mono' }, info.parent)),
         info.restartOf && fact('Began as', h('a', { href: app.link({ execution: info.restartOf }), class: 'mono' }, info.restartOf))),
       info.held && h('div', { class: 'banner held', role: 'status' }, icon('HELD'), h('div', null,
-        h('p', null, h('strong', null, `Held: ${info.held.type}. `), info.held.message),
+        h('p', null, h('strong', null, 'Held. '), failureText(info.held)),
         h('p', { class: 'faint' }, 'Nothing is lost. It goes on when a build runs that fits what is recorded, or when you resume it.'))),
       info.stalledSince && h('div', { class: 'banner held', role: 'status' }, icon('HELD'), h('p', null, 'Its code has been busy or blocked outside of operations ', when(parse(info.stalledSince)), '.')),
-      info.failure && h('div', { class: 'banner failed', role: 'status' }, icon(info.status), h('p', null, h('strong', null, info.failure.type), info.failure.message ? `: ${info.failure.message}` : '')))
+      info.failure && h('div', { class: 'banner failed', role: 'status' }, icon(info.status), h('p', null, failureText(info.failure))))
     if (focused) [...head.querySelectorAll('button, a, summary')].find(b => b.textContent === focused)?.focus()
   }
 

@@ -1,6 +1,6 @@
 import { address, at, get } from './api.js'
-import { button, h, notice, set } from './dom.js'
-import { payload, failure } from './payload.js'
+import { button, fill, h, notice, set } from './dom.js'
+import { failure, failureText, payload } from './payload.js'
 import { absolute, duration, parse } from './time.js'
 import { virtualRows } from './virtual.js'
 
@@ -25,24 +25,30 @@ export function historyTable(ctx, chosen) {
   const columns = ['#', 'Time', 'Event', 'Operation', 'Details']
   const head = h('div', { class: 'h-row w-head', role: 'row' }, columns.map(c => h('span', { role: 'columnheader' }, c)))
   const grid = h('div', { class: 'history', role: 'table', tabindex: '0', 'aria-label': 'History', 'aria-colcount': String(columns.length) }, head)
-  const rows = virtualRows(grid, rowHeight, { key: i => events[i].eventId, make: i => newRow(events[i]), show: (node, i) => set(node, { 'aria-rowindex': String(i + 2) }) })
+  const rows = virtualRows(grid, rowHeight, { key: i => events[i].eventId, make: () => h('div', { class: 'h-row', role: 'row', onclick: event => open(event.currentTarget.shown) }), show: showRow })
   grid.append(rows.inner)
 
-  function newRow(e) {
+  function showRow(row, i) {
+    const e = events[i]
+    set(row, { 'aria-rowindex': String(i + 2) })
+    if (row.shown === e && row.full === full) return
+    row.shown = e
+    row.full = full
     const t = parse(e.time)
-    return h('div', { class: 'h-row', role: 'row', onclick: () => open(e) },
+    const said = details(e)
+    fill(row,
       h('span', { role: 'cell', class: 'number' }, h('button', { type: 'button', class: 'link faint', 'aria-label': `Event ${e.eventId}`, 'aria-haspopup': 'dialog', onclick: event => { event.stopPropagation(); open(e) } }, String(e.eventId))),
       h('span', { role: 'cell', class: 'number', title: absolute(t) }, full ? absolute(t).slice(5) : `+${duration(Math.max(0, t - at0))}`),
       h('span', { role: 'cell', class: e.failure ? 'failed' : '' }, e.type),
       h('span', { role: 'cell' }, e.operationId ? h('button', { type: 'button', class: 'link', onclick: event => { event.stopPropagation(); chosen(e.operationId) } }, e.name || e.subType, h('span', { class: 'op-id' }, e.operationId)) : ''),
-      h('span', { role: 'cell', class: 'faint', title: details(e) }, details(e)))
+      h('span', { role: 'cell', class: 'faint', title: said }, said))
   }
 
   function details(e) {
     return [
       full && e.subType && !e.type.startsWith(e.subType) && e.subType,
       e.attempt && (full || e.attempt > 1) && `attempt ${e.attempt}`,
-      e.failure && `${e.failure.type}${e.failure.message ? `: ${e.failure.message}` : ''}`,
+      e.failure && failureText(e.failure),
       e.duration && `for ${duration(e.duration / 1e6)}`,
       e.nextAttemptDelay && `again in ${duration(e.nextAttemptDelay / 1e6)}`,
       e.timeout && `timeout ${duration(e.timeout / 1e6)}`,
@@ -90,8 +96,6 @@ export function historyTable(ctx, chosen) {
   function setFull(to) {
     full = to
     try { localStorage.setItem('durable.history', full ? 'full' : 'compact') } catch { /* storage may be switched off */ }
-    rows.set(0)
-    rows.draw()
     update()
   }
 

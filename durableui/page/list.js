@@ -1,5 +1,6 @@
 import { at, follow, get, paced } from './api.js'
 import { announce, button, copyButton, fill, h, icon, set, setText } from './dom.js'
+import { failureText } from './payload.js'
 import { badge, nameOf, seenStatus, statusWord, statuses, waitsFor } from './status.js'
 import { absolute, duration, now, parse, relative, tick } from './time.js'
 import { startDialog } from './actions.js'
@@ -345,9 +346,9 @@ export function listPage(root, params, app) {
 // doing says what a running execution waits for, or how an ended one failed.
 function doing(cell, info, open) {
   const wake = parse(info.wakeAt)
-  if (info.held) fill(cell, h('span', { class: 'held' }, `${info.held.type}: ${info.held.message}`))
+  if (info.held) fill(cell, h('span', { class: 'held' }, failureText(info.held)))
   else if (info.stalledSince) fill(cell, h('span', { class: 'held' }, 'busy without progress, ', tick(h('span'), () => relative(parse(info.stalledSince)))))
-  else if (info.status !== 'RUNNING') fill(cell, info.failure ? h('span', { class: 'failed' }, info.failure.message ? `${info.failure.type}: ${info.failure.message}` : info.failure.type) : null)
+  else if (info.status !== 'RUNNING') fill(cell, info.failure ? h('span', { class: 'failed' }, failureText(info.failure)) : info.parent ? h('span', { class: 'faint' }, `invoked by ${info.parent}`) : null)
   else if (wake !== null) {
     const due = tick(h('time', { datetime: info.wakeAt, title: absolute(wake) }), () => wake > now() ? relative(wake) : 'due now')
     fill(cell, open ? `${open}, ` : 'wakes ', due)

@@ -161,7 +161,7 @@ export function panel(ctx) {
         if (!more) return h('li', { 'data-status': status }, h('div', { class: 'line' }, line), text)
         if (open.has(a.number)) unfold()
         return h('li', { 'data-status': status }, h('details', { open: open.has(a.number), ontoggle: e => e.target.open ? details.childElementCount || unfold() : open.delete(a.number) },
-          h('summary', null, h('span', { class: 'line' }, line), text), details))
+          h('summary', null, h('span', { class: 'line' }, line, icon('caret')), text), details))
       })))
   }
 

@@ -56,6 +56,13 @@ function painted(text) {
   return nodes
 }
 
+// failureText is a recorded error in one line. A plain Go error has no type worth
+// naming, and some messages begin with it.
+export function failureText(f) {
+  if (!f.message) return f.type
+  return f.type === 'error' || f.message.toLowerCase().startsWith(f.type.toLowerCase()) ? f.message : `${f.type}: ${f.message}`
+}
+
 // failure shows a recorded error: type, message, data, and the stack folded.
 export function failure(f, what = 'Error') {
   const stack = f.stack && h('details', null, h('summary', null, 'Stack'), plain('Stack', f.stack))
