@@ -33,16 +33,17 @@ const policy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src
 // change.
 func Handler(api http.Handler) http.Handler {
 	c := load()
-	mux := http.NewServeMux()
-	mux.Handle("/api/", http.StripPrefix("/api", api))
-	mux.HandleFunc("/", c.serve)
-	// Beside the mux, whose own redirects know nothing of the prefix.
+	api = http.StripPrefix("/api", api)
+	// Not a mux, whose redirects would know nothing of the prefix.
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.URL.Path == "" {
+		switch {
+		case r.URL.Path == "":
 			redirectInside(w, r)
-			return
+		case strings.HasPrefix(r.URL.Path, "/api/"):
+			api.ServeHTTP(w, r)
+		default:
+			c.serve(w, r)
 		}
-		mux.ServeHTTP(w, r)
 	})
 }
 

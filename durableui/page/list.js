@@ -1,5 +1,6 @@
 import { at, follow, get, paced } from './api.js'
 import { announce, button, copyButton, fill, h, icon, set, setText } from './dom.js'
+import { failureText } from './payload.js'
 import { badge, nameOf, seenStatus, statusWord, statuses, waitsFor } from './status.js'
 import { absolute, duration, now, parse, relative, tick } from './time.js'
 import { startDialog } from './actions.js'
@@ -39,7 +40,7 @@ export function listPage(root, params, app) {
   const fresh = button({ text: '', kind: 'fresh', hidden: true, onclick: () => { scrollTo({ top: 0 }); settle(true) } })
   const body = h('tbody')
   const table = h('table', { class: 'list', 'aria-label': 'Executions' },
-    h('thead', null, h('tr', null, ['Status', 'Execution', 'Function', 'Started', 'Duration', 'Now'].map(t => h('th', { scope: 'col' }, t)))), body)
+    h('thead', null, h('tr', null, ['Status', 'Execution', 'Function', 'Started', 'Duration', 'Details'].map(t => h('th', { scope: 'col' }, t)))), body)
   const state = h('div', { class: 'state' })
   const newest = h('a', { class: 'button small' }, 'Newest')
   const older = h('a', { class: 'button small', rel: 'next' }, 'Older')
@@ -93,7 +94,7 @@ export function listPage(root, params, app) {
     const total = known && Object.values(known).reduce((a, b) => a + b, 0)
     const one = (status, text, n) => h('a', {
       href: app.link({ ...params, status, cursor: '' }), 'data-status': status || 'ALL', 'aria-current': (params.status ?? '') === status ? 'page' : null,
-    }, status && icon(status), h('span', null, text), h('b', null, n === null ? '–' : (n ?? 0).toLocaleString('en')))
+    }, status && icon(status), h('span', null, text), n !== null && h('b', null, (n ?? 0).toLocaleString('en')))
     const focused = counts.contains(document.activeElement) && document.activeElement.dataset.status
     fill(counts, one('', 'All', total), statuses.map(s => one(s, statusWord(s), known && known[s])))
     if (focused) counts.querySelector(`[data-status="${focused}"]`)?.focus()
@@ -130,7 +131,9 @@ export function listPage(root, params, app) {
 
   const count = paced(async () => {
     try {
-      known = await get('counts', { query: query() })
+      const { startedAfter, startedBefore, ...selection } = query()
+      // The API counts whatever the time: no number is better than a wrong one.
+      known = startedAfter || startedBefore ? null : await get('counts', { query: selection })
       if (!ended) showCounts()
     } catch { /* the list says what is wrong */ }
   }, 1000)
@@ -246,6 +249,7 @@ export function listPage(root, params, app) {
 
   // look asks what the suspended executions in sight wait for, two at a time.
   const looked = new Map() // by ID: of which wake time the answer is
+  const large = new Set() // IDs of those that are asked once only
   let looking = 0
   function look() {
     for (const [id, row] of rows) {
@@ -253,15 +257,16 @@ export function listPage(root, params, app) {
       const i = row.info
       if (i.status !== 'RUNNING' || i.held) continue
       const key = `${i.wakeAt} ${i.resident}`
-      if (looked.get(id) === key || document.hidden) continue
+      if (looked.get(id) === key || large.has(id) || document.hidden) continue
       const place = row.node.getBoundingClientRect()
       if (place.bottom < 0 || place.top > innerHeight + 400) continue
       looked.set(id, key)
       looking++
       const mine = asked
-      get(at`executions/${id}/operations`, { query: { open: true, payloads: false }, signal: mine.signal })
-        .then(answer => {
-          row.open = (answer.operations ?? []).filter(waitsFor).slice(0, 3).map(op => `${nameOf(op)} (${waitsFor(op)})`).join(', ')
+      get(at`executions/${id}/operations`, { signal: mine.signal })
+        .then(({ operations = [] }) => {
+          if (operations.length > 500) large.add(id)
+          row.open = operations.filter(waitsFor).slice(0, 3).map(op => `${nameOf(op)} (${waitsFor(op)})`).join(', ')
           row.show(row.info)
         })
         .catch(() => {})
@@ -341,9 +346,9 @@ export function listPage(root, params, app) {
 // doing says what a running execution waits for, or how an ended one failed.
 function doing(cell, info, open) {
   const wake = parse(info.wakeAt)
-  if (info.held) fill(cell, h('span', { class: 'held' }, `${info.held.type}: ${info.held.message}`))
+  if (info.held) fill(cell, h('span', { class: 'held' }, failureText(info.held)))
   else if (info.stalledSince) fill(cell, h('span', { class: 'held' }, 'busy without progress, ', tick(h('span'), () => relative(parse(info.stalledSince)))))
-  else if (info.status !== 'RUNNING') fill(cell, info.failure ? h('span', { class: 'failed' }, info.failure.message ? `${info.failure.type}: ${info.failure.message}` : info.failure.type) : null)
+  else if (info.status !== 'RUNNING') fill(cell, info.failure ? h('span', { class: 'failed' }, failureText(info.failure)) : info.parent ? h('span', { class: 'faint' }, `invoked by ${info.parent}`) : null)
   else if (wake !== null) {
     const due = tick(h('time', { datetime: info.wakeAt, title: absolute(wake) }), () => wake > now() ? relative(wake) : 'due now')
     fill(cell, open ? `${open}, ` : 'wakes ', due)

@@ -19,7 +19,7 @@ function section(what, text, paint) {
   const long = lines.length > foldedLines + 4 || text.length > foldedChars
   const head = lines.slice(0, foldedLines).join('\n').slice(0, foldedChars)
   const pre = h('pre', { tabindex: '0', 'aria-label': what })
-  const more = long && h('button', { type: 'button', class: 'link', 'aria-expanded': 'false' })
+  const more = long ? h('button', { type: 'button', class: 'link', 'aria-expanded': 'false' }) : null
   const show = all => {
     const shown = all ? text : head
     fill(pre, shown.length > paintedChars ? [shown] : paint(shown), all || !long ? null : h('span', { class: 'faint' }, ' …'))
@@ -54,6 +54,13 @@ function painted(text) {
   }
   nodes.push(text.slice(at))
   return nodes
+}
+
+// failureText is a recorded error in one line. A plain Go error has no type worth
+// naming, and some messages begin with it.
+export function failureText(f) {
+  if (!f.message) return f.type
+  return f.type === 'error' || f.message.toLowerCase().startsWith(f.type.toLowerCase()) ? f.message : `${f.type}: ${f.message}`
 }
 
 // failure shows a recorded error: type, message, data, and the stack folded.

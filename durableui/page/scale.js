@@ -26,24 +26,25 @@ export function makeScale(start, end, worked, fold) {
   }
   if (at < end) parts.push({ from: at, to: end, gap: true })
   const work = parts.reduce((sum, p) => sum + (p.gap ? 0 : p.to - p.from), 0)
-  const least = Math.max(work * 0.1, 0.01)
+  const size = Math.max(work, 20) // where next to nothing ran, what is around it is shown
+  const least = size * 0.3
   const long = parts.filter(p => p.gap && p.to - p.from > least)
-  const canFold = work > 0 && long.length > 0
-  const folds = canFold && (fold ?? span > work * 5)
+  const canFold = long.length > 0
+  const folds = canFold && (fold ?? span > size * 5)
   if (!folds) return { start, end, canFold, folds, breaks: [], place: t => (t - start) / span, time: u => start + u * span }
 
-  const width = work * Math.min(0.1, Math.max(0.005, 0.8 / long.length))
+  const width = size * Math.min(0.1, Math.max(0.005, 0.8 / long.length))
   const linear = [] // {from, to, u0, u1}: what is not folded melts together
   let u = 0
   for (const p of parts) {
     const folded = p.gap && p.to - p.from > least
-    const size = folded ? width : p.to - p.from
+    const length = folded ? width : p.to - p.from
     const last = linear.at(-1)
     if (!folded && last && !last.folded) {
       last.to = p.to
-      last.u1 = u + size
-    } else linear.push({ from: p.from, to: p.to, u0: u, u1: u + size, folded })
-    u += size
+      last.u1 = u + length
+    } else linear.push({ from: p.from, to: p.to, u0: u, u1: u + length, folded })
+    u += length
   }
   for (const p of linear) {
     p.u0 /= u

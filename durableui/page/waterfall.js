@@ -27,7 +27,7 @@ export function waterfall(model, chosen) {
     h('span', { role: 'columnheader', class: 'w-name' }, 'Operation'), h('span', { role: 'columnheader', class: 'w-took' }, 'Took'),
     h('span', { role: 'columnheader', class: 'w-lane' }, h('span', { class: 'visually-hidden' }, 'Time'), axis))
   const grid = h('div', { class: 'waterfall', role: 'treegrid', tabindex: '0', id: 'waterfall', 'aria-label': 'Operations', 'aria-colcount': '3' }, head)
-  const rows = virtualRows(grid, rowHeight, { key: i => visible[i].id, make: i => newRow(visible[i]), show: (node, i) => showRow(node, visible[i], i) })
+  const rows = virtualRows(grid, rowHeight, { key: i => visible[i].id, make: newRow, show: (node, i) => showRow(node, visible[i], i) })
   grid.append(rows.inner)
 
   const zoomOut = button({ label: 'Zoom out (−)', icon: 'minus', kind: 'plain small', onclick: () => zoom(2) })
@@ -115,26 +115,27 @@ export function waterfall(model, chosen) {
     return node
   }
 
-  function newRow(node) {
-    const caret = node.children && h('button', { type: 'button', class: 'caret', tabindex: '-1', onclick: event => { event.stopPropagation(); toggle(node.id) } }, icon('caret'))
-    const kind = h('span', { class: 'kind' }, icon(node.op ? typeIcon(node.op) : 'EXECUTION'))
-    const status = h('span', { class: 'visually-hidden' })
-    const name = h('span', { class: 'text' })
-    const times = h('span', { class: 'times' })
-    const id = h('span', { class: 'op-id' }, node.id)
-    const nameCell = h('span', { role: 'gridcell', class: 'w-name' }, caret, kind, name, times, status, id)
-    const took = h('span', { role: 'gridcell', class: 'w-took' })
-    const lane = h('span', { role: 'gridcell', class: 'w-lane' })
-    const row = h('div', { class: 'w-row', role: 'row', id: rowID(node.id), onclick: () => { choose(node.id); grid.focus({ preventScroll: true }) } }, nameCell, took, lane)
-    row.parts = { caret, kind, status, name, times, took, lane, nameCell, drawn: '' }
+  function newRow() {
+    const row = h('div', { class: 'w-row', role: 'row', onclick: () => { choose(row.shown.id); grid.focus({ preventScroll: true }) } })
+    const caret = h('button', { type: 'button', class: 'caret', tabindex: '-1', onclick: event => { event.stopPropagation(); toggle(row.shown.id) } }, icon('caret'))
+    const p = { caret, kind: h('span', { class: 'kind' }), name: h('span', { class: 'text' }), times: h('span', { class: 'times' }), status: h('span', { class: 'visually-hidden' }), id: h('span', { class: 'op-id' }) }
+    p.nameCell = h('span', { role: 'gridcell', class: 'w-name' }, caret, p.kind, p.name, p.times, p.status, p.id)
+    p.took = h('span', { role: 'gridcell', class: 'w-took' })
+    p.lane = h('span', { role: 'gridcell', class: 'w-lane' })
+    row.append(p.nameCell, p.took, p.lane)
+    row.parts = p
     return row
   }
 
   function showRow(row, node, i) {
     const p = row.parts
+    row.shown = node
+    const drawing = node.op ? typeIcon(node.op) : 'EXECUTION'
+    if (p.drawing !== drawing) fill(p.kind, icon(p.drawing = drawing))
+    setText(p.id, node.id)
     const expandable = node.children.length > 0
     set(row, {
-      'aria-level': String(node.depth + 1), 'aria-rowindex': String(i + 2), 'aria-selected': String(node.id === selected),
+      id: rowID(node.id), 'aria-level': String(node.depth + 1), 'aria-rowindex': String(i + 2), 'aria-selected': String(node.id === selected),
       'aria-expanded': expandable ? String(!collapsed.has(node.id)) : null,
     })
     const status = node.op ? node.op.status : seenStatus(model.info)
