@@ -94,6 +94,9 @@ func (x *residency) load() (input []byte, codec string, err error) {
 		case checkpoint.ExecutionStarted:
 			input, codec = rec.Payload, rec.Codec
 			x.sum.Started.Seq, x.sum.Started.Trace = rec.Seq, rec.Trace
+			if rec.Number > 0 { // it begins with what another one did
+				x.lastInvocation = uint64(rec.Number) + 1
+			}
 		case checkpoint.InvocationCompleted:
 			x.lastInvocation = rec.Seq
 		case checkpoint.ScopeCancelled:

@@ -1,6 +1,7 @@
 package durable
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -114,7 +115,8 @@ func (q *Query) stored() (checkpoint.Query, error) {
 
 // Count counts the executions that q selects, by status; a status that none has is
 // not in the map. Before and Limit of q don't count. It is cheap enough to be called
-// each second with 100,000 executions.
+// each second with 100,000 executions, where the store is a checkpoint.Counter, as all
+// of ours are.
 func (e *Engine) Count(ctx context.Context, q Query) (map[ExecutionStatus]int, error) {
 	if err := e.closed(); err != nil {
 		return nil, err
@@ -125,6 +127,13 @@ func (e *Engine) Count(ctx context.Context, q Query) (map[ExecutionStatus]int, e
 	}
 	sq.Before, sq.Limit = 0, 0
 	counts := make(map[ExecutionStatus]int)
+	if c, ok := e.store.(checkpoint.Counter); ok {
+		by, err := c.Count(ctx, sq)
+		for status, n := range by {
+			counts[ExecutionStatus(status.String())] = n
+		}
+		return counts, e.outward(err)
+	}
 	for s, err := range e.store.List(ctx, sq) {
 		if err != nil {
 			return nil, e.outward(err)
@@ -173,7 +182,7 @@ func (e *Engine) find(ctx context.Context, id string) (checkpoint.Summary, error
 }
 
 func (e *Engine) info(s *checkpoint.Summary) (ExecutionInfo, error) {
-	info := ExecutionInfo{ID: s.ID, Number: s.Number, RestartOf: s.Started.RestartOf, Function: s.Function, Status: ExecutionStatus(s.Status.String()), StartedAt: timeOf(s.StartedAt), EndedAt: timeOf(s.EndedAt),
+	info := ExecutionInfo{ID: s.ID, Number: s.Number, RestartOf: s.Started.RestartOf, Function: s.Function, Status: ExecutionStatus(s.Status.String()), StartedAt: timeOf(s.StartedAt), EndedAt: timeOf(cmp.Or(s.Ended.Time, s.EndedAt)),
 		Deadline: timeOf(s.Deadline), WakeAt: timeOf(s.WakeAt)}
 	if s.Caller != nil {
 		info.Parent = s.Caller.ID

@@ -161,23 +161,30 @@ func (e *Engine) start(ctx context.Context, function string, input []byte, opts 
 		return "", fmt.Errorf("%w: %q is not in Options.Functions of this engine", ErrFunctionNotFound, truncated(function))
 	}
 	s := startSettings{timeout: def.settings.timeout}
-	for _, o := range opts {
-		o.applyStart(&s)
-	}
-	id := newExecutionID()
-	if s.id != nil {
-		id = *s.id
-		if err := checkID("execution ID", id); err != nil {
-			return "", err
-		}
-		if strings.HasPrefix(id, invokedPrefix) {
-			return "", fmt.Errorf("%w: execution ID %q: the prefix %q is for invoked executions", ErrInvalidID, id, invokedPrefix)
-		}
-	}
-	if s.timeout < 0 {
-		return "", fmt.Errorf("durable: start %q: WithExecutionTimeout(%s): must be positive", function, s.timeout)
+	id, err := s.take(newExecutionID(), opts)
+	if err != nil {
+		return "", fmt.Errorf("start %q: %w", function, err)
 	}
 	return id, e.create(ctx, id, function, input, s.timeout, nil, e.inject(ctx))
+}
+
+// take applies options and returns the ID of the execution that is to be made.
+func (s *startSettings) take(id string, opts []StartOption) (string, error) {
+	for _, o := range opts {
+		o.applyStart(s)
+	}
+	if s.id != nil {
+		if id = *s.id; strings.HasPrefix(id, invokedPrefix) {
+			return "", fmt.Errorf("%w: execution ID %q: the prefix %q is for invoked executions", ErrInvalidID, truncated(id), invokedPrefix)
+		}
+	}
+	if err := checkID("execution ID", id); err != nil {
+		return "", err
+	}
+	if s.timeout < 0 {
+		return "", fmt.Errorf("durable: WithExecutionTimeout(%s): must be positive", s.timeout)
+	}
+	return id, nil
 }
 
 // create creates an execution, unless there is the same one.
@@ -201,8 +208,15 @@ func (e *Engine) create(ctx context.Context, id, function string, input []byte, 
 	if err := e.sealRecord(&c.Started, inc); err != nil {
 		return fmt.Errorf("durable: start %q: %w", function, err)
 	}
+	return e.put(ctx, &c, func(s *checkpoint.Summary) { e.observeStart(s, input) })
+}
+
+// put makes an execution and, if there is a place for it, runs it. made is called
+// before it runs, unless there is the same one.
+func (e *Engine) put(ctx context.Context, c *checkpoint.Creation, made func(*checkpoint.Summary)) error {
+	id, function := c.ID, c.Started.Function
 	admitted := false
-	if c.Claim = e.has(function) && e.reserve(); c.Claim {
+	if c.Claim = c.Status == 0 && e.has(function) && e.reserve(); c.Claim {
 		defer func() { // also when the store panics, on a nil ctx for example
 			if !admitted {
 				e.unreserve(1)
@@ -213,12 +227,12 @@ func (e *Engine) create(ctx context.Context, id, function string, input []byte, 
 	var claim checkpoint.Claim
 	var created bool
 	var err error
-	claim.Summary, created, err = e.store.Create(ctx, c)
+	claim.Summary, created, err = e.store.Create(ctx, *c)
 	if err != nil {
 		return fmt.Errorf("start execution %s of %q: %w", id, function, e.outward(err))
 	}
 	if created {
-		e.observeStart(&claim.Summary, input)
+		made(&claim.Summary)
 		e.feed.tell(id)
 	}
 	if created && c.Claim {

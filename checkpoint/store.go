@@ -33,8 +33,8 @@ type Store interface {
 	// set once, before any other method is called.
 	Watch(fn func(Hint))
 
-	// Create makes an execution with c.Started as its journal, or returns the
-	// one that has the ID: created is false then. If that one has another
+	// Create makes an execution with c.Started and c.Records as its journal, all of it
+	// in one atomic change, or returns the one that has the ID: created is false then. If that one has another
 	// function or another Digest, the error is ErrExists. With c.Caller, the
 	// caller must still be running in that incarnation; ErrEnded otherwise.
 	Create(ctx context.Context, c Creation) (s Summary, created bool, err error)
@@ -146,6 +146,15 @@ type Shared interface {
 	Shared() bool
 }
 
+// Counter is what a Store may be, too: one that counts executions without reading all
+// that a list yields of them.
+type Counter interface {
+	// Count counts the executions that q selects, by status, without regard to
+	// Before and Limit. Everything durable when it was called is counted. What is
+	// damaged is not; List reports it.
+	Count(ctx context.Context, q Query) (map[Status]int, error)
+}
+
 // Hint tells an engine where to look.
 type Hint struct {
 	Kind HintKind
@@ -170,6 +179,16 @@ type Creation struct {
 	Caller      *Caller // who invokes it; nil: started from outside
 	Started     Record  // ExecutionStarted: Function, input; its TimeoutAt is the deadline, 0: none
 	Claim       bool    // make the caller of Create its owner, as by Claim, if it is created
+
+	// Records stand in the journal behind Started, numbered from 2: the execution goes
+	// on where they end. CallbackStarted records open their callbacks.
+	Records []Record
+	// CloseCallbacks are operation IDs of callbacks among Records that take no outcome
+	// although they have none.
+	CloseCallbacks []string
+	// Status, if not 0, is how the execution has ended: the last of Records is the final
+	// one. To Expire it ended when it was created. It must not be Claimed.
+	Status Status
 }
 
 // Caller is the operation that invoked an execution.

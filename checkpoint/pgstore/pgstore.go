@@ -137,7 +137,7 @@ func (s *Store) Create(ctx context.Context, c checkpoint.Creation) (sum checkpoi
 	if c.Caller != nil {
 		ids = append(ids, c.Caller.ID)
 	}
-	err = s.do(ctx, &command{ids: ids, numbers: 1, bytes: sizes([]checkpoint.Record{c.Started}), change: func(_ *view, r *ledger.Round) (err error) {
+	err = s.do(ctx, &command{ids: ids, numbers: 1, bytes: sizes([]checkpoint.Record{c.Started}) + sizes(c.Records), change: func(_ *view, r *ledger.Round) (err error) {
 		sum, created, err = r.Create(&c)
 		return err
 	}})
