@@ -44,7 +44,7 @@ func (s *Store) register(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("durable: schema %s of the database: %w", s.opts.Schema, err)
 	}
-	s.clock.seen(now)
+	s.clock.seen(sent, now)
 	w.round = 0
 	s.process.Store(id)
 	s.leased(s.until(sent))

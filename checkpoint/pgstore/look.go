@@ -24,7 +24,11 @@ func (s *Store) look() {
 		case <-s.life.Done():
 			return
 		case <-renew.C:
-			if err := s.do(s.life, &command{}); err != nil && s.life.Err() == nil {
+			err := s.do(s.life, &command{})
+			if err == nil { // whatever Poll is, what is lost shall not wait
+				_, err = s.takeOver(s.life)
+			}
+			if err != nil && s.life.Err() == nil {
 				s.log.Warn("durable: the lease was not renewed", "schema", s.opts.Schema, "error", err.Error())
 			}
 		case <-poll.C:
@@ -40,20 +44,28 @@ func (s *Store) look() {
 	}
 }
 
-// lookOnce gives hints of all that may have happened since a time.
-func (s *Store) lookOnce(ctx context.Context, since time.Time) error {
-	sql := func(q string) string { return sqlFor(s.opts.Schema, q) }
-	var gone, others int
-	err := s.pool.QueryRow(ctx, sql(`SELECT count(*) FILTER (WHERE lease_until <= `+nanoseconds+`), count(*) FILTER (WHERE id <> $1)
+// takeOver makes due what processes own that are gone, and returns how many others
+// there are.
+func (s *Store) takeOver(ctx context.Context) (others int, err error) {
+	var gone int
+	err = s.pool.QueryRow(ctx, sqlFor(s.opts.Schema, `SELECT count(*) FILTER (WHERE lease_until <= `+nanoseconds+`), count(*) FILTER (WHERE id <> $1)
 		FROM $S.process`), s.process.Load()).Scan(&gone, &others)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	s.alone.Store(others == 0)
 	if gone > 0 {
-		if err := s.sweep(ctx); err != nil {
-			return err
-		}
+		err = s.sweep(ctx)
+	}
+	return others, err
+}
+
+// lookOnce gives hints of all that may have happened since a time.
+func (s *Store) lookOnce(ctx context.Context, since time.Time) error {
+	sql := func(q string) string { return sqlFor(s.opts.Schema, q) }
+	others, err := s.takeOver(ctx)
+	if err != nil {
+		return err
 	}
 	s.calls.Hint(checkpoint.Hint{Kind: checkpoint.HintDue})
 	if others == 0 {
