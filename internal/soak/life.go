@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"regexp"
 	"strings"
 	"time"
 )
@@ -248,8 +249,8 @@ func (l *life) called(x *asked, id string) {
 func (l *life) answered(r request, m message) {
 	delete(l.requests, m.N)
 	x := l.executions[r.Execution]
-	if l.fleet != nil && strings.HasPrefix(m.Error, "durable: ") {
-		l.again(r) // the database could not be reached, and perhaps it is done
+	if l.fleet != nil && unreachable.MatchString(m.Error) {
+		l.again(r) // perhaps it is done
 		return
 	}
 	unexpected := func() {
@@ -318,6 +319,9 @@ func (l *life) resulted(x *asked, m message) {
 
 // given is a result as it is compared.
 func given(failure string, values []string) string { return failure + " " + strings.Join(values, ",") }
+
+// unreachable tells of errors of a database to which something was done.
+var unreachable = regexp.MustCompile(`database can't be reached|not known whether the database|failed to connect|unexpected EOF|connection re|broken pipe|conn closed|SQLSTATE (57P|25P03)`)
 
 // again makes a request of a fleet once more, after a while.
 func (l *life) again(r request) {

@@ -156,7 +156,7 @@ func (f Figures) Takeovers() string {
 		if len(t.times) > 0 {
 			slices.Sort(t.times)
 			round := func(d time.Duration) time.Duration { return d.Round(10 * time.Millisecond) }
-			parts = append(parts, fmt.Sprintf("%s: %d executions, all of them after %s to %s", kind, t.n, round(t.times[0]), round(t.times[len(t.times)-1])))
+			parts = append(parts, fmt.Sprintf("%s: %d executions, the last of each fault after %s to %s", kind, t.n, round(t.times[0]), round(t.times[len(t.times)-1])))
 		}
 	}
 	slices.Sort(parts)
