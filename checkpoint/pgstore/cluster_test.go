@@ -25,6 +25,10 @@ func TestMain(m *testing.M) {
 		child()
 		return
 	}
+	if orders := os.Getenv(clientOrders); orders != "" {
+		serveClients(orders)
+		return
+	}
 	os.Exit(func() int {
 		c, err := pgtest.Start()
 		if err != nil {

@@ -103,7 +103,7 @@ func (s *Store) listen() {
 		s.log.Warn("durable: notifications have ended, the store looks by itself until they are back", "schema", s.opts.Schema, "error", err.Error())
 		select {
 		case <-s.life.Done():
-		case <-time.After(s.opts.Poll):
+		case <-time.After(min(s.opts.Poll, time.Second)):
 		}
 	}
 }
@@ -121,6 +121,14 @@ func (s *Store) listenOnce() error {
 	if _, err := conn.Exec(s.life, "LISTEN "+s.channel()); err != nil {
 		return err
 	}
+	// A process that believes to be alone tells nothing, so it is greeted. What happened
+	// before is looked for.
+	if _, err := conn.Exec(s.life, s.sql.notify, s.channel(), []string{fmt.Sprintf("%d 0 ", s.process.Load())}); err != nil {
+		return err
+	}
+	if err := s.lookOnce(s.life, s.Now().Add(-s.opts.Lease)); err != nil {
+		return err
+	}
 	for {
 		n, err := conn.WaitForNotification(s.life)
 		if err != nil {
@@ -130,6 +138,10 @@ func (s *Store) listenOnce() error {
 		var h checkpoint.Hint
 		var id string
 		if n, _ := fmt.Sscanf(n.Payload, "%d %d %s", &process, &h.Kind, &id); n < 2 || process == s.process.Load() {
+			continue
+		}
+		s.alone.Store(false)
+		if h.Kind == 0 {
 			continue
 		}
 		if b, err := base64.StdEncoding.DecodeString(id); err == nil {
