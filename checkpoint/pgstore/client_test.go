@@ -71,6 +71,9 @@ func TestAnyProcess(t *testing.T) {
 		"ByNotification": {Poll: time.Hour, Lease: time.Hour},
 		"ByPolling":      {NoListen: true, Poll: 50 * time.Millisecond},
 	} {
+		if *throughBouncer && !opts.NoListen {
+			continue
+		}
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			opts.Schema = c.Schema()

@@ -44,12 +44,12 @@ func fleet(t *testing.T, c *cluster, builds [2]string, lease time.Duration) *soa
 	return &soak.Fleet{
 		Workers: len(proxies), Lease: lease, Builds: builds,
 		Store: func(worker int) string {
-			b, err := json.Marshal(map[string]any{"URL": proxies[worker].url(), "Direct": c.url, "Schema": schema, "Lease": lease})
+			b, err := json.Marshal(map[string]any{"URL": proxies[worker].url(), "Direct": c.Cluster.URL(), "Schema": schema, "Lease": lease, "NoListen": *throughBouncer})
 			require.NoError(t, err)
 			return string(b)
 		},
 		Open: func() (checkpoint.Store, error) {
-			return pgstore.Open(t.Context(), c.url, &pgstore.Options{Schema: schema})
+			return pgstore.Open(t.Context(), c.Cluster.URL(), &pgstore.Options{Schema: schema})
 		},
 		Cut:  func(worker int) { proxies[worker].cut() },
 		Heal: func(worker int) { proxies[worker].mend() },
