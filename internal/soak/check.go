@@ -52,7 +52,7 @@ func (v Violation) String() string { return string(v.Rule) + ": " + v.What }
 func (w *World) Report() string {
 	var b strings.Builder
 	for i, v := range w.Violations {
-		if i == 20 {
+		if i == 60 {
 			fmt.Fprintf(&b, "and %d more", len(w.Violations)-i)
 			break
 		}

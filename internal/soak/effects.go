@@ -16,6 +16,7 @@ type follower struct {
 	*World
 	journals map[string]*journal
 	durable  durability
+	lines    []line
 
 	owners   map[string]place      // of recorded values: who made them
 	outcomes map[place]uint64      // the number of the record
@@ -40,6 +41,14 @@ type owner struct{ life, ownership int }
 
 func (l *line) owner() owner { return owner{l.Life, l.Owned} }
 
+// tenure is the time under one claim.
+type tenure struct {
+	life  int
+	epoch uint64
+}
+
+func (l *line) tenure() tenure { return tenure{l.Life, l.Epoch} }
+
 // run is what the lines so far tell of an operation's bodies.
 type run struct {
 	last  line
@@ -48,7 +57,7 @@ type run struct {
 }
 
 func (w *World) checkEffects(lines []line, journals map[string]*journal, d durability) {
-	f := &follower{World: w, journals: journals, durable: d, owners: make(map[string]place), outcomes: make(map[place]uint64),
+	f := &follower{World: w, journals: journals, durable: d, lines: lines, owners: make(map[string]place), outcomes: make(map[place]uint64),
 		attempts: make(map[place][]attempted), finals: make(map[string]int), given: make(map[string]bool), lost: make(map[string]bool), thawed: make(map[int]int64),
 		runs: make(map[place]*run), made: make(map[string]line)}
 	for _, j := range journals {
@@ -130,7 +139,13 @@ func (f *follower) follow(i int, l line) {
 	if at, ok := f.finals[l.Execution]; ok && at < i {
 		f.violate(ruleAfter, "%s: the execution had ended", told)
 	}
-	if f.given[l.Execution] {
+	j := f.journals[l.Execution]
+	if f.fleet != nil && (j.Status == checkpoint.Stopped || j.Status == checkpoint.TimedOut) {
+		// Another process ended it. The owner hears of that, or its lease runs out.
+		if l.At > j.EndedAt+int64(f.fleet.Lease) {
+			f.violate(ruleAfter, "%s: it had been ended from outside for longer than a lease", told)
+		}
+	} else if f.given[l.Execution] {
 		f.violate(ruleAfter, "%s: its result had been given", told)
 	}
 	for _, a := range f.attempts[p] {
@@ -196,11 +211,21 @@ func (f *follower) depends(told, value string, i int, l line) {
 	at, seen := f.durable[recordOf{maker.execution, f.outcomes[maker]}]
 	from, body := f.made[value]
 	switch {
-	case seen && at > i:
+	case seen && at > i && f.heard(maker, f.lines[at], l):
 		f.violate(ruleOrder, "%s: the record of %s, operation %s, became durable only then", told, maker.execution, maker.operation)
-	case !seen && body && from.owner() == l.owner():
+	case !seen && body && f.heard(maker, from, l):
 		f.violate(ruleOrder, "%s: the record of %s, operation %s, was not durable", told, maker.execution, maker.operation)
 	}
+}
+
+// heard reports whether the process of l knows of a record of the maker's, made by
+// another line, only by what the store answered. In a fleet answers are lost, or late:
+// who claims the execution then, or another one, reads the record.
+func (f *follower) heard(maker place, made, l line) bool {
+	if f.fleet == nil {
+		return made.Life == l.Life
+	}
+	return maker.execution == l.Execution && made.tenure() == l.tenure()
 }
 
 // checkResult is about the result of an execution, which is made of recorded values.

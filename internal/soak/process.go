@@ -64,21 +64,23 @@ type child struct {
 	engine  *durable.Engine
 	known   map[string]function
 
-	mu   sync.Mutex     // of standard output, and:
-	lost map[string]int // how often this process claimed what another, or itself, had lost
+	mu     sync.Mutex        // of standard output, and:
+	lost   map[string]int    // how often this process claimed what another, or itself, had lost
+	epochs map[string]uint64 // under which it claimed last
 }
 
 // stay is a process while it runs a handler once.
 type stay struct {
 	*child
-	ownership int   // how often the execution was claimed before because it was lost
+	ownership int // how often the execution was claimed before because it was lost
+	epoch     uint64
 	entered   int64 // when the handler was
 }
 
 func (c *child) stay(execution string) *stay {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return &stay{c, c.lost[execution], time.Now().UnixNano()}
+	return &stay{c, c.lost[execution], c.epochs[execution], time.Now().UnixNano()}
 }
 
 func (c *child) say(m message) {
@@ -101,7 +103,7 @@ func Serve(settings string, open func(Orders) (checkpoint.Store, error)) error {
 	if open == nil {
 		open = func(o Orders) (checkpoint.Store, error) { return boltstore.Open(storePath(o.Dir), nil) }
 	}
-	c := &child{known: make(map[string]function), lost: make(map[string]int)}
+	c := &child{known: make(map[string]function), lost: make(map[string]int), epochs: make(map[string]uint64)}
 	if err := json.Unmarshal([]byte(settings), &c.Orders); err != nil {
 		return err
 	}

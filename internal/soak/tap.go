@@ -24,11 +24,12 @@ func (s *tap) Lease() (int64, time.Time) {
 
 // owns tells the witness, and the process, what the store gave it.
 func (s *tap) owns(x *checkpoint.Summary, lost bool) {
+	s.mu.Lock()
+	s.epochs[x.ID] = x.Epoch
 	if lost {
-		s.mu.Lock()
 		s.lost[x.ID]++
-		s.mu.Unlock()
 	}
+	s.mu.Unlock()
 	s.witness.say(line{Kind: claimed, Execution: x.ID, Seq: x.Tail, Epoch: x.Epoch, Lost: lost})
 }
 

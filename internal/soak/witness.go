@@ -50,7 +50,7 @@ type line struct {
 	Owned   int   `json:"w,omitempty"` // how often the process had claimed it before as lost
 	Entered int64 `json:"e,omitempty"` // when the handler was
 
-	// Of records, and of a claim.
+	// Of records, and of a claim; an effect has the epoch, too.
 	Seq     uint64   `json:"q,omitempty"` // of the first
 	Records []uint64 `json:"h,omitempty"` // their checksums
 	Epoch   uint64   `json:"c,omitempty"`

@@ -36,7 +36,7 @@ func (w work) body(c *stay) func(ctx context.Context) (string, error) {
 	return func(ctx context.Context) (string, error) {
 		info, _ := durable.StepInfoFrom(ctx)
 		l := line{Kind: effect, Execution: info.ExecutionID, Operation: info.OperationID, Name: info.Name, Attempt: info.Attempt,
-			Once: w.once, Value: uuid.NewString(), Since: w.since, Pause: w.pause, Owned: c.ownership, Entered: c.entered}
+			Once: w.once, Value: uuid.NewString(), Since: w.since, Pause: w.pause, Owned: c.ownership, Epoch: c.epoch, Entered: c.entered}
 		for _, v := range w.depends {
 			l.Depends = append(l.Depends, token(v))
 		}
