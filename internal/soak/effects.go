@@ -223,7 +223,7 @@ func (f *follower) depends(told, value string, i int, l line) {
 // who claims the execution then, or another one, reads the record.
 func (f *follower) heard(maker place, made, l line) bool {
 	if f.fleet == nil {
-		return made.Life == l.Life
+		return made.Life >= l.Life
 	}
 	return maker.execution == l.Execution && made.tenure() == l.tenure()
 }
