@@ -177,6 +177,10 @@ func (x *residency) pend(o *operation, rec *checkpoint.Record, delay time.Durati
 // runBody calls a body once. x.mu is held, and given up meanwhile.
 func (c *Context) runBody(o *operation, s *settings, body bodyOf, judge func(attempt, int) attempt) (attempt, error) {
 	f, x := c.f, c.f.x
+	if !x.e.holdsLease(x.lease) {
+		x.lost(errLeaseOver)
+		return attempt{}, x.exit(f)
+	}
 	f.showCancel()
 	bodyCtx := &bodyContext{f: f, shielded: c.shielded || o.flags&checkpoint.FlagShielded != 0, info: stepInfo{x: x, o: o, attempt: int(o.attempt)}}
 	info, ctx := &bodyCtx.info, context.Context(bodyCtx)

@@ -159,6 +159,7 @@ func (e *Engine) admit(c *checkpoint.Claim) {
 	e.mu.Lock()
 	earlier := e.residents[c.ID]
 	e.residents[c.ID] = x
+	e.watchLease(x)
 	e.reserved--
 	e.invocations++
 	closing := e.shut

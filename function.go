@@ -330,6 +330,11 @@ func (c *Context) plain(call func(context.Context) error) {
 		x.beyond(f, "", "the call of a plain function")
 		return
 	}
+	if !x.e.holdsLease(x.lease) {
+		x.lost(errLeaseOver)
+		x.exit(f)
+		return
+	}
 	f.showCancel()
 	body := &bodyContext{f: f, info: stepInfo{x: x, o: x.root, attempt: 1}}
 	info := &body.info

@@ -36,6 +36,8 @@ type residency struct {
 	tally    *functionTally
 	observed atomic.Pointer[context.Context] // the observer's, for its values; nil: none
 
+	lease int64 // under which it was claimed; under the engine's mu until it runs
+
 	mu    sync.Mutex
 	phase phase
 	ops   operations

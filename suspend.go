@@ -245,6 +245,9 @@ func (x *residency) lost(err error) {
 	switch {
 	case errors.Is(err, checkpoint.ErrFenced):
 		// It was stopped, or timed out, or somebody else owns it.
+	case err == errLeaseOver: // the store tells
+		x.unwritten = true
+		x.e.disown(x)
 	case errors.Is(err, checkpoint.ErrFailed), errors.Is(err, checkpoint.ErrClosed):
 		x.unwritten = true
 		x.e.storeFailed(err)

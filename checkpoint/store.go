@@ -164,6 +164,18 @@ type Counter interface {
 	Count(ctx context.Context, q Query) (map[Status]int, error)
 }
 
+// Leased is what a Store may be, too: one that owns for a time only, which it renews
+// as long as it can. An engine on it stops what it runs before that time is over, and
+// begins no body after it.
+type Leased interface {
+	// Lease is under which number executions are claimed now, and until when those
+	// claimed under it are owned, if it isn't renewed before: by the clock of this
+	// process, and earlier than anybody else may claim them. When the number is
+	// another one, nothing that was claimed before is owned any more. It is asked
+	// before each body, must be quick, and must not block.
+	Lease() (number int64, until time.Time)
+}
+
 // Hint tells an engine where to look.
 type Hint struct {
 	Kind HintKind
@@ -178,6 +190,7 @@ const (
 	HintDue   HintKind = 1 + iota // Claim may return something, or NextDue has become earlier
 	HintInbox                     // an owned execution has something in its inbox
 	HintEnded                     // an execution has a final status
+	HintCallback                  // an execution waits for a callback that was not open before
 )
 
 // Creation is what Create makes.

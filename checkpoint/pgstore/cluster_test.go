@@ -2,6 +2,8 @@ package pgstore_test
 
 import (
 	"context"
+	"flag"
+	"fmt"
 	"os"
 	"testing"
 	"time"
@@ -14,7 +16,9 @@ import (
 // cluster is a PostgreSQL server of the tests' own.
 type cluster struct {
 	*pgtest.Cluster
-	url string
+	url  string
+	port int
+	more string // of connection strings
 }
 
 var server *cluster
@@ -25,13 +29,28 @@ func TestMain(m *testing.M) {
 		child()
 		return
 	}
+	if orders := os.Getenv(clientOrders); orders != "" {
+		serveClients(orders)
+		return
+	}
+	flag.Parse()
 	os.Exit(func() int {
 		c, err := pgtest.Start()
 		if err != nil {
 			missing = err.Error()
 		} else {
-			server = &cluster{c, c.URL()}
+			server = &cluster{Cluster: c, url: c.URL(), port: c.Port()}
 			defer c.Close()
+		}
+		if server != nil && *throughBouncer {
+			b, err := startBouncer(c.Port())
+			if err != nil {
+				fmt.Fprintln(os.Stderr, err)
+				return 1
+			}
+			defer b.stop()
+			server.port, server.more = b.port, "&default_query_exec_mode=exec"
+			server.url = fmt.Sprintf("postgres://tests@127.0.0.1:%d/postgres?sslmode=disable", b.port) + server.more
 		}
 		return m.Run()
 	}())
@@ -67,7 +86,7 @@ func (c *cluster) exec(t testing.TB, sql string, args ...any) int64 {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
-	conn, err := pgx.Connect(ctx, c.url)
+	conn, err := pgx.Connect(ctx, c.Cluster.URL())
 	if err != nil {
 		t.Fatal(err)
 	}

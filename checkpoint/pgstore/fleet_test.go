@@ -280,9 +280,7 @@ func TestLease(t *testing.T) {
 		t.Parallel()
 		schema := c.Schema()
 		proxy := startProxy(t, c)
-		a, err := pgstore.Open(t.Context(), proxy.url(), &pgstore.Options{Schema: schema, Lease: 1500 * time.Millisecond, Poll: 50 * time.Millisecond})
-		require.NoError(t, err)
-		defer a.Close()
+		a := openAt(t, proxy.url(), schema, pgstore.Options{Lease: 1500 * time.Millisecond, Poll: 50 * time.Millisecond})
 		hints := watched(a)
 		sum := create(t, a, "x", true)
 		require.NoError(t, appendTo(a, step(sum, 1)))
@@ -316,9 +314,7 @@ func TestLease(t *testing.T) {
 		t.Parallel()
 		schema := c.Schema()
 		proxy := startProxy(t, c)
-		a, err := pgstore.Open(t.Context(), proxy.url(), &pgstore.Options{Schema: schema})
-		require.NoError(t, err)
-		defer a.Close()
+		a := openAt(t, proxy.url(), schema, pgstore.Options{})
 		sum := create(t, a, "x", true)
 		tail := uint64(1)
 		const terminations = 20
@@ -351,9 +347,7 @@ func TestLease(t *testing.T) {
 		t.Parallel()
 		schema := c.Schema()
 		proxy := startProxy(t, c)
-		a, err := pgstore.Open(t.Context(), proxy.url(), &pgstore.Options{Schema: schema, Poll: time.Hour, NoListen: true})
-		require.NoError(t, err)
-		defer a.Close()
+		a := openAt(t, proxy.url(), schema, pgstore.Options{Poll: time.Hour, NoListen: true})
 		sum := create(t, a, "x", true)
 		require.NoError(t, appendTo(a, step(sum, 1)))
 		const drops = 30
@@ -385,7 +379,7 @@ func TestOpen(t *testing.T) {
 		var wg sync.WaitGroup
 		for i := range secrets {
 			wg.Go(func() {
-				s, err := pgstore.Open(t.Context(), c.url, &pgstore.Options{Schema: schema})
+				s, err := pgstore.Open(t.Context(), c.url, &pgstore.Options{Schema: schema, NoListen: *throughBouncer})
 				if err != nil {
 					t.Error(err)
 					return
@@ -407,17 +401,17 @@ func TestOpen(t *testing.T) {
 		pool, err := pgxpool.New(t.Context(), c.url)
 		require.NoError(t, err)
 		defer pool.Close()
-		_, err = pgstore.New(t.Context(), pool, &pgstore.Options{Schema: schema, NoMigrate: true})
+		_, err = pgstore.New(t.Context(), pool, &pgstore.Options{Schema: schema, NoMigrate: true, NoListen: *throughBouncer})
 		require.ErrorContains(t, err, "there are no tables")
 		c.exec(t, pgstore.SQL(schema))
-		s, err := pgstore.New(t.Context(), pool, &pgstore.Options{Schema: schema, NoMigrate: true})
+		s, err := pgstore.New(t.Context(), pool, &pgstore.Options{Schema: schema, NoMigrate: true, NoListen: *throughBouncer})
 		require.NoError(t, err)
 		create(t, s, "x", false)
 		require.NoError(t, s.Close())
 		require.NoError(t, pool.Ping(context.Background()), "the pool is the caller's")
 
 		c.exec(t, `UPDATE "`+schema+`".meta SET version = 99`)
-		_, err = pgstore.New(t.Context(), pool, &pgstore.Options{Schema: schema})
+		_, err = pgstore.New(t.Context(), pool, &pgstore.Options{Schema: schema, NoListen: *throughBouncer})
 		require.ErrorContains(t, err, "version 99")
 	})
 	t.Run("ForPeople", func(t *testing.T) {

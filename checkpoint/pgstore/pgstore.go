@@ -32,6 +32,7 @@ type Store struct {
 	writer writer
 
 	process atomic.Int64 // the writer's lease, for those who look
+	lease   atomic.Pointer[lease]
 	alone   atomic.Bool  // no other process was alive at the last look
 	life    context.Context
 	end     context.CancelFunc
@@ -43,7 +44,10 @@ type Store struct {
 	committed atomic.Pointer[func(checkpoint.Commit)] // nil: nobody watches
 }
 
-var _ checkpoint.Store = (*Store)(nil)
+var (
+	_ checkpoint.Store  = (*Store)(nil)
+	_ checkpoint.Leased = (*Store)(nil)
+)
 
 // Open opens the store in a database, and makes its schema if it is not there.
 // connString is a URL or a DSN as of pgxpool.ParseConfig. Beside the pool, which

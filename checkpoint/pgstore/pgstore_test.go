@@ -18,6 +18,7 @@ func open(t testing.TB, schema string, opts pgstore.Options) *pgstore.Store {
 func openAt(t testing.TB, url, schema string, opts pgstore.Options) *pgstore.Store {
 	t.Helper()
 	opts.Schema = schema
+	opts.NoListen = opts.NoListen || *throughBouncer
 	s, err := pgstore.Open(t.Context(), url, &opts)
 	require.NoError(t, err)
 	t.Cleanup(func() { s.Close() })

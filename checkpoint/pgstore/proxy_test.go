@@ -16,6 +16,7 @@ type proxy struct {
 	listener net.Listener
 	to       string
 	name     string // of its connections
+	more     string // of its connection string
 	dropped  atomic.Int64
 
 	mu    sync.Mutex
@@ -29,7 +30,7 @@ var proxies atomic.Int64
 func startProxy(t *testing.T, c *cluster) *proxy {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
-	p := &proxy{listener: l, to: fmt.Sprintf("127.0.0.1:%d", c.Port()), name: fmt.Sprint("proxy", proxies.Add(1)), conns: make(map[net.Conn]bool)}
+	p := &proxy{listener: l, to: fmt.Sprintf("127.0.0.1:%d", c.port), name: fmt.Sprint("proxy", proxies.Add(1)), more: c.more, conns: make(map[net.Conn]bool)}
 	go func() {
 		for {
 			client, err := l.Accept()
@@ -47,7 +48,7 @@ func startProxy(t *testing.T, c *cluster) *proxy {
 }
 
 func (p *proxy) url() string {
-	return fmt.Sprintf("postgres://tests@%s/postgres?sslmode=disable&application_name=%s", p.listener.Addr(), p.name)
+	return fmt.Sprintf("postgres://tests@%s/postgres?sslmode=disable&application_name=%s", p.listener.Addr(), p.name) + p.more
 }
 
 func (p *proxy) serve(client net.Conn) {

@@ -90,7 +90,7 @@ func (s *Store) settle(round []*command) (hints []checkpoint.Hint, err error) {
 		case err == nil: // something kept was not good, or a command was refused
 			strict = true
 		case errors.Is(err, errLapsed):
-			w.until = time.Time{} // it was not made, and the rest can be made under another lease
+			s.leased(time.Time{}) // it was not made, and the rest can be made under another lease
 		case e == nil:
 			// The connection, or the server, is gone, and perhaps the answer alone.
 			w.drop()
@@ -259,7 +259,7 @@ func (v *view) run(c *command, r *ledger.Round) error {
 func (v *view) keep(sent time.Time) {
 	w := &v.s.writer
 	w.round++
-	w.until = v.s.until(sent)
+	v.s.leased(v.s.until(sent))
 	me := v.s.process.Load()
 	for number, x := range v.works {
 		if x.removed || !x.row.Owned || x.owner != me {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"slices"
+	"time"
 
 	"github.com/durable-go/durable/checkpoint"
 	"github.com/durable-go/durable/checkpoint/internal/ledger"
@@ -41,7 +42,8 @@ func (w *work) again() *work {
 type view struct {
 	s      *Store
 	ctx    context.Context
-	strict bool // nothing that was kept is used
+	strict bool      // nothing that was kept is used
+	sent   time.Time // before the first message
 
 	begun   bool // the transaction
 	now     int64
@@ -65,7 +67,7 @@ var _ ledger.View = (*view)(nil)
 
 func (s *Store) newView(ctx context.Context, strict bool) *view {
 	return &view{
-		s: s, ctx: ctx, strict: strict, now: s.Now().UnixNano(),
+		s: s, ctx: ctx, strict: strict, sent: time.Now(), now: s.Now().UnixNano(),
 		works: make(map[uint64]*work), ids: make(map[string]uint64),
 		queues: make(map[ledger.Queue][]ledgerDue), held: make(map[string][]ledger.Queue),
 	}

@@ -32,11 +32,11 @@ type work struct {
 // retries is the policy of steps that fail.
 var retries = durable.RetryPolicy{MaxAttempts: 1000, Initial: 2 * time.Millisecond, Max: 10 * time.Millisecond, Jitter: durable.NoJitter}
 
-func (w work) body(c *child) func(ctx context.Context) (string, error) {
+func (w work) body(c *stay) func(ctx context.Context) (string, error) {
 	return func(ctx context.Context) (string, error) {
 		info, _ := durable.StepInfoFrom(ctx)
 		l := line{Kind: effect, Execution: info.ExecutionID, Operation: info.OperationID, Name: info.Name, Attempt: info.Attempt,
-			Once: w.once, Value: uuid.NewString(), Since: w.since, Pause: w.pause}
+			Once: w.once, Value: uuid.NewString(), Since: w.since, Pause: w.pause, Owned: c.ownership, Epoch: c.epoch, Entered: c.entered}
 		for _, v := range w.depends {
 			l.Depends = append(l.Depends, token(v))
 		}
@@ -62,7 +62,7 @@ func (w work) body(c *child) func(ctx context.Context) (string, error) {
 	}
 }
 
-func (c *child) step(ctx *durable.Context, name string, w work) (string, error) {
+func (c *stay) step(ctx *durable.Context, name string, w work) (string, error) {
 	opts := []durable.StepOption{durable.WithRetry(retries)}
 	if w.once {
 		opts = append(opts, durable.AtMostOnce())
@@ -72,7 +72,7 @@ func (c *child) step(ctx *durable.Context, name string, w work) (string, error) 
 
 // trail collects the values that a handler sees, until an error.
 type trail struct {
-	c      *child
+	c      *stay
 	ctx    *durable.Context
 	values []string
 	err    error
@@ -123,7 +123,7 @@ func (t *trail) end() ([]string, error) { return t.values, t.err }
 // handler is a durable function that follows a trail.
 func (c *child) handler(name string, f func(t *trail, i int), opts ...durable.FunctionOption) function {
 	return durable.Define(name, func(ctx *durable.Context, i int) ([]string, error) {
-		t := &trail{c: c, ctx: ctx}
+		t := &trail{c: c.stay(ctx.ExecutionID()), ctx: ctx}
 		f(t, i)
 		return t.end()
 	}, opts...)
@@ -133,7 +133,8 @@ const lateAfter = 40 * time.Millisecond
 
 func (c *child) functions() []function {
 	echo := durable.DefinePlain("echo", func(ctx context.Context, i int) ([]string, error) {
-		value, err := work{}.body(c)(ctx)
+		info, _ := durable.StepInfoFrom(ctx)
+		value, err := work{}.body(c.stay(info.ExecutionID))(ctx)
 		return []string{value}, err
 	})
 	ship := c.handler("ship", func(t *trail, i int) {
@@ -141,7 +142,7 @@ func (c *child) functions() []function {
 		t.step("label", t.rest("rest", packed, time.Duration(i%20)*time.Millisecond))
 		t.invoke("echo", echo, i)
 	})
-	order := c.handler("order", func(t *trail, i int) { c.order(t, i, ship) })
+	order := c.handler("order", func(t *trail, i int) { t.c.order(t, i, ship) })
 	chain := c.handler("chain", func(t *trail, i int) {
 		for k := range 5 {
 			t.step(fmt.Sprint("link", k), work{failures: (i + k) % 3})
@@ -154,15 +155,15 @@ func (c *child) functions() []function {
 			t.step(fmt.Sprint("pay", k), work{once: true, failures: (i + k) % 2})
 		}
 	})
-	large := c.handler("large", c.large)
-	race := c.handler("race", c.race)
+	large := c.handler("large", (*trail).large)
+	race := c.handler("race", (*trail).race)
 	sleeper := c.handler("sleeper", func(t *trail, i int) {
 		t.step("begin", work{})
 		if t.err == nil {
 			t.err = durable.Wait(t.ctx, "sleep", time.Hour)
 		}
 		if errors.Is(t.err, durable.ErrCanceled) {
-			undo := trail{c: c, ctx: t.ctx.WithoutCancel(), values: t.values}
+			undo := trail{c: t.c, ctx: t.ctx.WithoutCancel(), values: t.values}
 			undo.step("undo", work{})
 		}
 	})
@@ -177,11 +178,11 @@ func (c *child) functions() []function {
 		t.step("begin", work{})
 		t.rest("sleep", "", time.Hour)
 	}, durable.WithExecutionTimeout(lateAfter))
-	return []function{order, ship, echo, chain, pay, large, race, sleeper, endless, late}
+	return []function{order, ship, echo, chain, pay, large, race, sleeper, endless, late, c.handler("moved", moved), c.handler("renamed", renamed)}
 }
 
 // order has one of everything.
-func (c *child) order(t *trail, i int, ship function) {
+func (c *stay) order(t *trail, i int, ship function) {
 	reserved := t.step("reserve", work{})
 	if t.err != nil {
 		return
@@ -247,7 +248,8 @@ func (c *child) order(t *trail, i int, ship function) {
 }
 
 // large has payloads of several pages, and a result that is rebuilt on replay.
-func (c *child) large(t *trail, i int) {
+func (t *trail) large(i int) {
+	c := t.c
 	t.step("load", work{size: 1000 * (1 + i%400)})
 	if t.err != nil {
 		return
@@ -268,7 +270,8 @@ func (c *child) large(t *trail, i int) {
 }
 
 // race is a callback that may come too late.
-func (c *child) race(t *trail, i int) {
+func (t *trail) race(i int) {
+	c := t.c
 	begun := t.step("begin", work{})
 	if t.err != nil {
 		return

@@ -14,22 +14,26 @@ import (
 	"time"
 
 	"github.com/durable-go/durable"
+	"github.com/durable-go/durable/checkpoint"
 	"github.com/durable-go/durable/checkpoint/boltstore"
 )
 
-// The process that is killed: an engine on a file that does what the outside asks
+// The process that is killed: an engine on a store that does what the outside asks
 // it for over its standard input, and answers over its standard output.
 
-// childVariable holds the orders of the process, as JSON.
-const childVariable = "DURABLE_SOAK_CHILD"
+// ChildVariable holds the Orders of the process, as JSON.
+const ChildVariable = "DURABLE_SOAK_CHILD"
 
-// orders is what a process is told at its start.
-type orders struct {
+// Orders is what a process is told at its start.
+type Orders struct {
 	Dir    string
 	Life   int
 	Point  *point // where it ends itself; nil: nowhere
 	Plant  string // the bug that it has; "": none
 	Parked time.Duration
+	Places int    // 0: as many as an engine has by default
+	Build  string // "": that of the binary
+	Store  string // how a process of a fleet opens the store
 }
 
 // request is what the outside asks for.
@@ -54,13 +58,29 @@ type message struct {
 }
 
 type child struct {
-	orders
+	Orders
 	witness *witness
 	point   *point
 	engine  *durable.Engine
 	known   map[string]function
 
-	mu sync.Mutex // of standard output
+	mu     sync.Mutex        // of standard output, and:
+	lost   map[string]int    // how often this process claimed what another, or itself, had lost
+	epochs map[string]uint64 // under which it claimed last
+}
+
+// stay is a process while it runs a handler once.
+type stay struct {
+	*child
+	ownership int // how often the execution was claimed before because it was lost
+	epoch     uint64
+	entered   int64 // when the handler was
+}
+
+func (c *child) stay(execution string) *stay {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return &stay{c, c.lost[execution], c.epochs[execution], time.Now().UnixNano()}
 }
 
 func (c *child) say(m message) {
@@ -75,12 +95,16 @@ func (c *child) say(m message) {
 	}
 }
 
+// storePath is the file of a round on one.
 func storePath(dir string) string { return filepath.Join(dir, "durable.db") }
 
-// serve is the whole process.
-func serve(settings string) error {
-	c := &child{known: make(map[string]function)}
-	if err := json.Unmarshal([]byte(settings), &c.orders); err != nil {
+// Serve is the whole process. Without open the store is a file.
+func Serve(settings string, open func(Orders) (checkpoint.Store, error)) error {
+	if open == nil {
+		open = func(o Orders) (checkpoint.Store, error) { return boltstore.Open(storePath(o.Dir), nil) }
+	}
+	c := &child{known: make(map[string]function), lost: make(map[string]int), epochs: make(map[string]uint64)}
+	if err := json.Unmarshal([]byte(settings), &c.Orders); err != nil {
 		return err
 	}
 	if c.point = c.Point; c.point == nil {
@@ -93,23 +117,20 @@ func serve(settings string) error {
 	interrupted := make(chan os.Signal, 1)
 	signal.Notify(interrupted, os.Interrupt)
 	c.say(message{Say: "opening"})
-	store, err := boltstore.Open(storePath(c.Dir), nil)
+	store, err := open(c.Orders)
 	if err != nil {
 		return err
 	}
-	opts := &durable.Options{ParkFor: c.Parked, Retention: -1, Logger: slog.New(slog.DiscardHandler)}
-	if c.Life%3 == 2 {
-		opts.MaxResident = 4 // most of them wait for a place
-	}
+	opts := &durable.Options{ParkFor: c.Parked, Retention: -1, Logger: slog.New(slog.DiscardHandler), MaxResident: c.Places, Build: c.Build}
 	for _, f := range c.functions() {
 		c.known[f.Name()] = f
 		opts.Functions = append(opts.Functions, f)
 	}
-	bug := plants[c.Plant]
+	bug := Plants[c.Plant]
 	if bug.options != nil {
 		bug.options(opts)
 	}
-	tapped := &tap{Store: bug.in(bug.below, store), witness: c.witness, point: c.point}
+	tapped := &tap{Store: bug.in(bug.below, store), child: c}
 	if c.engine, err = durable.New(bug.in(bug.above, tapped), opts); err != nil {
 		return err
 	}
@@ -143,6 +164,7 @@ var outcomes = []struct {
 }{
 	{durable.ErrClosed, "closed"}, {durable.ErrCallbackCompleted, "completed"}, {durable.ErrCanceled, "canceled"},
 	{durable.ErrStopped, "stopped"}, {durable.ErrTimeout, "timeout"},
+	{durable.ErrExecutionExists, "exists"}, {durable.ErrExecutionNotFound, "not found"}, {durable.ErrCallbackNotFound, "no callback"},
 }
 
 func (c *child) answer(r request) {

@@ -20,7 +20,13 @@ import (
 
 const (
 	effect   = "effect"   // a body ran
+	handed   = "handed"   // records are handed over to the store
 	recorded = "recorded" // the store said that records are durable; the engine doesn't know yet
+	claimed  = "claimed"  // the store gave an execution; the engine doesn't know yet
+	held     = "held"     // a build can't go on with an execution
+	heard    = "heard"    // the outside has heard a result
+	fault    = "fault"    // the outside does something to a process
+	mended   = "mended"   // and has undone it
 )
 
 // line is one line of the witness.
@@ -41,9 +47,14 @@ type line struct {
 	Pause     time.Duration `json:"p,omitempty"` // at least so long ago
 	Next      time.Duration `json:"r,omitempty"` // at least so long until the next attempt
 
-	// Of records.
+	Owned   int   `json:"w,omitempty"` // how often the process had claimed it before as lost
+	Entered int64 `json:"e,omitempty"` // when the handler was
+
+	// Of records, and of a claim; an effect has the epoch, too.
 	Seq     uint64   `json:"q,omitempty"` // of the first
 	Records []uint64 `json:"h,omitempty"` // their checksums
+	Epoch   uint64   `json:"c,omitempty"`
+	Lost    bool     `json:"b,omitempty"`
 }
 
 // witness is the file as a process writes it.
@@ -113,8 +124,8 @@ type point struct {
 	seen atomic.Int64
 }
 
-// The points of a process's life.
-var points = []string{
+// Points are those of a process's life.
+var Points = []string{
 	"body", "effect", // before and after the effect of a body
 	"append", "appended", // before and after an append is handed over to the store
 	"durable", "witnessed", "told", // it is durable; the witness knows; the engine knows

@@ -13,18 +13,21 @@ type place struct{ execution, operation string }
 
 // follower reads the witness line by line, knowing what the file holds in the end.
 type follower struct {
-	*world
+	*World
 	journals map[string]*journal
 	durable  durability
+	lines    []line
 
 	owners   map[string]place      // of recorded values: who made them
 	outcomes map[place]uint64      // the number of the record
 	attempts map[place][]attempted // that have ended
 	finals   map[string]int        // the line that has the last record of an execution
-	results  map[string]int        // the life that gave the result of an execution
 
-	runs map[place]*run
-	made map[string]line // values, also those that a crash took
+	runs   map[place]*run
+	made   map[string]line // values, also those that a crash took
+	given  map[string]bool // executions whose result the outside has
+	lost   map[string]bool // whether the last owner before did not release an execution
+	thawed map[int]int64   // when lives were let go on that had been stopped
 }
 
 // attempted is the record of an attempt's end.
@@ -33,28 +36,45 @@ type attempted struct {
 	n   int
 }
 
+// owner is a process while it owns an execution.
+type owner struct{ life, ownership int }
+
+func (l *line) owner() owner { return owner{l.Life, l.Owned} }
+
+// tenure is the time under one claim.
+type tenure struct {
+	life  int
+	epoch uint64
+}
+
+func (l *line) tenure() tenure { return tenure{l.Life, l.Epoch} }
+
 // run is what the lines so far tell of an operation's bodies.
 type run struct {
 	last  line
-	used  string       // who was given its value
-	lives map[int]bool // in which the last attempt ran
+	used  string         // who was given its value
+	lives map[owner]bool // in which the last attempt ran
 }
 
-func (w *world) checkEffects(lines []line, journals map[string]*journal, d durability) {
-	f := &follower{world: w, journals: journals, durable: d, owners: make(map[string]place), outcomes: make(map[place]uint64),
-		attempts: make(map[place][]attempted), finals: make(map[string]int), results: make(map[string]int),
+func (w *World) checkEffects(lines []line, journals map[string]*journal, d durability) {
+	f := &follower{World: w, journals: journals, durable: d, lines: lines, owners: make(map[string]place), outcomes: make(map[place]uint64),
+		attempts: make(map[place][]attempted), finals: make(map[string]int), given: make(map[string]bool), lost: make(map[string]bool), thawed: make(map[int]int64),
 		runs: make(map[place]*run), made: make(map[string]line)}
 	for _, j := range journals {
 		f.learn(j)
 	}
-	for _, x := range w.order {
-		if x.result != "" {
-			f.results[x.id] = x.life
-		}
-	}
 	for i, l := range lines {
-		if l.Kind == effect {
+		switch l.Kind {
+		case effect:
 			f.follow(i, l)
+		case heard:
+			f.given[l.Execution] = true
+		case claimed:
+			f.lost[l.Execution] = l.Lost
+		case mended:
+			if l.Name == faultStop {
+				f.thawed[l.Life] = l.At
+			}
 		}
 	}
 	for id, j := range journals {
@@ -100,18 +120,33 @@ func (f *follower) own(payload []byte, p place) {
 
 // follow looks at an effect, line i.
 func (f *follower) follow(i int, l line) {
-	f.figures.effects++
+	f.Figures.effects++
 	p := place{l.Execution, l.Operation}
 	told := fmt.Sprintf("%s: operation %s (%s), attempt %d, life %d", l.Execution, l.Operation, l.Name, l.Attempt, l.Life)
 	if f.journals[l.Execution] == nil {
 		f.violate(ruleStart, "%s: it runs and does not exist", told)
 		return
 	}
+	if l.Entered < f.thawed[l.Life] {
+		// The process was stopped past its lease between the decision that this body may
+		// run and its first line. It runs late, which nothing can prevent, and once.
+		f.Figures.late++
+		if r := f.runs[p]; r != nil && l.Once && l.Attempt == r.last.Attempt {
+			f.violate(ruleOnce, "%s: it ran in life %d", told, r.last.Life)
+		}
+		return
+	}
 	if at, ok := f.finals[l.Execution]; ok && at < i {
 		f.violate(ruleAfter, "%s: the execution had ended", told)
 	}
-	if life, ok := f.results[l.Execution]; ok && life < l.Life {
-		f.violate(ruleAfter, "%s: life %d gave its result", told, life)
+	j := f.journals[l.Execution]
+	if f.fleet != nil && (j.Status == checkpoint.Stopped || j.Status == checkpoint.TimedOut) {
+		// Another process ended it. The owner hears of that, or its lease runs out.
+		if l.At > j.EndedAt+int64(f.fleet.Lease) {
+			f.violate(ruleAfter, "%s: it had been ended from outside for longer than a lease", told)
+		}
+	} else if f.given[l.Execution] {
+		f.violate(ruleAfter, "%s: its result had been given", told)
 	}
 	for _, a := range f.attempts[p] {
 		if at, ok := f.durable[recordOf{l.Execution, a.seq}]; ok && at < i && l.Attempt <= a.n {
@@ -120,12 +155,12 @@ func (f *follower) follow(i int, l line) {
 	}
 	r := f.runs[p]
 	if r == nil {
-		r = &run{lives: make(map[int]bool)}
+		r = &run{lives: make(map[owner]bool)}
 		f.runs[p] = r
 	} else {
 		f.again(told, r, l)
 	}
-	r.lives[l.Life], r.last = true, l
+	r.lives[l.owner()], r.last = true, l
 	for _, v := range l.Depends {
 		f.depends(told, v, i, l)
 	}
@@ -149,14 +184,15 @@ func (f *follower) again(told string, r *run, l line) {
 			f.violate(ruleEarly, "%s: %s after the last attempt instead of %s", told, time.Duration(l.At-r.last.At), r.last.Next)
 		}
 	default:
-		f.figures.again++
+		f.Figures.again++
 		if l.Once {
 			f.violate(ruleOnce, "%s: it ran in life %d", told, r.last.Life)
 		}
-		if f.shutDown[r.last.Life] {
+		// In a fleet it may have been lost before that, and be claimed as lost.
+		if f.shutDown[r.last.Life] && (f.fleet == nil || l.Life != r.last.Life && !f.lost[l.Execution]) {
 			f.violate(ruleShutdown, "%s: life %d had shut down", told, r.last.Life)
 		}
-		if r.lives[l.Life] {
+		if r.lives[l.owner()] {
 			f.violate(ruleTwice, "%s", told)
 		}
 	}
@@ -164,22 +200,32 @@ func (f *follower) again(told string, r *run, l line) {
 
 // depends is about a value that the body of line i was given.
 func (f *follower) depends(told, value string, i int, l line) {
-	owner, ok := f.owners[value]
+	maker, ok := f.owners[value]
 	if !ok {
 		f.violate(ruleValue, "%s: it was given %s, which no record holds", told, value)
 		return
 	}
-	if r := f.runs[owner]; r != nil && r.used == "" {
+	if r := f.runs[maker]; r != nil && r.used == "" {
 		r.used = told
 	}
-	at, seen := f.durable[recordOf{owner.execution, f.outcomes[owner]}]
+	at, seen := f.durable[recordOf{maker.execution, f.outcomes[maker]}]
 	from, body := f.made[value]
 	switch {
-	case seen && at > i:
-		f.violate(ruleOrder, "%s: the record of %s, operation %s, became durable only then", told, owner.execution, owner.operation)
-	case !seen && body && from.Life == l.Life:
-		f.violate(ruleOrder, "%s: the record of %s, operation %s, was not durable", told, owner.execution, owner.operation)
+	case seen && at > i && f.heard(maker, f.lines[at], l):
+		f.violate(ruleOrder, "%s: the record of %s, operation %s, became durable only then", told, maker.execution, maker.operation)
+	case !seen && body && f.heard(maker, from, l):
+		f.violate(ruleOrder, "%s: the record of %s, operation %s, was not durable", told, maker.execution, maker.operation)
 	}
+}
+
+// heard reports whether the process of l knows of a record of the maker's, made by
+// another line, only by what the store answered. In a fleet answers are lost, or late:
+// who claims the execution then, or another one, reads the record.
+func (f *follower) heard(maker place, made, l line) bool {
+	if f.fleet == nil {
+		return made.Life >= l.Life
+	}
+	return maker.execution == l.Execution && made.tenure() == l.tenure()
 }
 
 // checkResult is about the result of an execution, which is made of recorded values.

@@ -4,26 +4,26 @@ import (
 	"bufio"
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"io"
 	"os"
 	"os/exec"
+	"regexp"
 	"strings"
-	"testing"
 	"time"
-
-	"github.com/stretchr/testify/require"
 )
 
 // life is one process, seen from outside.
 type life struct {
-	*world
+	*World
 	n      int
-	last   bool
-	moment moment
-	dir    string
+	moment moment // of a life on a file
+	build  int    // of a process of a fleet
+	asked  bool   // to shut down
 
-	cmd *exec.Cmd
-	in  io.Writer
+	cmd  *exec.Cmd
+	in   io.Writer
+	gone chan struct{} // closed when the process has ended
 
 	// Under the world's lock.
 	ready    bool
@@ -32,64 +32,46 @@ type life struct {
 	sent     int
 }
 
-// live runs one process until it is dead, or the last one until all has ended.
-func (w *world) live(t *testing.T, dir string, n int, last bool) {
-	l := &life{world: w, n: n, last: last, dir: dir, requests: make(map[int]request)}
-	o := orders{Dir: dir, Life: n, Plant: w.plant, Parked: time.Duration(1+n%4*3) * time.Millisecond}
-	if !last {
-		l.moment = w.moment(n)
-		o.Point = l.moment.point
-	}
-	if _, err := os.Stat(storePath(dir) + "-wal"); err == nil {
-		w.figures.recoveries++
-	}
+// run starts a process and hears it until it has ended, and calls over then, with the
+// world locked.
+func (l *life) run(o Orders, over func(err error, said string)) error {
 	settings, err := json.Marshal(o)
-	require.NoError(t, err)
-	l.cmd = exec.Command(os.Args[0])
-	l.cmd.Env = append(os.Environ(), childVariable+"="+string(settings))
+	if err != nil {
+		return err
+	}
+	l.cmd.Env = append(os.Environ(), ChildVariable+"="+string(settings))
 	var stderr bytes.Buffer
 	l.cmd.Stderr = &stderr
 	out, err := l.cmd.StdoutPipe()
-	require.NoError(t, err)
-	l.in, err = l.cmd.StdinPipe()
-	require.NoError(t, err)
-	require.NoError(t, l.cmd.Start())
-	if l.moment.phase == "starting" {
-		l.killAfter(l.moment.after)
+	if err == nil {
+		l.in, err = l.cmd.StdinPipe()
 	}
-	if last {
-		defer time.AfterFunc(w.patience, l.kill).Stop()
+	if err == nil {
+		err = l.cmd.Start()
 	}
-	lines := bufio.NewScanner(out)
-	for lines.Scan() {
-		var m message
-		require.NoError(t, json.Unmarshal(lines.Bytes(), &m), lines.Text())
-		l.mu.Lock()
-		l.hear(m)
-		l.mu.Unlock()
+	if err != nil {
+		return err
 	}
-	require.NoError(t, lines.Err())
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.over = true
-	err = l.cmd.Wait()
-	switch {
-	case err == nil && (last || l.moment.then > 0):
-		w.shutDown[n] = true
-		if !last {
-			w.figures.ended++
-		}
-	case l.wasKilled() && stderr.Len() == 0:
-		if last {
-			for _, x := range w.running() {
-				w.violate(ruleEnds, "%s: nothing was heard of its end in %s", x.id, w.patience)
+	l.gone = make(chan struct{})
+	go func() {
+		lines := bufio.NewScanner(out)
+		for lines.Scan() {
+			var m message
+			if err := json.Unmarshal(lines.Bytes(), &m); err != nil {
+				panic(fmt.Sprintf("a process says %q: %v", lines.Text(), err))
 			}
-			return
+			l.mu.Lock()
+			l.hear(m)
+			l.mu.Unlock()
 		}
-		w.figures.kills[l.moment.phase]++
-	default:
-		w.violate(ruleProcess, "life %d (%s): %v\n%s", n, l.moment, err, &stderr)
-	}
+		err := l.cmd.Wait()
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		l.over, l.ready = true, false
+		over(err, stderr.String())
+		close(l.gone)
+	}()
+	return nil
 }
 
 // wasKilled reports whether the process ended by the signal of the plan.
@@ -127,8 +109,14 @@ func (l *life) burst() {
 	l.begin(l.add())
 }
 
-// ask sends a request. Nothing is known of it before its answer comes.
+// ask sends a request, in a fleet to any process. Nothing is known of it before its
+// answer comes.
 func (l *life) ask(r request) {
+	if l.fleet != nil {
+		if l = l.anyReady(); l == nil {
+			return // the next one that is asks for everything
+		}
+	}
 	l.sent++
 	r.N = l.sent
 	l.requests[r.N] = r
@@ -144,7 +132,7 @@ func (l *life) later(d time.Duration, f func()) {
 	time.AfterFunc(d, func() {
 		l.mu.Lock()
 		defer l.mu.Unlock()
-		if !l.over {
+		if !l.over || l.fleet != nil {
 			f()
 		}
 	})
@@ -182,6 +170,8 @@ func (l *life) hear(m message) {
 		r := l.requests[m.N]
 		if m.Error != "closed" {
 			l.answered(r, m)
+		} else if l.fleet != nil {
+			l.again(r)
 		}
 	default:
 		panic(m.Say)
@@ -205,7 +195,7 @@ func (l *life) goOn() {
 		switch {
 		case x.finished:
 			// What was given once is asked for again.
-			if ended++; x.result != "" && (l.last || rng.IntN(len(l.order)) < 5) {
+			if ended++; x.result != "" && (l.ending || rng.IntN(len(l.order)) < 5) {
 				l.result(x)
 			}
 			continue
@@ -214,12 +204,12 @@ func (l *life) goOn() {
 			continue
 		}
 		l.result(x)
-		if x.callback != "" && x.delivered == "" && (l.last || rng.IntN(2) == 0) {
+		if x.callback != "" && x.delivered == "" && (l.ending || rng.IntN(2) == 0) {
 			l.complete(x)
 		}
 		l.later(time.Duration(rng.IntN(20))*time.Millisecond, func() { l.steer(x) })
 	}
-	for n := len(l.order) - ended; !l.last && n < l.width; n++ {
+	for n := len(l.order) - ended; !l.ending && n < l.Width; n++ {
 		l.begin(l.add())
 	}
 	l.maybeEnd()
@@ -229,8 +219,13 @@ func (l *life) interrupt() { l.cmd.Process.Signal(os.Interrupt) }
 
 // maybeEnd ends the last process when all has ended.
 func (l *life) maybeEnd() {
-	if l.last && len(l.running()) == 0 && len(l.requests) == 0 {
-		l.interrupt()
+	if !l.ending || len(l.running()) > 0 || l.fleet == nil && len(l.requests) > 0 {
+		return
+	}
+	select {
+	case <-l.ended:
+	default:
+		close(l.ended)
 	}
 }
 
@@ -245,7 +240,7 @@ func (l *life) called(x *asked, id string) {
 	case x.delivered != "":
 	case p < 4:
 		l.complete(x)
-	case p < 8 || l.last && x.function != "race":
+	case p < 8 || l.ending && x.function != "race":
 		l.later(time.Duration(rng.IntN(30))*time.Millisecond, func() { l.complete(x) })
 	}
 }
@@ -254,6 +249,10 @@ func (l *life) called(x *asked, id string) {
 func (l *life) answered(r request, m message) {
 	delete(l.requests, m.N)
 	x := l.executions[r.Execution]
+	if l.fleet != nil && unreachable.MatchString(m.Error) {
+		l.again(r) // perhaps it is done
+		return
+	}
 	unexpected := func() {
 		l.violate(ruleAnswer, "life %d: %s %s: %s", l.n, r.Do, x.id, m.Error)
 		x.finished = true
@@ -264,7 +263,7 @@ func (l *life) answered(r request, m message) {
 			unexpected()
 			break
 		}
-		l.figures.starts++
+		l.Figures.starts++
 		x.acknowledged = true
 		l.result(x)
 		l.later(time.Duration(x.input%20)*time.Millisecond, func() { l.steer(x) })
@@ -273,12 +272,12 @@ func (l *life) answered(r request, m message) {
 			unexpected()
 			break
 		}
-		l.figures.steers++
+		l.Figures.steers++
 		x.steered = true
 	case "succeed", "fail":
 		switch m.Error {
 		case "":
-			l.figures.callbacks++
+			l.Figures.callbacks++
 			if x.delivered != "" {
 				l.violate(ruleCallback, "%s: two outcomes were acknowledged: %s and %s", x.id, x.delivered, r.Payload)
 			}
@@ -298,7 +297,7 @@ func (l *life) answered(r request, m message) {
 }
 
 func (l *life) resulted(x *asked, m message) {
-	l.figures.results++
+	l.Figures.results++
 	result := given(m.Error, m.Values)
 	switch {
 	case m.Error != expected[x.function]:
@@ -310,8 +309,9 @@ func (l *life) resulted(x *asked, m message) {
 	}
 	if x.result == "" {
 		x.result, x.life = result, l.n
+		l.witness.say(line{Kind: heard, Execution: x.id})
 	}
-	if !x.finished && !l.last && l.ready {
+	if !x.finished && !l.ending && l.ready {
 		l.begin(l.add())
 	}
 	x.finished = true
@@ -319,3 +319,24 @@ func (l *life) resulted(x *asked, m message) {
 
 // given is a result as it is compared.
 func given(failure string, values []string) string { return failure + " " + strings.Join(values, ",") }
+
+// unreachable tells of errors of a database to which something was done.
+var unreachable = regexp.MustCompile(`database can't be reached|not known whether the database|failed to connect|unexpected EOF|connection re|broken pipe|conn closed|SQLSTATE (57P|25P03)`)
+
+// again makes a request of a fleet once more, after a while.
+func (l *life) again(r request) {
+	l.Figures.unanswered++
+	x := l.executions[r.Execution]
+	l.later(50*time.Millisecond, func() {
+		switch {
+		case r.Do == "start" && !x.acknowledged:
+			l.begin(x)
+		case r.Do == "result" && !x.finished:
+			l.result(x)
+		case r.Callback != "" && x.delivered == "":
+			l.complete(x)
+		default:
+			l.steer(x)
+		}
+	})
+}

@@ -10,28 +10,35 @@ import (
 	"time"
 )
 
-// world is the outside of a round: what it asked the processes for, and what they
+// World is the outside of a round: what it asked the processes for, and what they
 // acknowledged. It outlives them all.
-type world struct {
-	config
+type World struct {
+	Config
 
 	mu         sync.Mutex
 	executions map[string]*asked
-	order      []*asked     // as they were asked for
-	shutDown   map[int]bool // lives that ended so
-	violations []violation
-	figures    figures
+	order      []*asked      // as they were asked for
+	shutDown   map[int]bool  // lives that ended so
+	ending     bool          // nothing new is begun
+	ended      chan struct{} // closed when all is finished, under ending
+	fleet      *Fleet        // nil: a file
+	lives      []*life       // of a fleet, by place
+	born       int           // lives of a fleet so far
+	witness    *witness      // as the outside writes it
+	Violations []Violation
+	Figures    Figures
 }
 
-// config is what a round is.
-type config struct {
-	seed      uint64
-	kills     int
-	width     int      // executions at once
-	functions []string // that are started, each as often as it is named
-	plant     string
-	points    []string      // where processes end themselves
-	patience  time.Duration // with the end of everything, in the last life
+// Config is what a round is.
+type Config struct {
+	Seed      uint64
+	Kills     int      // or faults
+	Width     int      // executions at once
+	Functions []string // that are started, each as often as it is named
+	Plant     string
+	Points    []string      // where processes end themselves
+	Patience  time.Duration // with the end of everything, in the last life
+	Faults    []string      // kinds, of a fleet; none: all of them
 }
 
 // asked is an execution that the outside asked for.
@@ -50,29 +57,36 @@ type asked struct {
 	finished     bool      // nothing is expected any more
 }
 
-var everything = strings.Fields("order order order order race race race chain pay large sleeper endless late")
+// Everything has the functions of the workload, those of which there shall be more more often.
+var Everything = strings.Fields("order order order order race race race chain pay large sleeper endless late")
 
 // random is the source of all choices for one thing of the round.
-func (w *world) random(what string, n int) *rand.Rand {
-	h := w.seed
+func (w *World) random(what string, n int) *rand.Rand {
+	h := w.Seed
 	for _, b := range []byte(what) {
 		h = h*1099511628211 + uint64(b)
 	}
 	return rand.New(rand.NewPCG(h, uint64(n)))
 }
 
+func (c Config) world(dir string) (*World, error) {
+	witness, err := openWitness(dir, -1)
+	return &World{Config: c, executions: make(map[string]*asked), shutDown: make(map[int]bool), ended: make(chan struct{}), witness: witness,
+		Figures: Figures{kills: make(map[string]int), faults: make(map[string]int), takeovers: make(map[string]*takeover)}}, err
+}
+
 // add chooses the next execution to start.
-func (w *world) add() *asked {
+func (w *World) add() *asked {
 	n := len(w.order)
 	rng := w.random("execution", n)
-	function := w.functions[rng.IntN(len(w.functions))]
+	function := w.Functions[rng.IntN(len(w.Functions))]
 	x := &asked{id: fmt.Sprintf("%s-%d", function, n), function: function, input: rng.IntN(1000), first: time.Now()}
 	w.executions[x.id] = x
 	w.order = append(w.order, x)
 	return x
 }
 
-func (w *world) running() (list []*asked) {
+func (w *World) running() (list []*asked) {
 	for _, x := range w.order {
 		if !x.finished {
 			list = append(list, x)
@@ -114,7 +128,7 @@ func (m moment) String() string {
 }
 
 // moment chooses when the process of a life ends.
-func (w *world) moment(life int) moment {
+func (w *World) moment(life int) moment {
 	rng := w.random("moment", life)
 	// skewed is between low and high, small ones as likely as large ones.
 	skewed := func(low, high float64) float64 { return low * math.Pow(high/low, rng.Float64()) }
@@ -123,11 +137,11 @@ func (w *world) moment(life int) moment {
 	}
 	m := moment{burst: rng.IntN(3) == 0}
 	switch p := rng.IntN(100); {
-	case life == 0 && len(w.points) == len(points):
+	case life == 0 && len(w.Points) == len(Points):
 		m.phase, m.after = "making", after(0.05, 20) // the file
-	case len(w.points) < len(points) || p < 45:
+	case len(w.Points) < len(Points) || p < 45:
 		m.phase = "point"
-		m.point = &point{Name: w.points[rng.IntN(len(w.points))], N: int64(skewed(1, 150))}
+		m.point = &point{Name: w.Points[rng.IntN(len(w.Points))], N: int64(skewed(1, 150))}
 		m.after = after(30, 250) // if it does not come there
 		if strings.HasPrefix(m.point.Name, "clos") {
 			m.point.N, m.then = 1, time.Second
@@ -144,9 +158,15 @@ func (w *world) moment(life int) moment {
 	return m
 }
 
-// figures are what a round comes to.
-type figures struct {
+// Figures are what a round comes to.
+type Figures struct {
 	kills          map[string]int // by phase
+	faults         map[string]int // of a fleet, by kind
+	takeovers      map[string]*takeover
+	held           map[string]int // executions, by the build that can't go on with them
+	owned          int            // records whose writer was found
+	late           int            // bodies that a stopped process began late
+	unanswered     int            // requests that were made again
 	ended          int            // lives that had ended before the kill came
 	recoveries     int            // openings that found a log
 	executions     int
@@ -160,7 +180,7 @@ type figures struct {
 	results        int // given, repetitions included
 }
 
-func (f figures) String() string {
+func (f Figures) String() string {
 	kills := 0
 	var phases []string
 	for phase, n := range f.kills {
@@ -172,7 +192,7 @@ func (f figures) String() string {
 		kills, strings.Join(phases, ", "), f.ended, f.recoveries, f.executions, f.effects, f.again, f.invocations, f.records, f.starts, f.callbacks, f.steers, f.results, f.cut)
 }
 
-func (f *figures) add(g figures) {
+func (f *Figures) Add(g Figures) {
 	if f.kills == nil {
 		f.kills = make(map[string]int)
 	}
@@ -191,4 +211,10 @@ func (f *figures) add(g figures) {
 	f.steers += g.steers
 	f.callbacks += g.callbacks
 	f.results += g.results
+}
+
+// Needed are figures of a round on a file without which it shows nothing.
+func (f *Figures) Needed() map[string]int {
+	return map[string]int{"recoveries": f.recoveries, "attempts cut off": f.again, "invocations cut off": f.invocations,
+		"acknowledged callbacks": f.callbacks, "acknowledged cancels and stops": f.steers, "kills in a recovery": f.kills["opening"]}
 }

@@ -11,47 +11,49 @@ import (
 
 	"github.com/durable-go/durable"
 	"github.com/durable-go/durable/checkpoint"
-	"github.com/durable-go/durable/checkpoint/boltstore"
 )
 
-// rule is one promise that is checked.
-type rule string
+// Rule is one promise that is checked.
+type Rule string
 
 const (
-	ruleProcess  rule = "a process ends by being killed or asked to, and by nothing else"
-	ruleAnswer   rule = "what is asked for is done, without errors"
-	ruleStart    rule = "an acknowledged start exists"
-	ruleResult   rule = "a result, once given, never changes, and is what is recorded"
-	ruleRecord   rule = "an acknowledged record stays, as it was"
-	ruleJournal  rule = "a journal has no gap, and one outcome of an operation"
-	ruleHistory  rule = "a history tells of starts before outcomes, inside what is open"
-	ruleOrder    rule = "an effect comes after the records that it depends on"
-	ruleValue    rule = "a value that is given out is the recorded one"
-	ruleRerun    rule = "a body whose outcome is recorded or used never runs again"
-	ruleTwice    rule = "an attempt's body runs once in a process"
-	ruleShutdown rule = "after a shutdown no body has to run again"
-	ruleOnce     rule = "an at-most-once attempt runs at most once"
-	ruleEarly    rule = "nothing timed comes early"
-	ruleCallback rule = "an acknowledged callback is delivered, and no other"
-	ruleInvoke   rule = "an invoke is one execution"
-	ruleSteer    rule = "an acknowledged cancel or stop holds"
-	ruleAfter    rule = "nothing runs after the end"
-	ruleEnds     rule = "everything ends"
+	ruleProcess  Rule = "a process ends by being killed or asked to, and by nothing else"
+	ruleAnswer   Rule = "what is asked for is done, without errors"
+	ruleStart    Rule = "an acknowledged start exists"
+	ruleResult   Rule = "a result, once given, never changes, and is what is recorded"
+	ruleRecord   Rule = "an acknowledged record stays, as it was"
+	ruleJournal  Rule = "a journal has no gap, and one outcome of an operation"
+	ruleHistory  Rule = "a history tells of starts before outcomes, inside what is open"
+	ruleOrder    Rule = "an effect comes after the records that it depends on"
+	ruleValue    Rule = "a value that is given out is the recorded one"
+	ruleRerun    Rule = "a body whose outcome is recorded or used never runs again"
+	ruleTwice    Rule = "an attempt's body runs once in a process"
+	ruleShutdown Rule = "after a shutdown no body has to run again"
+	ruleOnce     Rule = "an at-most-once attempt runs at most once"
+	ruleEarly    Rule = "nothing timed comes early"
+	ruleCallback Rule = "an acknowledged callback is delivered, and no other"
+	ruleInvoke   Rule = "an invoke is one execution"
+	ruleSteer    Rule = "an acknowledged cancel or stop holds"
+	ruleAfter    Rule = "nothing runs after the end"
+	ruleOwner    Rule = "what is recorded was written by the owner of that time, and by nobody twice"
+	ruleTakeover Rule = "others take over in one and a half leases"
+	ruleEnds     Rule = "everything ends"
 )
 
-type violation struct {
-	rule rule
-	what string
+// Violation is one that was found.
+type Violation struct {
+	Rule Rule
+	What string
 }
 
-func (v violation) String() string { return string(v.rule) + ": " + v.what }
+func (v Violation) String() string { return string(v.Rule) + ": " + v.What }
 
-// report is the first few of the violations.
-func (w *world) report() string {
+// Report is the first few of the Violations.
+func (w *World) Report() string {
 	var b strings.Builder
-	for i, v := range w.violations {
-		if i == 20 {
-			fmt.Fprintf(&b, "and %d more", len(w.violations)-i)
+	for i, v := range w.Violations {
+		if i == 60 {
+			fmt.Fprintf(&b, "and %d more", len(w.Violations)-i)
 			break
 		}
 		fmt.Fprintln(&b, v)
@@ -59,8 +61,8 @@ func (w *world) report() string {
 	return b.String()
 }
 
-func (w *world) violate(r rule, format string, args ...any) {
-	w.violations = append(w.violations, violation{r, fmt.Sprintf(format, args...)})
+func (w *World) violate(r Rule, format string, args ...any) {
+	w.Violations = append(w.Violations, Violation{r, fmt.Sprintf(format, args...)})
 }
 
 // journal is what the file holds of an execution in the end.
@@ -71,16 +73,13 @@ type journal struct {
 
 // check compares what the outside knows, what the processes did, and what the
 // file holds in the end.
-func (w *world) check(dir string) error {
+func (w *World) check(dir string, store checkpoint.Store) error {
 	lines, cut, err := readWitness(dir)
 	if err != nil {
+		store.Close()
 		return err
 	}
-	w.figures.cut = cut
-	store, err := boltstore.Open(storePath(dir), nil)
-	if err != nil {
-		return err
-	}
+	w.Figures.cut = cut
 	journals := make(map[string]*journal)
 	for s, err := range store.List(context.Background(), checkpoint.Query{}) {
 		if err != nil {
@@ -97,12 +96,16 @@ func (w *world) check(dir string) error {
 		}
 		journals[s.ID] = j
 	}
-	w.figures.executions = len(journals)
+	w.Figures.executions = len(journals)
 	for _, j := range journals {
 		w.checkJournal(j, journals)
 	}
 	w.checkEffects(lines, journals, w.checkRecorded(lines, journals))
+	w.checkOwners(lines, journals)
 	w.checkAsked(journals, lines)
+	if w.fleet != nil {
+		w.checkFaults(lines)
+	}
 	// The engine's own view of it, with nothing that it could run.
 	e, err := durable.New(store, &durable.Options{Retention: -1, Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
@@ -128,7 +131,7 @@ func ends(r *checkpoint.Record) bool {
 	return false
 }
 
-func (w *world) checkJournal(j *journal, journals map[string]*journal) {
+func (w *World) checkJournal(j *journal, journals map[string]*journal) {
 	if j.Status == checkpoint.Running {
 		w.violate(ruleEnds, "%s: is still running", j.ID)
 	}
@@ -145,7 +148,7 @@ func (w *world) checkJournal(j *journal, journals map[string]*journal) {
 		}
 		event += uint64(r.Events)
 		if r.Type == checkpoint.InvocationCompleted && strings.Contains(string(r.Failure), "Runtime.ExitError") {
-			w.figures.invocations++
+			w.Figures.invocations++
 		}
 		if ends(r) {
 			if outcomes[r.OperationID] {
@@ -188,7 +191,7 @@ type recordOf struct {
 type durability map[recordOf]int
 
 // checkRecorded looks for every record that the store said is durable.
-func (w *world) checkRecorded(lines []line, journals map[string]*journal) durability {
+func (w *World) checkRecorded(lines []line, journals map[string]*journal) durability {
 	d := make(durability)
 	for i, l := range lines {
 		if l.Kind != recorded {
@@ -200,7 +203,7 @@ func (w *world) checkRecorded(lines []line, journals map[string]*journal) durabi
 			continue
 		}
 		for k, sum := range l.Records {
-			w.figures.records++
+			w.Figures.records++
 			seq := l.Seq + uint64(k)
 			switch {
 			case seq > uint64(len(j.records)):
@@ -228,7 +231,7 @@ func status(function string) checkpoint.Status {
 }
 
 // checkAsked is about what was asked for.
-func (w *world) checkAsked(journals map[string]*journal, lines []line) {
+func (w *World) checkAsked(journals map[string]*journal, lines []line) {
 	undone := make(map[string]bool)
 	for _, l := range lines {
 		if l.Name == "undo" {
@@ -263,7 +266,7 @@ func (w *world) checkAsked(journals map[string]*journal, lines []line) {
 }
 
 // checkCallbacks is about the outcomes of callbacks, as everyone sees them.
-func (w *world) checkCallbacks(e *durable.Engine) {
+func (w *World) checkCallbacks(e *durable.Engine) {
 	for _, x := range w.order {
 		if len(x.tried) == 0 {
 			continue
@@ -297,7 +300,7 @@ func (w *world) checkCallbacks(e *durable.Engine) {
 }
 
 // checkHistory is about what everyone is told of an execution.
-func (w *world) checkHistory(e *durable.Engine, id string) {
+func (w *World) checkHistory(e *durable.Engine, id string) {
 	var last int64
 	var final string
 	state := map[string]string{"": "open"} // of operations: open, or how they ended
