@@ -235,6 +235,12 @@ func (e *Engine) hint(h checkpoint.Hint) {
 		if x := e.resident(h.ID); x != nil && !x.ending() {
 			go e.checkEnded(x)
 		}
+	case checkpoint.HintLost:
+		for _, x := range e.lockedResidents() {
+			x.mu.Lock()
+			x.lost(checkpoint.ErrFenced)
+			x.mu.Unlock()
+		}
 	}
 	e.changed(h.ID)
 }

@@ -141,7 +141,7 @@ type SteadyClock interface {
 // Hint tells an engine where to look.
 type Hint struct {
 	Kind HintKind
-	ID   string // of the execution; "" under HintDue: any
+	ID   string // of the execution; "" under HintDue and HintLost: any
 }
 
 // HintKind is the kind of a hint.
@@ -152,6 +152,7 @@ const (
 	HintDue   HintKind = 1 + iota // Claim may return something, or NextDue has become earlier
 	HintInbox                     // an owned execution has something in its inbox
 	HintEnded                     // an execution has a final status
+	HintLost                      // nothing that was claimed before is owned any more; given before anything is claimed anew
 )
 
 // Creation is what Create makes.
