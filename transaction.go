@@ -113,7 +113,7 @@ func (t *transact) begin(ctx context.Context) (handle any, err error) {
 	t.rollback()
 	tx, err := t.store.Begin(ctx, t.options)
 	if err != nil {
-		return nil, err
+		return nil, ofAttempt(err)
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -255,7 +255,7 @@ func (x *residency) commit(f *frame, o *operation, tx checkpoint.Transaction, a 
 	x.unlocked(func() {
 		err = tx.Commit(checkpoint.Append{ID: x.id, Epoch: x.sum.Epoch, Tail: mine.seq - 1, Records: []checkpoint.Record{sealed.over(&rec)}})
 		if err != nil && !fateful(err) {
-			a = judge(attempt{err: err})
+			a = judge(attempt{err: ofAttempt(err)})
 		}
 	})
 	a.recorded = true
@@ -279,6 +279,14 @@ func (x *residency) commit(f *frame, o *operation, tx checkpoint.Transaction, a 
 		x.failStep(o, a.failure)
 	}
 	return a
+}
+
+// ofAttempt is an error of Begin or Commit as that of an attempt.
+func ofAttempt(err error) error {
+	if errors.Is(err, checkpoint.ErrMisused) {
+		return Permanent(err)
+	}
+	return err
 }
 
 // fateful reports whether an error of Commit ends the residency, as one of Append does.

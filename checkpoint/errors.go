@@ -33,6 +33,8 @@ var (
 	ErrConflict = errors.New("durable: the journal has another tail")
 	// ErrUnknown: nobody knows whether the change was made.
 	ErrUnknown = errors.New("durable: it is not known whether the change was made")
+	// ErrMisused: the user's code does what it may not, and would do it again.
+	ErrMisused = errors.New("durable: misused")
 	// ErrInboxNews: a release was refused because the inbox holds news.
 	ErrInboxNews = errors.New("durable: the inbox holds news")
 	// ErrCallbackClosed: the callback takes no outcome any more.

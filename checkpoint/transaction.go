@@ -8,7 +8,7 @@ import "context"
 type Transactor interface {
 	// Begin begins a transaction for the body of a step. ctx is the body's, options
 	// are the store's own affair; nil: its defaults. An error of Begin is a failed
-	// attempt of the step.
+	// attempt of the step; ErrMisused is not retried.
 	Begin(ctx context.Context, options any) (Transaction, error)
 }
 
@@ -24,8 +24,10 @@ type Transaction interface {
 	//
 	//   - ErrFenced and ErrConflict as of Append: nothing was committed
 	//   - ErrUnknown: the store could not find out whether it was committed
+	//   - ErrMisused: what the user's code did may be committed, Records are not. It is
+	//     a failed attempt that is not retried.
 	//
-	// After any other error nothing was committed, as far as the store can tell: it
+	// Any other error is a failed attempt: nothing was committed, as far as the store can tell: it
 	// may still be, until another append to the journal takes the place of Records.
 	Commit(a Append) error
 

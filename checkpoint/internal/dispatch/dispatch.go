@@ -46,6 +46,16 @@ func (d *Dispatcher) Done(done func(error), err error) { d.add(call{done: done, 
 // Hint has a hint given to the function set by Watch.
 func (d *Dispatcher) Hint(h checkpoint.Hint) { d.add(call{hint: h}) }
 
+// HintNow gives a hint before it returns, ahead of what was given before.
+func (d *Dispatcher) HintNow(h checkpoint.Hint) {
+	d.mu.Lock()
+	watch := d.watch
+	d.mu.Unlock()
+	if watch != nil {
+		watch(h)
+	}
+}
+
 func (d *Dispatcher) add(c call) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
