@@ -393,6 +393,9 @@ func TestTransactionalStep(t *testing.T) {
 				if ev.Type == "StepSucceeded" {
 					seen++
 				}
+				if ev.Type == "InvocationCompleted" {
+					require.Nil(t, ev.Failure, "what was recorded meanwhile did not fit")
+				}
 			}
 			require.Equal(t, 21, seen)
 			seq := uint64(1)

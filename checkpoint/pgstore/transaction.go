@@ -67,12 +67,14 @@ func (s *Store) Begin(ctx context.Context, options any) (checkpoint.Transaction,
 		return nil, fmt.Errorf("durable: no connection for the transaction of a step: %w", err)
 	}
 	opts.BeginQuery = fmt.Sprintf("%s; set local idle_in_transaction_session_timeout = %d; set local durable.step = 'open'", beginQuery(&opts), s.opts.Lease.Milliseconds())
+	commit := cmp.Or(opts.CommitQuery, "commit")
+	opts.CommitQuery = neverSent
 	tx, err := conn.BeginTx(ctx, opts)
 	if err != nil {
 		conn.Release()
 		return nil, fmt.Errorf("durable: begin the transaction of a step: %w", err)
 	}
-	t := &transaction{s: s, tx: tx, commit: cmp.Or(opts.CommitQuery, "commit"), conn: conn}
+	t := &transaction{s: s, tx: tx, commit: commit, conn: conn}
 	s.steps.mu.Lock()
 	s.steps.open[t] = true
 	closed := s.steps.closed
@@ -83,6 +85,10 @@ func (s *Store) Begin(ctx context.Context, options any) (checkpoint.Transaction,
 	}
 	return t, nil
 }
+
+// neverSent is how pgx would commit: the store does it, with a statement that has to stay
+// among the prepared ones.
+const neverSent = "-- the step's record is committed with it"
 
 // beginQuery is what pgx makes of the options.
 func beginQuery(o *pgx.TxOptions) string {
@@ -231,13 +237,13 @@ func (t *transaction) Commit(a checkpoint.Append) error {
 	case err == nil:
 		done, cancel := context.WithCancel(ctx)
 		cancel()
-		t.tx.Commit(done) // sends nothing: from now on it refuses what a goroutine of the body's may still do
+		t.tx.Commit(done) // from now on it refuses what a goroutine of the body's may still do
 		conn.Release()
 		s.steps.committed(news)
 		return nil
 	case guarded:
 		t.rollback(conn)
-		if made, err := s.fate(ctx, &a, l.data, nil); err != nil || made {
+		if _, err := s.fate(ctx, &a, nil, nil); err != nil {
 			return err
 		}
 		return errEnded // nobody else has changed anything
@@ -255,8 +261,8 @@ func (t *transaction) Commit(a checkpoint.Append) error {
 
 var errEnded = fmt.Errorf("%w: the body of the step has ended its transaction with SQL of its own: what it wrote may be committed without the step, let it run no COMMIT and no ROLLBACK", checkpoint.ErrMisused)
 
-// fate finds out whether the commit of an append was made whose answer did not arrive. It
-// waits for those that hold the execution's row, and tries as long as ctx lasts.
+// fate finds out whether the commit of an append was made whose answer did not arrive;
+// without data it was not, and fate tells why. It waits for those that hold the execution's row, and tries as long as ctx lasts.
 func (s *Store) fate(ctx context.Context, a *checkpoint.Append, data [][]byte, cause error) (made bool, err error) {
 	sql := func(q string) string { return sqlFor(s.opts.Schema, q) }
 	for wait := 10 * time.Millisecond; ; wait = min(2*wait, time.Second) {
@@ -279,7 +285,7 @@ func (s *Store) fate(ctx context.Context, a *checkpoint.Append, data [][]byte, c
 		})
 		mine := err == nil && owner != nil && *owner == s.process.Load() && epoch == int64(a.Epoch)
 		switch {
-		case err == nil && slices.EqualFunc(found, data, bytes.Equal):
+		case err == nil && len(data) > 0 && slices.EqualFunc(found, data, bytes.Equal):
 			s.steps.committed(news)
 			return true, nil
 		case errors.Is(err, pgx.ErrNoRows), err == nil && !mine:
