@@ -35,6 +35,9 @@ func TestMain(m *testing.M) {
 		child()
 		return
 	}
+	if os.Getenv(payerURL) != "" {
+		payerProcess()
+	}
 	os.Exit(func() int {
 		c, err := startCluster()
 		if err != nil {
@@ -85,12 +88,9 @@ func startCluster() (*cluster, error) {
 			return nil, err
 		}
 	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
+	if c.port, err = freePort(); err != nil {
 		return nil, err
 	}
-	c.port = l.Addr().(*net.TCPAddr).Port
-	l.Close()
 	c.url = fmt.Sprintf("postgres://tests@127.0.0.1:%d/postgres?sslmode=disable", c.port)
 	if err := c.run("initdb", "-D", c.data(), "-U", "tests", "-A", "trust", "-N", "--no-locale", "-E", "UTF8"); err != nil {
 		c.remove()
@@ -101,6 +101,16 @@ func startCluster() (*cluster, error) {
 		return nil, err
 	}
 	return c, nil
+}
+
+// freePort is one of the loopback interface.
+func freePort() (int, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return 0, err
+	}
+	defer l.Close()
+	return l.Addr().(*net.TCPAddr).Port, nil
 }
 
 func (c *cluster) data() string { return filepath.Join(c.dir, "data") }
