@@ -464,6 +464,33 @@ func TestSteps(t *testing.T) {
 		require.Zero(t, sum(t, table))
 	})
 
+	t.Run("TheContextOfABodyEndsWithTheLease", func(t *testing.T) {
+		t.Parallel()
+		schema := c.schema()
+		k := newTill(t, c, schema)
+		var bodies atomic.Int64
+		f := durable.Define("f", func(ctx *durable.Context, _ int) (int64, error) {
+			return pgstep.Step(ctx, "slow", func(c context.Context, tx pgx.Tx) (int64, error) {
+				_, err := tx.Exec(c, `INSERT INTO `+k.name+` VALUES ('x', $1, 0)`, bodies.Add(1))
+				if bodies.Load() == 1 {
+					<-c.Done() // and no error
+				}
+				return bodies.Load(), err
+			})
+		})
+		e := k.payer(t, open(t, schema, pgstore.Options{Lease: time.Second, Poll: 50 * time.Millisecond, Logger: quiet}), f)
+		ctx, cancel := context.WithTimeout(t.Context(), patience)
+		defer cancel()
+		x, err := f.Start(ctx, e, 0)
+		require.NoError(t, err)
+		require.Eventually(t, func() bool { return bodies.Load() == 1 }, patience, time.Millisecond)
+		c.exec(t, `UPDATE "`+schema+`".process SET lease_until = 1`)
+		v, err := x.Result(ctx)
+		require.NoError(t, err)
+		require.EqualValues(t, 2, v)
+		require.EqualValues(t, 1, c.exec(t, `SELECT FROM `+k.name), "what the first body wrote is rolled back")
+	})
+
 	t.Run("Sealed", func(t *testing.T) {
 		t.Parallel()
 		secret := make([]byte, 32)

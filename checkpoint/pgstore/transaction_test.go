@@ -83,6 +83,10 @@ func TestTransaction(t *testing.T) {
 			c.exec(t, `UPDATE "`+schema+`".process SET lease_until = 1`)
 			claimed(t, open(t, schema, pgstore.Options{}), nil, "x")
 		},
+		"Recovered": func(t *testing.T, _ *pgstore.Store, schema string) { // and claimed by nobody yet
+			c.exec(t, `UPDATE "`+schema+`".process SET lease_until = 1`)
+			open(t, schema, pgstore.Options{})
+		},
 		"Ended": func(t *testing.T, s *pgstore.Store, _ string) {
 			_, err := s.End(t.Context(), checkpoint.Ending{ID: "x", Status: checkpoint.Stopped, Record: checkpoint.Record{Type: checkpoint.ExecutionStopped}})
 			require.NoError(t, err)
