@@ -319,6 +319,11 @@ func (x *residency) settle(o *operation, rec *checkpoint.Record, failure *failur
 		rec.Attempt = o.attempt
 	}
 	x.record(o, rec, failure)
+	x.settled(o)
+}
+
+// settled takes note that the outcome of o is recorded. x.mu is held.
+func (x *residency) settled(o *operation) {
 	x.progress = time.Now()
 	delete(x.outside, o)
 	x.wakeAll(o)

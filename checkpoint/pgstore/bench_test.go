@@ -10,6 +10,7 @@ import (
 	"github.com/durable-go/durable"
 	"github.com/durable-go/durable/checkpoint"
 	"github.com/durable-go/durable/checkpoint/pgstore"
+	"github.com/durable-go/durable/checkpoint/pgstore/pgstep"
 	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
 )
@@ -93,4 +94,42 @@ func BenchmarkEngine(b *testing.B) {
 	}
 	wg.Wait()
 	b.ReportMetric(10*float64(b.N)/b.Elapsed().Seconds(), "steps/s")
+}
+
+// Executions of 10 steps in transactions, which write nothing of their own, by as many at
+// once as the name says.
+func BenchmarkSteps(b *testing.B) {
+	quiet := slog.New(slog.DiscardHandler)
+	f := durable.Define("steps", func(ctx *durable.Context, n int) (int, error) {
+		for i := range 10 {
+			v, err := pgstep.Step(ctx, "add", func(context.Context, pgx.Tx) (int, error) { return n + i, nil })
+			if err != nil {
+				return 0, err
+			}
+			n = v
+		}
+		return n, nil
+	})
+	for _, executions := range []int{1, 16} {
+		b.Run(fmt.Sprint(executions), func(b *testing.B) {
+			s := open(b, need(b).Schema(), pgstore.Options{Logger: quiet, StepConns: 16})
+			e, err := durable.New(s, &durable.Options{Functions: []durable.Definition{f}, Logger: quiet})
+			require.NoError(b, err)
+			defer e.Close()
+			b.ResetTimer()
+			var wg sync.WaitGroup
+			places := make(chan struct{}, executions)
+			for range b.N {
+				places <- struct{}{}
+				wg.Go(func() {
+					defer func() { <-places }()
+					if _, err := f.Run(b.Context(), e, 1); err != nil {
+						b.Error(err)
+					}
+				})
+			}
+			wg.Wait()
+			b.ReportMetric(10*float64(b.N)/b.Elapsed().Seconds(), "steps/s")
+		})
+	}
 }

@@ -34,6 +34,9 @@ func TestMain(m *testing.M) {
 		return
 	}
 	flag.Parse()
+	if os.Getenv(payerURL) != "" {
+		payerProcess()
+	}
 	os.Exit(func() int {
 		c, err := pgtest.Start()
 		if err != nil {

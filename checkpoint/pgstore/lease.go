@@ -56,6 +56,7 @@ func (s *Store) register(ctx context.Context) error {
 // finds it run out.
 func (s *Store) lapse() error {
 	s.log.Warn("durable: the lease has run out: its executions are given up", "schema", s.opts.Schema, "process", s.process.Load())
+	s.lose()
 	s.writer.drop()
 	s.leased(time.Time{})
 	ctx, cancel := context.WithTimeout(context.Background(), min(s.opts.Lease/3, 5*time.Second))

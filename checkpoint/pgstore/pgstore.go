@@ -30,10 +30,11 @@ type Store struct {
 	queue  queue
 	calls  *dispatch.Dispatcher
 	writer writer
+	steps  transactions
 
 	process atomic.Int64 // the writer's lease, for those who look
 	lease   atomic.Pointer[lease]
-	alone   atomic.Bool  // no other process was alive at the last look
+	alone   atomic.Bool // no other process was alive at the last look
 	life    context.Context
 	end     context.CancelFunc
 	looking sync.WaitGroup
@@ -51,7 +52,8 @@ var (
 
 // Open opens the store in a database, and makes its schema if it is not there.
 // connString is a URL or a DSN as of pgxpool.ParseConfig. Beside the pool, which
-// serves reads, a store has two connections: one writes, one listens.
+// serves reads, a store has two connections: one writes, one listens; and up to
+// Options.StepConns for transactions of steps, made when they are needed.
 func Open(ctx context.Context, connString string, opts *Options) (*Store, error) {
 	pool, err := pgxpool.New(ctx, connString)
 	if err != nil {
@@ -229,6 +231,7 @@ func (s *Store) do(ctx context.Context, c *command) error {
 func (s *Store) Close() error {
 	s.closing.Do(func() {
 		s.end()
+		s.steps.close()
 		s.looking.Wait()
 		s.queue.close()
 		<-s.written

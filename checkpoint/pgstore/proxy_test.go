@@ -23,6 +23,7 @@ type proxy struct {
 	conns map[net.Conn]bool
 	isCut bool
 	drop  bool
+	lose  func(answer []byte) bool // says which to drop, too
 }
 
 var proxies atomic.Int64
@@ -76,7 +77,7 @@ func (p *proxy) serve(client net.Conn) {
 			return
 		}
 		p.mu.Lock()
-		drop := p.drop
+		drop := p.drop || p.lose != nil && p.lose(b[:n])
 		p.drop = false
 		p.mu.Unlock()
 		if drop { // the server has done what it was asked for
@@ -118,4 +119,11 @@ func (p *proxy) dropAnswer() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.drop = true
+}
+
+// onAnswer has lose say which answers to drop, with their connection.
+func (p *proxy) onAnswer(lose func(answer []byte) bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.lose = lose
 }

@@ -69,6 +69,7 @@ func (s *Store) makeRound(round []*command) {
 // settle tries until a round is made, or can't be made, and no doubt is left.
 func (s *Store) settle(round []*command) (hints []checkpoint.Hint, err error) {
 	w := &s.writer
+	s.catchUp()
 	strict := false
 	for try := 0; ; try++ {
 		if !time.Now().Before(w.until) {
@@ -99,6 +100,7 @@ func (s *Store) settle(round []*command) (hints []checkpoint.Hint, err error) {
 			case made:
 				return s.last(hints), nil
 			case !settled:
+				s.lose()
 				return nil, fenceAppends(round, fmt.Errorf("durable: it is not known whether the database has made the change: %w", err))
 			case try >= 10:
 				return nil, fmt.Errorf("durable: %w", err)

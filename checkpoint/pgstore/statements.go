@@ -14,7 +14,7 @@ type statements struct {
 	insert, update, advance, journal, step, inbox string
 	deleteExecution, deleteAll                    string
 	cutInbox, setCallback, dropCallbacks, notify  string
-	deleteProcess                                 string
+	deleteProcess, within                         string
 
 	sum, records, inboxAfter, due, expire string
 }
@@ -88,6 +88,14 @@ func newStatements(schema string) statements {
 		step: q(`WITH renewed AS (` + renewLease + `), advanced AS (` + advance(4) + `), written AS (` + journal(11) + `)
 			SELECT 1 / (SELECT count(*) FROM renewed), ` + nanoseconds + `,
 				sqrt((SELECT count(*) FROM advanced) - coalesce(cardinality($4), 0))`),
+		// For the transaction of a step. It divides by zero when the execution was changed by
+		// others, or the transaction is not the one that was begun.
+		within: q(`WITH changed AS (UPDATE $S.execution e SET rev = e.rev + 1, tail = $5, last_event = greatest(e.last_event, $6)
+				WHERE sha256(e.id) = $1 AND e.owner = $2 AND e.epoch = $3 AND e.tail = $4 AND current_setting('durable.step', true) = 'open'
+				RETURNING number, rev),
+			written AS (INSERT INTO $S.journal (number, seq, type, operation, at, data)
+				SELECT c.number, u.* FROM changed c, unnest(` + arrays(7, "bigint", "smallint", "text", "bigint", "bytea") + `) AS u)
+			SELECT 1 / count(*), max(number), max(rev) FROM changed`),
 		inbox:           q(`INSERT INTO $S.inbox (number, seq, data) VALUES ($1, $2, $3)`),
 		cutInbox:        q(`DELETE FROM $S.inbox WHERE number = $1 AND seq <= $2`),
 		deleteExecution: q(guarded(`DELETE FROM $S.execution WHERE number = $1 AND rev = $2 RETURNING 1`, `1`)),

@@ -176,15 +176,19 @@ func (v *view) lines(works []*work) *lines {
 		if w.removed {
 			continue
 		}
-		for i := range w.records {
-			r := &w.records[i]
-			l.numbers, l.seqs = append(l.numbers, int64(w.row.Number)), append(l.seqs, int64(r.Seq))
-			l.types, l.ats = append(l.types, int16(r.Type)), append(l.ats, r.Time)
-			l.operations = append(l.operations, legible(r.OperationID))
-			l.data = append(l.data, checkpoint.AppendRecord(nil, r))
-		}
+		l.add(w.row.Number, w.records)
 	}
 	return l
+}
+
+func (l *lines) add(number uint64, records []checkpoint.Record) {
+	for i := range records {
+		r := &records[i]
+		l.numbers, l.seqs = append(l.numbers, int64(number)), append(l.seqs, int64(r.Seq))
+		l.types, l.ats = append(l.types, int16(r.Type)), append(l.ats, r.Time)
+		l.operations = append(l.operations, legible(r.OperationID))
+		l.data = append(l.data, checkpoint.AppendRecord(nil, r))
+	}
 }
 
 // legible is what a column of text takes.
