@@ -196,6 +196,7 @@ func (c *Context) runBody(o *operation, s *settings, body bodyOf, judge func(att
 	x.bodies.add(o)
 	x.mu.Unlock()
 	x.e.bodies.Add(1)
+	x.tally.attempts.Add(1)
 
 	returned := false
 	defer func() {
@@ -212,6 +213,9 @@ func (c *Context) runBody(o *operation, s *settings, body bodyOf, judge func(att
 		a = x.runApart(f, o, func() attempt { return callBody(ctx, body, state, number) })
 	} else {
 		a = callBody(ctx, body, state, number)
+	}
+	if a.err != nil {
+		x.tally.failedAttempts.Add(1)
 	}
 	x.e.attemptEnded(ctx, info, a.err)
 	if a.err != nil && ctx.Err() != nil && context.Cause(ctx) == ErrTimeout && !isError(a.err, ErrTimeout) {

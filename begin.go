@@ -47,6 +47,7 @@ func (x *residency) begin() (r *routine, run func()) {
 		}
 		return nil, nil
 	}
+	x.beginObserved()
 	x.catchUp()
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -92,6 +93,7 @@ func (x *residency) load() (input []byte, codec string, err error) {
 		switch rec.Type {
 		case checkpoint.ExecutionStarted:
 			input, codec = rec.Payload, rec.Codec
+			x.sum.Started.Seq, x.sum.Started.Trace = rec.Seq, rec.Trace
 		case checkpoint.InvocationCompleted:
 			x.lastInvocation = rec.Seq
 		case checkpoint.ScopeCancelled:
@@ -148,7 +150,11 @@ func (x *residency) catchUp() {
 		due = append(due, d)
 	}
 	x.mu.Unlock()
+	if x.lastInvocation == 0 {
+		x.e.woken(x.tally, x.sum.StartedAt, now)
+	}
 	for _, d := range due {
+		x.e.woken(x.tally, d.at, now)
 		if d.o.typ == typeCallback {
 			x.expireCallback(d) // the outcome is in the inbox afterwards
 		}
@@ -169,6 +175,7 @@ func (x *residency) catchUp() {
 	seen := uint64(0)
 	for i := range entries {
 		seen = max(seen, entries[i].Seq)
+		x.e.woken(x.tally, entries[i].Time, now)
 	}
 	at := func(entry *checkpoint.Record) int64 { return cmp.Or(entry.TimeoutAt, entry.Time) }
 	slices.SortStableFunc(entries, func(a, b checkpoint.Record) int { return cmp.Compare(at(&a), at(&b)) })

@@ -160,10 +160,11 @@ func (e *Engine) admit(c *checkpoint.Claim) {
 	earlier := e.residents[c.ID]
 	e.residents[c.ID] = x
 	e.reserved--
-	e.counts.invocations++
+	e.invocations++
 	closing := e.shut
 	x.troubled = e.disowned[c.ID] > 0
 	e.mu.Unlock()
+	e.feed.tell(c.ID)
 	if closing {
 		x.stopNow(ErrClosed)
 		return
@@ -215,6 +216,7 @@ func (e *Engine) residencyGone(x *residency) {
 	}
 	x.left = true
 	e.mu.Unlock()
+	e.feed.tell(x.id)
 	x.observeInvocation(false)
 	if e.starved.Load() {
 		e.wake()

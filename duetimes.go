@@ -146,6 +146,7 @@ func (x *residency) fire() {
 		if !ok {
 			break
 		}
+		x.e.woken(x.tally, d.at, now)
 		if x.handleDue(d) {
 			continue
 		}

@@ -69,6 +69,7 @@ type Engine struct {
 	log    *slog.Logger
 	errs   *errorRegistry
 	defs   map[string]*definition
+	shared bool // other processes may have the store open, too
 	claims checkpoint.ClaimRequest
 
 	clockCheck time.Duration // how long a timer may sleep
@@ -83,8 +84,9 @@ type Engine struct {
 	bodies   atomic.Int64
 	starting sync.WaitGroup // starts that have reserved a place
 	leaving  *residency     // asked to make a place; the claim loop's
-	starved  atomic.Bool    // work is due and there is no place for it
-	hungry   atomic.Bool    // the next one that becomes idle is to give its place up
+	feed     feed
+	starved  atomic.Bool // work is due and there is no place for it
+	hungry   atomic.Bool // the next one that becomes idle is to give its place up
 
 	mu        sync.Mutex
 	residents map[string]*residency
@@ -96,7 +98,8 @@ type Engine struct {
 	failed    error
 	watchers  map[string][]chan struct{}
 	disowned  map[string]int // lost residencies in a row
-	counts    counts
+
+	tallies
 }
 
 // Open opens, or creates, the bbolt file at path, with its log beside it in the
@@ -163,6 +166,9 @@ func (o *Options) check() error {
 
 func newEngine(store checkpoint.Store, opts *Options) (*Engine, error) {
 	e := prepareEngine(store, opts)
+	if s, ok := store.(checkpoint.CommitWatcher); ok {
+		s.WatchCommits(e.committed)
+	}
 	store.Watch(e.hint)
 	go e.run()
 	return e, nil
@@ -183,6 +189,7 @@ func prepareEngine(store checkpoint.Store, opts *Options) *Engine {
 	e.errs, _ = newErrorRegistry(e.opts.Errors)
 	e.errs.limit = e.opts.MaxPayload
 	e.life, e.endLife = context.WithCancelCause(context.Background())
+	e.startTallies()
 	for _, d := range e.opts.Functions {
 		def := d.definition()
 		e.defs[def.name] = def
@@ -194,6 +201,9 @@ func prepareEngine(store checkpoint.Store, opts *Options) *Engine {
 		e.clockCheck = 10_000 * 24 * time.Hour // still far from what int64 nanoseconds hold
 		e.early = 0
 	}
+	if s, ok := store.(checkpoint.Shared); ok {
+		e.shared = s.Shared()
+	}
 	return e
 }
 
@@ -201,6 +211,9 @@ func (o *Options) setDefaults() {
 	o.Functions = slices.Clone(o.Functions)
 	setDefault(&o.Codec, JSON)
 	setDefault(&o.Logger, slog.Default())
+	if o.Observer == nil {
+		o.Observer = &Observer{}
+	}
 	o.Codec, o.Logger = knownByName(o.Codec), guarded(o.Logger)
 	setDefault(&o.ParkFor, time.Second)
 	setDefault(&o.MaxResident, 4096)
@@ -411,6 +424,7 @@ func (e *Engine) lookup(id string, err error) error {
 
 // changed wakes who waits for something about an execution; "" wakes all.
 func (e *Engine) changed(id string) {
+	e.feed.tell(id)
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if id != "" {

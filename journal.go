@@ -30,6 +30,7 @@ type journal struct {
 	close   []string              // callbacks to close with the pending records
 	deliver []checkpoint.Delivery // to deliver with the pending records
 
+	told    []toldLater // outcomes that the observer is told when they are durable
 	waiting []durableWaiter
 	asked   []asked // appends that the store has not answered, in its order
 	flush   *time.Timer
@@ -167,6 +168,9 @@ func (x *residency) number(o *operation, rec *checkpoint.Record, failure *failur
 	}
 	if o != nil {
 		o.apply(rec, failure)
+		if o.endSeq == rec.Seq {
+			x.observeOutcome(o)
+		}
 	}
 	if rec.Type != checkpoint.InvocationCompleted || x.phase != phaseReleasing { // that one may be refused
 		x.observe(rec, o)
@@ -242,7 +246,13 @@ func (x *residency) becameDurable(seq uint64) {
 		x.troubled = false
 		x.e.recovered(x.id)
 	}
-	j.durable = max(j.durable, seq)
+	if seq > j.durable {
+		j.durable = seq
+		x.e.feed.tell(x.id)
+	}
+	if len(j.told) > 0 {
+		x.tellOutcomes()
+	}
 	j.waiting = slices.DeleteFunc(j.waiting, func(w durableWaiter) bool {
 		if w.seq > j.durable {
 			return false

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/durable-go/durable/checkpoint"
@@ -31,6 +32,9 @@ type residency struct {
 	def *definition
 	id  string
 	sum checkpoint.Summary // as it was claimed
+
+	tally    *functionTally
+	observed atomic.Pointer[context.Context] // the observer's, for its values; nil: none
 
 	mu    sync.Mutex
 	phase phase
@@ -114,6 +118,7 @@ func newResidency(e *Engine, def *definition, claim *checkpoint.Claim) *residenc
 		routines: make(map[*routine]struct{}),
 		gone:     make(chan struct{}),
 		progress: time.Now(),
+		tally:    e.tallyOf(claim.Function),
 	}
 	x.root = x.ops[""]
 	x.answer = x.answered
@@ -139,6 +144,11 @@ type residencyKey struct{}
 func (c *residencyContext) Value(key any) any {
 	if _, ok := key.(residencyKey); ok {
 		return c.x
+	}
+	if given := c.x.observed.Load(); given != nil {
+		if v := (*given).Value(key); v != nil {
+			return v
+		}
 	}
 	return c.Context.Value(key)
 }

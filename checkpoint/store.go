@@ -33,8 +33,8 @@ type Store interface {
 	// set once, before any other method is called.
 	Watch(fn func(Hint))
 
-	// Create makes an execution with c.Started as its journal, or returns the
-	// one that has the ID: created is false then. If that one has another
+	// Create makes an execution with c.Started and c.Records as its journal, all of it
+	// in one atomic change, or returns the one that has the ID: created is false then. If that one has another
 	// function or another Digest, the error is ErrExists. With c.Caller, the
 	// caller must still be running in that incarnation; ErrEnded otherwise.
 	Create(ctx context.Context, c Creation) (s Summary, created bool, err error)
@@ -42,8 +42,8 @@ type Store interface {
 	// Claim makes the caller the owner of up to r.Max executions that are
 	// running, unowned and due: newly created, or released with a due time
 	// that has passed or news that came after, or owned by a process that is
-	// gone. Executions whose function is not in r.Functions, and executions
-	// held by r.Build, are left alone until their Deadline has passed.
+	// gone. Executions whose function is not in r.Functions are left alone, and
+	// executions held by r.Build until their Deadline has passed.
 	// No function starves another. Each claim raises the epoch.
 	Claim(ctx context.Context, r ClaimRequest) ([]Claim, error)
 
@@ -138,6 +138,16 @@ type SteadyClock interface {
 	SteadyClock() bool
 }
 
+// Shared is what a Store may be, too: one that other processes may have open at the
+// same time. An engine on it starts executions of functions that it does not have,
+// which wait for a process that has them; and those who follow executions look from
+// time to time, beside what they are told by hints. A store without it is taken to be
+// this process's own.
+type Shared interface {
+	// Shared reports whether that is so.
+	Shared() bool
+}
+
 // Hint tells an engine where to look.
 type Hint struct {
 	Kind HintKind
@@ -162,6 +172,16 @@ type Creation struct {
 	Caller      *Caller // who invokes it; nil: started from outside
 	Started     Record  // ExecutionStarted: Function, input; its TimeoutAt is the deadline, 0: none
 	Claim       bool    // make the caller of Create its owner, as by Claim, if it is created
+
+	// Records stand in the journal behind Started, numbered from 2: the execution goes
+	// on where they end. CallbackStarted records open their callbacks.
+	Records []Record
+	// CloseCallbacks are operation IDs of callbacks among Records that take no outcome
+	// although they have none.
+	CloseCallbacks []string
+	// Status, if not 0, is how the execution has ended: the last of Records is the final
+	// one. To Expire it ended when it was created. It must not be Claimed.
+	Status Status
 }
 
 // Caller is the operation that invoked an execution.

@@ -31,6 +31,8 @@ type Store struct {
 	round  *ledger.Round
 	batch  []request // catchUp's
 	closed bool
+
+	committed func(checkpoint.Commit) // nil: nobody watches
 }
 
 var _ checkpoint.Store = (*Store)(nil)

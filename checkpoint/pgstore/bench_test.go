@@ -19,7 +19,7 @@ import (
 func BenchmarkAppend(b *testing.B) {
 	for _, executions := range []int{1, 64, 512} {
 		b.Run(fmt.Sprint(executions), func(b *testing.B) {
-			s := open(b, need(b).schema(), pgstore.Options{})
+			s := open(b, need(b).Schema(), pgstore.Options{})
 			var sums []checkpoint.Summary
 			for i := range executions {
 				sums = append(sums, create(b, s, fmt.Sprint(i), true))
@@ -50,7 +50,7 @@ func BenchmarkAppend(b *testing.B) {
 // A single row, inserted and committed.
 func BenchmarkInsert(b *testing.B) {
 	c := need(b)
-	schema := c.schema()
+	schema := c.Schema()
 	c.exec(b, `CREATE SCHEMA "`+schema+`"`)
 	c.exec(b, `CREATE TABLE "`+schema+`".bare (n bigint PRIMARY KEY, data bytea)`)
 	conn, err := pgx.Connect(b.Context(), c.url)
@@ -76,7 +76,7 @@ var tenSteps = durable.Define("tenSteps", func(ctx *durable.Context, n int) (int
 // Executions of 10 steps, 512 at once, from their start to their result.
 func BenchmarkEngine(b *testing.B) {
 	quiet := slog.New(slog.DiscardHandler)
-	e, err := durable.New(open(b, need(b).schema(), pgstore.Options{Logger: quiet}), &durable.Options{Functions: []durable.Definition{tenSteps}, Logger: quiet})
+	e, err := durable.New(open(b, need(b).Schema(), pgstore.Options{Logger: quiet}), &durable.Options{Functions: []durable.Definition{tenSteps}, Logger: quiet})
 	require.NoError(b, err)
 	defer e.Close()
 	b.ResetTimer()

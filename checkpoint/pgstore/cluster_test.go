@@ -2,29 +2,19 @@ package pgstore_test
 
 import (
 	"context"
-	"fmt"
-	"net"
 	"os"
-	"os/exec"
-	"os/user"
-	"path/filepath"
-	"strconv"
-	"sync/atomic"
-	"syscall"
 	"testing"
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/durable-go/durable/checkpoint/pgstore/pgtest"
 )
 
-// cluster is a PostgreSQL server of the tests' own: a temporary folder, a free port of
-// the loopback interface, fsync on. DURABLE_POSTGRES names the folder of another
-// version's programs.
+// cluster is a PostgreSQL server of the tests' own.
 type cluster struct {
-	bin, dir, url string
-	port          int
-	as            *syscall.SysProcAttr
-	schemas       atomic.Int64
+	*pgtest.Cluster
+	url string
 }
 
 var server *cluster
@@ -36,12 +26,12 @@ func TestMain(m *testing.M) {
 		return
 	}
 	os.Exit(func() int {
-		c, err := startCluster()
+		c, err := pgtest.Start()
 		if err != nil {
 			missing = err.Error()
 		} else {
-			server = c
-			defer c.remove()
+			server = &cluster{c, c.URL()}
+			defer c.Close()
 		}
 		return m.Run()
 	}())
@@ -51,85 +41,10 @@ func TestMain(m *testing.M) {
 func need(t testing.TB) *cluster {
 	t.Helper()
 	if server == nil {
-		t.Skip("PostgreSQL can't be started here: " + missing)
+		t.Skip("there is no server: " + missing)
 	}
 	return server
 }
-
-func startCluster() (*cluster, error) {
-	bin := os.Getenv("DURABLE_POSTGRES")
-	if bin == "" {
-		found, _ := filepath.Glob("/usr/lib/postgresql/*/bin/initdb")
-		if path, err := exec.LookPath("initdb"); err == nil {
-			found = append(found, path)
-		}
-		if len(found) == 0 {
-			return nil, fmt.Errorf("it is not installed (apt-get install postgresql)")
-		}
-		bin = filepath.Dir(found[len(found)-1])
-	}
-	dir, err := os.MkdirTemp("", "pgstore")
-	if err != nil {
-		return nil, err
-	}
-	c := &cluster{bin: bin, dir: dir}
-	if os.Getuid() == 0 { // initdb does nothing as root
-		u, err := user.Lookup("postgres")
-		if err != nil {
-			return nil, err
-		}
-		uid, _ := strconv.Atoi(u.Uid)
-		gid, _ := strconv.Atoi(u.Gid)
-		c.as = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}}
-		if err := os.Chown(dir, uid, gid); err != nil {
-			return nil, err
-		}
-	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return nil, err
-	}
-	c.port = l.Addr().(*net.TCPAddr).Port
-	l.Close()
-	c.url = fmt.Sprintf("postgres://tests@127.0.0.1:%d/postgres?sslmode=disable", c.port)
-	if err := c.run("initdb", "-D", c.data(), "-U", "tests", "-A", "trust", "-N", "--no-locale", "-E", "UTF8"); err != nil {
-		c.remove()
-		return nil, err
-	}
-	if err := c.start(); err != nil {
-		c.remove()
-		return nil, err
-	}
-	return c, nil
-}
-
-func (c *cluster) data() string { return filepath.Join(c.dir, "data") }
-
-func (c *cluster) run(program string, args ...string) error {
-	cmd := exec.Command(filepath.Join(c.bin, program), args...)
-	cmd.SysProcAttr, cmd.Dir = c.as, c.dir
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return fmt.Errorf("%s: %w: %s", program, err, out)
-	}
-	return nil
-}
-
-func (c *cluster) start() error {
-	opts := fmt.Sprintf("-p %d -c listen_addresses=127.0.0.1 -c unix_socket_directories= -c fsync=on -c max_connections=200 -c shared_buffers=64MB", c.port)
-	return c.run("pg_ctl", "-D", c.data(), "-o", opts, "-l", filepath.Join(c.dir, "log"), "-w", "start")
-}
-
-func (c *cluster) stop(mode string) error {
-	return c.run("pg_ctl", "-D", c.data(), "-m", mode, "-w", "stop")
-}
-
-func (c *cluster) remove() {
-	c.stop("immediate")
-	os.RemoveAll(c.dir)
-}
-
-// schema is a name that no other test has.
-func (c *cluster) schema() string { return fmt.Sprintf("test %d", c.schemas.Add(1)) }
 
 // TestServer says whether there is one: the other tests are skipped for lack of it.
 func TestServer(t *testing.T) {

@@ -91,7 +91,7 @@ func TestTwoStores(t *testing.T) {
 	c := need(t)
 	t.Run("OneOwnsWhatTheOtherSees", func(t *testing.T) {
 		t.Parallel()
-		schema := c.schema()
+		schema := c.Schema()
 		a, b := open(t, schema, pgstore.Options{}), open(t, schema, pgstore.Options{})
 		hints := watched(a)
 		require.Equal(t, a.Secret(), b.Secret())
@@ -119,7 +119,7 @@ func TestTwoStores(t *testing.T) {
 
 	t.Run("WhatAnOwnerHasKeptIsCompared", func(t *testing.T) {
 		t.Parallel()
-		schema := c.schema()
+		schema := c.Schema()
 		a, b := open(t, schema, pgstore.Options{}), open(t, schema, pgstore.Options{})
 		news, gone := create(t, a, "news", true), create(t, a, "gone", true)
 		require.NoError(t, b.Deliver(t.Context(), checkpoint.Delivery{ID: "news", Record: checkpoint.Record{Type: checkpoint.CancelRequested}}))
@@ -140,7 +140,7 @@ func TestTwoStores(t *testing.T) {
 
 	t.Run("HintsComeWithoutNotifications", func(t *testing.T) {
 		t.Parallel()
-		schema := c.schema()
+		schema := c.Schema()
 		opts := pgstore.Options{NoListen: true, Poll: 50 * time.Millisecond}
 		a, b := open(t, schema, opts), open(t, schema, opts)
 		hints := watched(a)
@@ -157,7 +157,7 @@ func TestTwoStores(t *testing.T) {
 
 	t.Run("ClaimsGiveEachOnce", func(t *testing.T) {
 		t.Parallel()
-		schema := c.schema()
+		schema := c.Schema()
 		const executions, stores = 300, 4
 		var all []*pgstore.Store
 		for range stores {
@@ -198,7 +198,7 @@ func TestTwoStores(t *testing.T) {
 
 	t.Run("InvokedOnesAreCancelledWithTheirCaller", func(t *testing.T) {
 		t.Parallel()
-		schema := c.schema()
+		schema := c.Schema()
 		a, b := open(t, schema, pgstore.Options{}), open(t, schema, pgstore.Options{})
 		const rounds = 60
 		refused := 0
@@ -235,7 +235,7 @@ func TestLease(t *testing.T) {
 	c := need(t)
 	t.Run("IsTakenOverWhenItHasRunOut", func(t *testing.T) {
 		t.Parallel()
-		schema := c.schema()
+		schema := c.Schema()
 		const lease = 2 * time.Second
 		opts := pgstore.Options{Lease: lease, Poll: 100 * time.Millisecond}
 		p := startProcess(t, schema, lease)
@@ -278,7 +278,7 @@ func TestLease(t *testing.T) {
 
 	t.Run("ThatCannotBeRenewedEndsOwnership", func(t *testing.T) {
 		t.Parallel()
-		schema := c.schema()
+		schema := c.Schema()
 		proxy := startProxy(t, c)
 		a, err := pgstore.Open(t.Context(), proxy.url(), &pgstore.Options{Schema: schema, Lease: 1500 * time.Millisecond, Poll: 50 * time.Millisecond})
 		require.NoError(t, err)
@@ -301,7 +301,7 @@ func TestLease(t *testing.T) {
 
 	t.Run("ThatTheDatabaseFindsRunOut", func(t *testing.T) {
 		t.Parallel()
-		schema := c.schema()
+		schema := c.Schema()
 		a := open(t, schema, pgstore.Options{Poll: time.Hour})
 		sum := create(t, a, "x", true)
 		c.exec(t, `UPDATE "`+schema+`".process SET lease_until = 1`) // its own clock knows nothing of it
@@ -314,7 +314,7 @@ func TestLease(t *testing.T) {
 
 	t.Run("GoesOnWhenBackendsAreTerminated", func(t *testing.T) {
 		t.Parallel()
-		schema := c.schema()
+		schema := c.Schema()
 		proxy := startProxy(t, c)
 		a, err := pgstore.Open(t.Context(), proxy.url(), &pgstore.Options{Schema: schema})
 		require.NoError(t, err)
@@ -349,7 +349,7 @@ func TestLease(t *testing.T) {
 
 	t.Run("AnswersOfCommitsThatAreDropped", func(t *testing.T) {
 		t.Parallel()
-		schema := c.schema()
+		schema := c.Schema()
 		proxy := startProxy(t, c)
 		a, err := pgstore.Open(t.Context(), proxy.url(), &pgstore.Options{Schema: schema, Poll: time.Hour, NoListen: true})
 		require.NoError(t, err)
@@ -380,7 +380,7 @@ func TestOpen(t *testing.T) {
 	c := need(t)
 	t.Run("TenAtOnce", func(t *testing.T) {
 		t.Parallel()
-		schema := c.schema()
+		schema := c.Schema()
 		secrets := make([][]byte, 10)
 		var wg sync.WaitGroup
 		for i := range secrets {
@@ -403,7 +403,7 @@ func TestOpen(t *testing.T) {
 	})
 	t.Run("ByHand", func(t *testing.T) {
 		t.Parallel()
-		schema := c.schema()
+		schema := c.Schema()
 		pool, err := pgxpool.New(t.Context(), c.url)
 		require.NoError(t, err)
 		defer pool.Close()
@@ -422,7 +422,7 @@ func TestOpen(t *testing.T) {
 	})
 	t.Run("ForPeople", func(t *testing.T) {
 		t.Parallel()
-		schema := c.schema()
+		schema := c.Schema()
 		s := open(t, schema, pgstore.Options{})
 		create(t, s, "order-42", false)
 		require.EqualValues(t, 1, c.exec(t, `SELECT * FROM "`+schema+`".executions WHERE id = 'order-42' AND function = 'f' AND status = 'RUNNING'`))

@@ -39,6 +39,8 @@ type Store struct {
 	written chan struct{} // closed when the writer has ended
 	closing sync.Once
 	closed  atomic.Bool
+
+	committed atomic.Pointer[func(checkpoint.Commit)] // nil: nobody watches
 }
 
 var _ checkpoint.Store = (*Store)(nil)
@@ -103,6 +105,9 @@ func (s *Store) Secret() []byte { return slices.Clone(s.secret) }
 // no more than a message takes.
 func (s *Store) Now() time.Time { return s.clock.now() }
 
+// Shared is true: any number of processes may use the database.
+func (s *Store) Shared() bool { return true }
+
 // Watch sets who gets the hints, on the goroutine that calls done of Append.
 func (s *Store) Watch(fn func(checkpoint.Hint)) { s.calls.Watch(fn) }
 
@@ -132,7 +137,7 @@ func (s *Store) Create(ctx context.Context, c checkpoint.Creation) (sum checkpoi
 	if c.Caller != nil {
 		ids = append(ids, c.Caller.ID)
 	}
-	err = s.do(ctx, &command{ids: ids, numbers: 1, bytes: sizes([]checkpoint.Record{c.Started}), change: func(_ *view, r *ledger.Round) (err error) {
+	err = s.do(ctx, &command{ids: ids, numbers: 1, bytes: sizes([]checkpoint.Record{c.Started}) + sizes(c.Records), change: func(_ *view, r *ledger.Round) (err error) {
 		sum, created, err = r.Create(&c)
 		return err
 	}})

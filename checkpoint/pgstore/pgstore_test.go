@@ -48,7 +48,7 @@ func testStore(t *testing.T, url string, opts pgstore.Options) {
 		return s
 	}
 	storetest.Harness{
-		Open: func(t *testing.T) checkpoint.Store { return opened(t, server.schema()) },
+		Open: func(t *testing.T) checkpoint.Store { return opened(t, server.Schema()) },
 		Reopen: func(t *testing.T, s checkpoint.Store) checkpoint.Store {
 			require.NoError(t, s.Close())
 			m := <-schemas

@@ -29,7 +29,7 @@ var proxies atomic.Int64
 func startProxy(t *testing.T, c *cluster) *proxy {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
-	p := &proxy{listener: l, to: fmt.Sprintf("127.0.0.1:%d", c.port), name: fmt.Sprint("proxy", proxies.Add(1)), conns: make(map[net.Conn]bool)}
+	p := &proxy{listener: l, to: fmt.Sprintf("127.0.0.1:%d", c.Port()), name: fmt.Sprint("proxy", proxies.Add(1)), conns: make(map[net.Conn]bool)}
 	go func() {
 		for {
 			client, err := l.Accept()

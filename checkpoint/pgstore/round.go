@@ -169,6 +169,9 @@ func (s *Store) try(ctx context.Context, round []*command, strict bool) (again b
 		return false, hints, s.abandon(v, err)
 	}
 	v.keep(sent)
+	if watch := s.committed.Load(); watch != nil {
+		(*watch)(checkpoint.Commit{Took: time.Since(sent), Changes: len(round)})
+	}
 	return false, hints, nil
 }
 

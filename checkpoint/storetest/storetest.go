@@ -48,6 +48,7 @@ func (h Harness) Run(t *testing.T) {
 		{"Read", readTests},
 		{"Delete", deleteTests},
 		{"Hint", hintTests},
+		{"Measure", measureTests},
 		{"Close", closeTests},
 		{"Concurrency", concurrencyTests},
 		{"Flaky", flakyTests},
