@@ -50,7 +50,7 @@ func TestEngines(t *testing.T) {
 	schema := c.Schema()
 	opts := pgstore.Options{Lease: 4 * time.Second, Poll: 200 * time.Millisecond}
 	engines := []*durable.Engine{engine(t, c, schema, opts), engine(t, c, schema, opts), engine(t, c, schema, opts)}
-	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 	defer cancel()
 	const executions = 90
 	var started []*durable.Execution[int]
@@ -84,7 +84,7 @@ var caller = durable.Define("caller", func(ctx *durable.Context, n int) (int, er
 func TestEnginesWithOtherFunctions(t *testing.T) {
 	c := need(t)
 	schema := c.Schema()
-	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 	defer cancel()
 	with := func(functions ...durable.Definition) *durable.Engine {
 		quiet := slog.New(slog.DiscardHandler)

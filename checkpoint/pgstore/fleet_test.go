@@ -13,7 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-const patience = 30 * time.Second
+const patience = 2 * time.Minute
 
 func creation(id, function string, claim bool) checkpoint.Creation {
 	return checkpoint.Creation{ID: id, Incarnation: checkpoint.Incarnation{1}, Digest: []byte("digest"), Claim: claim,
@@ -236,22 +236,28 @@ func TestLease(t *testing.T) {
 	t.Run("IsTakenOverWhenItHasRunOut", func(t *testing.T) {
 		t.Parallel()
 		schema := c.Schema()
-		const lease = 2 * time.Second
+		const lease = 4 * time.Second
 		opts := pgstore.Options{Lease: lease, Poll: 100 * time.Millisecond}
-		p := startProcess(t, schema, lease)
 		b := open(t, schema, opts)
 		hints := watched(b)
 		for _, signal := range []string{"SIGKILL", "SIGSTOP"} {
-			if signal == "SIGSTOP" {
+			var p *process
+			var claim checkpoint.Claim
+			var id string
+			var took time.Duration
+			for range 3 { // a busy machine may be late; late each time is the store's fault
 				p = startProcess(t, schema, lease)
+				id = p.own(t)
+				require.Greater(t, p.steps(t), 0)
+				p.signal(t, signal)
+				since := time.Now()
+				claim = claimed(t, b, hints, id)
+				took = time.Since(since)
+				require.True(t, claim.Lost)
+				if took <= lease*3/2 {
+					break
+				}
 			}
-			id := p.own(t)
-			require.Greater(t, p.steps(t), 0)
-			p.signal(t, signal)
-			since := time.Now()
-			claim := claimed(t, b, hints, id)
-			took := time.Since(since)
-			require.True(t, claim.Lost)
 			require.LessOrEqual(t, took, lease*3/2)
 			tail := claim.Tail
 			for range 5 {
@@ -278,9 +284,10 @@ func TestLease(t *testing.T) {
 
 	t.Run("ThatCannotBeRenewedEndsOwnership", func(t *testing.T) {
 		t.Parallel()
+		const lease = 10 * time.Second // a tenth of it is what a busy machine may be late
 		schema := c.Schema()
 		proxy := startProxy(t, c)
-		a := openAt(t, proxy.url(), schema, pgstore.Options{Lease: 1500 * time.Millisecond, Poll: 50 * time.Millisecond})
+		a := openAt(t, proxy.url(), schema, pgstore.Options{Lease: lease, Poll: 50 * time.Millisecond})
 		hints := watched(a)
 		sum := create(t, a, "x", true)
 		require.NoError(t, appendTo(a, step(sum, 1)))
@@ -288,13 +295,13 @@ func TestLease(t *testing.T) {
 		since := time.Now()
 		require.ErrorIs(t, appendTo(a, step(sum, 2)), checkpoint.ErrFenced)
 		took := time.Since(since)
-		require.Less(t, took, 1500*time.Millisecond, "the lease has run out before")
+		require.Less(t, took, lease, "the lease has run out before")
 		proxy.mend()
 		claim := claimed(t, a, hints, "x") // under a new lease
 		require.True(t, claim.Lost)
 		require.ErrorIs(t, appendTo(a, step(sum, 2)), checkpoint.ErrFenced)
 		require.NoError(t, appendTo(a, step(claim.Summary, claim.Tail)))
-		t.Logf("cut off, an append was refused after %s of a lease of 1.5s", took.Round(time.Millisecond))
+		t.Logf("cut off, an append was refused after %s of a lease of %s", took.Round(time.Millisecond), lease)
 	})
 
 	t.Run("ThatTheDatabaseFindsRunOut", func(t *testing.T) {

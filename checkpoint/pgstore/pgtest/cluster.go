@@ -7,6 +7,7 @@ package pgtest
 import (
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -46,11 +47,31 @@ func Start() (*Cluster, error) {
 	if err := c.create(); err != nil {
 		return nil, errors.Join(err, os.RemoveAll(dir))
 	}
-	if err := c.StartAgain(); err != nil {
-		c.Close()
-		return nil, err
+	for range 3 { // somebody may take the port meanwhile
+		if c.port, err = freePort(); err != nil {
+			break
+		}
+		if err = c.StartAgain(); err == nil {
+			c.url = fmt.Sprintf("postgres://tests@127.0.0.1:%d/postgres?sslmode=disable", c.port)
+			return c, nil
+		}
 	}
-	return c, nil
+	c.Close()
+	return nil, err
+}
+
+// freePort is a port below those that systems give to outgoing connections. One of
+// those could be taken while the server is stopped, even by a client that tries to
+// reach it and is connected with itself.
+func freePort() (port int, err error) {
+	for range 100 {
+		port = 20_000 + rand.IntN(12_000)
+		var l net.Listener
+		if l, err = net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port)); err == nil {
+			return port, l.Close()
+		}
+	}
+	return 0, err
 }
 
 func programs() (string, error) {
@@ -80,13 +101,6 @@ func (c *Cluster) create() error {
 			return err
 		}
 	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return err
-	}
-	c.port = l.Addr().(*net.TCPAddr).Port
-	l.Close()
-	c.url = fmt.Sprintf("postgres://tests@127.0.0.1:%d/postgres?sslmode=disable", c.port)
 	return c.run("initdb", "-D", c.data(), "-U", "tests", "-A", "trust", "-N", "--no-locale", "-E", "UTF8")
 }
 
@@ -113,13 +127,13 @@ func (c *Cluster) Schema() string { return fmt.Sprintf("test %d", c.schemas.Add(
 
 // Stop stops the server; mode is one of pg_ctl's: "smart", "fast", "immediate".
 func (c *Cluster) Stop(mode string) error {
-	return c.run("pg_ctl", "-D", c.data(), "-m", mode, "-w", "stop")
+	return c.run("pg_ctl", "-D", c.data(), "-m", mode, "-w", "-t", "300", "stop")
 }
 
 // StartAgain starts the server after Stop.
 func (c *Cluster) StartAgain() error {
 	opts := fmt.Sprintf("-p %d -c listen_addresses=127.0.0.1 -c unix_socket_directories= -c fsync=on -c max_connections=200 -c shared_buffers=64MB", c.port)
-	return c.run("pg_ctl", "-D", c.data(), "-o", opts, "-l", filepath.Join(c.dir, "log"), "-w", "start")
+	return c.run("pg_ctl", "-D", c.data(), "-o", opts, "-l", filepath.Join(c.dir, "log"), "-w", "-t", "300", "start")
 }
 
 // Close stops the server and removes its data.
