@@ -115,7 +115,8 @@ func (q *Query) stored() (checkpoint.Query, error) {
 
 // Count counts the executions that q selects, by status; a status that none has is
 // not in the map. Before and Limit of q don't count. It is cheap enough to be called
-// each second with 100,000 executions.
+// each second with 100,000 executions, where the store is a checkpoint.Counter, as all
+// of ours are.
 func (e *Engine) Count(ctx context.Context, q Query) (map[ExecutionStatus]int, error) {
 	if err := e.closed(); err != nil {
 		return nil, err
@@ -126,6 +127,13 @@ func (e *Engine) Count(ctx context.Context, q Query) (map[ExecutionStatus]int, e
 	}
 	sq.Before, sq.Limit = 0, 0
 	counts := make(map[ExecutionStatus]int)
+	if c, ok := e.store.(checkpoint.Counter); ok {
+		by, err := c.Count(ctx, sq)
+		for status, n := range by {
+			counts[ExecutionStatus(status.String())] = n
+		}
+		return counts, e.outward(err)
+	}
 	for s, err := range e.store.List(ctx, sq) {
 		if err != nil {
 			return nil, e.outward(err)
@@ -229,12 +237,15 @@ const claimPatience = 2 * time.Second
 
 // lacksFunction reports whether a running execution can't go on for want of its
 // function, as far as this engine can tell: where processes share the store, another
-// one may have it.
+// one may have it; and an engine without any functions only looks on.
 func (e *Engine) lacksFunction(s *checkpoint.Summary) bool {
 	if s.Status != checkpoint.Running || e.has(s.Function) {
 		return false
 	}
-	return !e.shared || !s.Owned && s.WakeAt != 0 && s.WakeAt < e.now()-int64(claimPatience)
+	if !e.shared {
+		return len(e.defs) > 0
+	}
+	return !s.Owned && s.WakeAt != 0 && s.WakeAt < e.now()-int64(claimPatience)
 }
 
 // encodeHold is why an execution is held, as it is stored.

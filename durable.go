@@ -100,6 +100,7 @@ type Engine struct {
 	disowned  map[string]int // lost residencies in a row
 
 	tallies
+	telling sync.RWMutex // executions are ended from outside, and the observer is told
 }
 
 // Open opens, or creates, the bbolt file at path, with its log beside it in the
@@ -360,7 +361,10 @@ func (e *Engine) closeNow(cause error) error {
 	e.alarm.Close()
 	<-e.loop
 	e.changed("")
-	return e.store.Close()
+	err := e.store.Close()
+	e.telling.Lock() // whoever ended an execution has told the observer
+	defer e.telling.Unlock()
+	return err
 }
 
 // storeFailed is called when the store can't write any more.

@@ -448,10 +448,15 @@ func packFormat(t *testing.T, name string, kill bool) {
 		require.NoError(t, err, string(out))
 	}
 	require.NoError(t, os.MkdirAll(formatFolder, 0o755))
-	require.NoError(t, os.WriteFile(name, packed(t, func(zip io.Writer) error {
+	require.NoError(t, os.WriteFile(name, archive(t, dir), 0o644))
+}
+
+// archive packs a folder.
+func archive(t *testing.T, dir string) []byte {
+	return packed(t, func(zip io.Writer) error {
 		w := tar.NewWriter(zip)
 		return errors.Join(w.AddFS(os.DirFS(dir)), w.Close())
-	}), 0o644))
+	})
 }
 
 // unpack puts the files of an archive into a folder.

@@ -88,7 +88,10 @@ func (x *residency) startLazily(o *operation, rec *checkpoint.Record) {
 	rec.Time = x.e.now()
 	rec.Events = 1
 	o.start = rec
-	o.status, o.started, o.attempt = OperationStarted, rec.Time, max(o.attempt, rec.Attempt)
+	o.status, o.attempt = OperationStarted, max(o.attempt, rec.Attempt)
+	if o.started == 0 { // not that of a later attempt
+		o.started = rec.Time
+	}
 	x.journal.lazy = append(x.journal.lazy, o)
 	x.later(startDelay)
 }

@@ -274,7 +274,9 @@ func (e *Engine) attemptStarted(ctx context.Context, info *stepInfo) (started co
 		return ctx
 	}
 	defer e.observed()
-	if c := e.opts.Observer.AttemptStarted(ctx, info.public()); c != nil {
+	public := info.public()
+	info.told = &public
+	if c := e.opts.Observer.AttemptStarted(ctx, public); c != nil {
 		return c
 	}
 	return ctx
@@ -285,7 +287,12 @@ func (e *Engine) attemptEnded(ctx context.Context, info *stepInfo, err error) {
 		return
 	}
 	defer e.observed()
-	e.opts.Observer.AttemptEnded(ctx, info.public(), err)
+	public := info.told
+	if public == nil {
+		made := info.public()
+		public = &made
+	}
+	e.opts.Observer.AttemptEnded(ctx, *public, err)
 }
 
 func (x *residency) observeInvocation(started bool) {

@@ -16,6 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/durable-go/durable"
+	"github.com/durable-go/durable/checkpoint"
 )
 
 // codePlace is a place where the library calls the user's code. Its handler, or
@@ -445,6 +446,30 @@ func codePlaces() map[string]codePlace {
 		},
 		"AttemptEnded": func(bad func()) *durable.Observer {
 			return &durable.Observer{AttemptEnded: func(context.Context, durable.StepInfo, error) { bad() }}
+		},
+		"Inject": func(bad func()) *durable.Observer {
+			return &durable.Observer{Inject: func(context.Context) string { bad(); return "" }}
+		},
+		"ExecutionStarted": func(bad func()) *durable.Observer {
+			return &durable.Observer{ExecutionStarted: func(durable.ObservedExecution) { bad() }}
+		},
+		"ExecutionEnded": func(bad func()) *durable.Observer {
+			return &durable.Observer{ExecutionEnded: func(durable.ObservedExecution, durable.ExecutionStatus, time.Time, *durable.Failure) { bad() }}
+		},
+		"BeginInvocation": func(bad func()) *durable.Observer {
+			return &durable.Observer{BeginInvocation: func(context.Context, durable.ObservedExecution, durable.Invocation) context.Context {
+				bad()
+				return nil
+			}}
+		},
+		"OperationEnded": func(bad func()) *durable.Observer {
+			return &durable.Observer{OperationEnded: func(context.Context, string, durable.Operation) { bad() }}
+		},
+		"Woken": func(bad func()) *durable.Observer {
+			return &durable.Observer{Woken: func(string, time.Duration) { bad() }}
+		},
+		"Committed": func(bad func()) *durable.Observer {
+			return &durable.Observer{Committed: func(checkpoint.Commit) { bad() }}
 		},
 	}
 	for name, observer := range observers {

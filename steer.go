@@ -83,6 +83,8 @@ func (e *Engine) end(ctx context.Context, s *checkpoint.Summary, status checkpoi
 	if err != nil {
 		return err
 	}
+	e.telling.RLock()
+	defer e.telling.RUnlock()
 	ended, err := e.store.End(ctx, checkpoint.Ending{ID: s.ID, Status: status, Record: rec, Deliver: deliver})
 	if ended {
 		e.executionEnded(s, status, e.now(), failure)

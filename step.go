@@ -142,6 +142,7 @@ type stepInfo struct {
 	x       *residency
 	o       *operation
 	attempt int
+	told    *StepInfo // to an observer, before the body ran
 }
 
 func (i *stepInfo) public() StepInfo {

@@ -35,15 +35,16 @@ type Record struct {
 	WakeAt           int64 // when a wait or a retry delay is over, Unix nanoseconds
 	TimeoutAt        int64 // when Timeout is over, Unix nanoseconds
 
-	Function  string // ExecutionStarted, ChainedInvokeStarted
-	TargetID  string // ChainedInvokeStarted: ID of the invoked execution
-	Codec     string // name of the codec of Payload
-	Payload   []byte // input, result or state; sealed under FlagSealed
-	Failure   []byte // encoded by the engine; sealed under FlagSealed
-	Batch     []byte // a batch's reason and the status of each item
-	Digest    []byte // of a result that is not stored but rebuilt
-	Key       string // VersionChosen: the change; ScopeCancelled: the cause
-	Number    int64  // VersionChosen: the version; AwaitableChosen: the index; ExecutionStarted: how many records behind it were copied
+	Function string // ExecutionStarted, ChainedInvokeStarted
+	TargetID string // ChainedInvokeStarted: ID of the invoked execution
+	Codec    string // name of the codec of Payload
+	Payload  []byte // input, result or state; sealed under FlagSealed
+	Failure  []byte // encoded by the engine; sealed under FlagSealed
+	Batch    []byte // a batch's reason and the status of each item
+	Digest   []byte // of a result that is not stored but rebuilt
+	Key      string // VersionChosen: the change; ScopeCancelled: the cause
+	Number   int64  // VersionChosen: the version; AwaitableChosen: the index; ExecutionStarted: how many records behind it were copied
+
 	RestartOf string // ExecutionStarted: ID of the execution whose records it began with
 	Trace     string // ExecutionStarted: the trace context of who started it
 }

@@ -2,6 +2,7 @@ package checkpoint
 
 import (
 	"context"
+	"io"
 	"iter"
 	"time"
 )
@@ -146,6 +147,21 @@ type SteadyClock interface {
 type Shared interface {
 	// Shared reports whether that is so.
 	Shared() bool
+}
+
+// Backuper is what a Store may be, too: one that can copy itself while it is used.
+type Backuper interface {
+	// Backup writes a copy to w that has all that was durable at the call.
+	Backup(ctx context.Context, w io.Writer) (written int64, err error)
+}
+
+// Counter is what a Store may be, too: one that counts executions without reading all
+// that a list yields of them.
+type Counter interface {
+	// Count counts the executions that q selects, by status, without regard to
+	// Before and Limit. Everything durable when it was called is counted. What is
+	// damaged is not; List reports it.
+	Count(ctx context.Context, q Query) (map[Status]int, error)
 }
 
 // Hint tells an engine where to look.

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"io"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -77,12 +78,20 @@ func (l *lockedBuffer) String() string {
 // allow lets everybody do everything.
 func allow(*http.Request, durablehttp.Access) error { return nil }
 
+// copied is a store that can be copied.
+type copied struct{ *memstore.Store }
+
+func (copied) Backup(_ context.Context, w io.Writer) (int64, error) {
+	n, err := io.WriteString(w, "a copy")
+	return int64(n), err
+}
+
 func newDesk(t *testing.T, opts *durablehttp.AdminOptions, functions ...durable.Definition) *desk {
 	t.Helper()
 	d := &desk{t: t, log: new(lockedBuffer)}
 	log := slog.New(slog.NewTextHandler(d.log, nil))
 	var err error
-	d.engine, err = durable.New(memstore.New(), &durable.Options{Functions: append(functions, buy, pay), MaxPayload: 10_000, Logger: log})
+	d.engine, err = durable.New(copied{memstore.New()}, &durable.Options{Functions: append(functions, buy, pay), MaxPayload: 10_000, Logger: log})
 	require.NoError(t, err)
 	t.Cleanup(func() { d.engine.Close() })
 	if opts == nil {

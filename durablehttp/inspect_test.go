@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -297,6 +298,9 @@ func TestEveryAnswer(t *testing.T) {
 	refused(404, "operation_not_found", "GET", "/executions/a/operations/99", "")
 	refused(403, "payloads_hidden", "GET", "/executions/a/recording", "")
 
+	require.Equal(t, "a copy", ask(200, "POST", "/store/backup", ""))
+	refused(400, "bad_request", "POST", "/store/backup", "[1]")
+
 	ask(200, "GET", "/executions/a/operations/1", "")
 	for _, path := range []string{"/executions", "/counts", "/executions/a", "/executions/a/operations", "/executions/a/history", "/executions/a/recording?payloads=true", "/executions/a/children", "/events", "/functions", "/stats", "/about", "/openapi.json"} {
 		ask(200, "GET", path, "")
@@ -358,6 +362,9 @@ func TestEveryAnswer(t *testing.T) {
 	serve(durablehttp.Admin(d.engine, nil), "GET", "/executions", "")
 	require.NotContains(t, d.log.String(), "ERROR", "mistakes of clients are no errors")
 	broken, log := brokenDesk(t)
+	w := serve(broken, "POST", "/store/backup", "")
+	require.Equal(t, http.StatusNotImplemented, w.Code)
+	require.Contains(t, w.Body.String(), `"code":"unsupported"`)
 	for _, r := range everyRequest() {
 		if strings.Contains(r[1], "order-1") {
 			path := r[1]
@@ -400,6 +407,57 @@ type leaves struct {
 }
 
 func (l leaves) Flush() { l.leave() }
+
+// TestUnreadable shows what can be shown of an execution whose key is missing.
+func TestUnreadable(t *testing.T) {
+	t.Parallel()
+	log := new(lockedBuffer)
+	sealer := new(losable)
+	engine, err := durable.New(memstore.New(), &durable.Options{Functions: []durable.Definition{pay}, Sealer: sealer})
+	require.NoError(t, err)
+	defer engine.Close()
+	d := &desk{t: t, engine: engine, log: log, handler: durablehttp.Admin(engine, &durablehttp.AdminOptions{Authorize: allow, Logger: slog.New(slog.NewTextHandler(log, nil))})}
+	d.post("/executions", `{"function":"pay","id":"p","input":{"item":"cup"}}`, http.StatusCreated)
+	_, err = d.ended("p")
+	require.NoError(t, err)
+	type shown struct {
+		ID, Status string
+		Result     string
+		Unreadable bool
+	}
+	var one shown
+	d.get("/executions/p", &one)
+	require.Equal(t, shown{ID: "p", Status: "SUCCEEDED", Result: "paid for cup"}, one)
+
+	sealer.lost.Store(true)
+	one = shown{}
+	d.get("/executions/p", &one)
+	require.Equal(t, shown{ID: "p", Status: "SUCCEEDED", Unreadable: true}, one)
+	var list struct{ Executions []shown }
+	d.get("/executions?payloads=true", &list)
+	require.Equal(t, []shown{one}, list.Executions)
+	requireProblem(t, d.do("GET", "/executions/p/history", ""), http.StatusInternalServerError, "internal")
+	require.Contains(t, log.String(), "the key is lost")
+
+	s := d.listen("/executions/p/events")
+	m := s.next()
+	require.Equal(t, "problem", m.name)
+	require.JSONEq(t, `{"error":"internal error","code":"internal"}`, m.data)
+	require.Equal(t, "over", s.next().name)
+}
+
+// losable is a sealer whose key can be lost.
+type losable struct{ lost atomic.Bool }
+
+func (*losable) Seal(dst, plain []byte, _ durable.Place) ([]byte, error) {
+	return append(dst, plain...), nil
+}
+func (l *losable) Open(dst, sealed []byte, _ durable.Place) ([]byte, error) {
+	if l.lost.Load() {
+		return nil, errors.New("the key is lost")
+	}
+	return append(dst, sealed...), nil
+}
 
 // twice has two callbacks of one name open.
 var twice = durable.Define("twice", func(ctx *durable.Context, _ any) (string, error) {

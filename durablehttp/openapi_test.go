@@ -29,6 +29,7 @@ type document struct {
 		Schemas   map[string]*schema
 		Responses map[string]documentedAnswer
 	}
+	patterns map[string]*regexp.Regexp // by path
 }
 
 type documented struct {
@@ -90,6 +91,10 @@ var theDocument = sync.OnceValue(func() *document {
 	if err := json.Unmarshal(data, d); err != nil {
 		panic(err)
 	}
+	d.patterns = make(map[string]*regexp.Regexp)
+	for path := range d.Paths {
+		d.patterns[path] = regexp.MustCompile("^" + regexp.MustCompile(`\\\{[a-z]+\\\}`).ReplaceAllString(regexp.QuoteMeta(path), "[^/]+") + "$")
+	}
 	return d
 })
 
@@ -108,9 +113,8 @@ func (d *document) operation(method, path string) *documented {
 
 // find is what is documented of a request.
 func (d *document) find(r *http.Request) (path string, o *documented) {
-	for path := range d.Paths {
-		pattern := regexp.MustCompile(`\\\{[a-z]+\\\}`).ReplaceAllString(regexp.QuoteMeta(path), "[^/]+")
-		if !regexp.MustCompile("^" + pattern + "$").MatchString(r.URL.EscapedPath()) {
+	for path, pattern := range d.patterns {
+		if !pattern.MatchString(r.URL.EscapedPath()) {
 			continue
 		}
 		if o := d.operation(r.Method, path); o != nil {

@@ -18,6 +18,14 @@ type problem struct {
 
 func (p problem) Error() string { return p.text }
 
+// MarshalJSON returns what the outside is told.
+func (p problem) MarshalJSON() ([]byte, error) {
+	return json.Marshal(struct {
+		Error string `json:"error"`
+		Code  string `json:"code"`
+	}{p.text, p.code})
+}
+
 var (
 	errNotJSON     = badRequest("the body is not JSON")
 	errNotJSONType = problem{http.StatusUnsupportedMediaType, "unsupported_media_type", "send application/json in UTF-8, uncompressed"}
@@ -77,10 +85,7 @@ func problemOf(err error) problem {
 
 // writeProblem writes p as JSON.
 func writeProblem(w http.ResponseWriter, p problem) {
-	body, _ := json.Marshal(struct {
-		Error string `json:"error"`
-		Code  string `json:"code"`
-	}{p.text, p.code})
+	body, _ := json.Marshal(p)
 	h := w.Header()
 	h.Set("Cache-Control", "no-store")
 	h.Set("Content-Type", "application/json")

@@ -22,6 +22,7 @@ var steeringRoutes = []route{
 	{"POST", "/executions/{id}/callbacks/{operation}/heartbeat", Steering, nil, (*admin).heartbeatCallback},
 	{"POST", "/import", Steering, []string{"id"}, (*admin).importExecution},
 	{"DELETE", "/executions/{id}", Steering, nil, (*admin).delete},
+	{"POST", "/store/backup", Steering, nil, (*admin).backup},
 }
 
 // steeringBody reads the body of a steering request. One that is there must say that it

@@ -18,7 +18,7 @@ const (
 	heartbeatEvery = 15 * time.Second
 	changedEvery   = 250 * time.Millisecond
 	// mostChanged bounds the IDs in one event of changes.
-	mostChanged = 1000
+	mostChanged = 500
 	// slowest is how long a client may take nothing before it is cut off.
 	slowest = 30 * time.Second
 )
@@ -221,11 +221,11 @@ func (a *admin) follow(w http.ResponseWriter, r *request) error {
 				s.flush()
 				return nil
 			case it.err != nil:
-				a.endStream(r, it.err)
+				s.problem(a, r, it.err)
 				return nil
 			}
 			if err := s.event("event", strconv.FormatInt(it.ev.EventID, 10), a.showEvent(r, it.ev)); err != nil {
-				a.endStream(r, err)
+				s.problem(a, r, err)
 				return nil
 			}
 			if len(items) > 0 {
@@ -240,10 +240,15 @@ func (a *admin) follow(w http.ResponseWriter, r *request) error {
 	}
 }
 
-// endStream ends a stream that can't go on, without the event that says that all was
-// told: the client connects again, and gets an answer with the reason.
-func (a *admin) endStream(r *request, err error) {
-	if r.Context().Err() == nil && problemOf(err).status == http.StatusInternalServerError && !errors.Is(err, errShutdown) {
+// problem ends a stream that can't go on, without the event that says that all was told.
+func (s *stream) problem(a *admin, r *request, err error) {
+	if r.Context().Err() != nil || errors.Is(err, errShutdown) {
+		return
+	}
+	p := problemOf(err)
+	if p.status == http.StatusInternalServerError {
 		a.failed(r.Request, err)
 	}
+	s.event("problem", "", p)
+	s.flush()
 }

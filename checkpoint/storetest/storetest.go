@@ -46,6 +46,7 @@ func (h Harness) Run(t *testing.T) {
 		{"Callback", callbackTests},
 		{"End", endTests},
 		{"Read", readTests},
+		{"Count", countTests},
 		{"Delete", deleteTests},
 		{"Hint", hintTests},
 		{"Measure", measureTests},
