@@ -212,7 +212,7 @@ export function executionPage(root, params, app) {
   // A wide page shows the execution's details if nothing else was chosen.
   function selection() {
     if (params.op === undefined) return matchMedia('(min-width: 1000px)').matches ? '' : null
-    return params.op === '-' ? '' : params.op
+    return params.op === '-' || ctx.model && !ctx.model.nodes.has(params.op) ? '' : params.op
   }
 
   function choose(op) {

@@ -216,7 +216,7 @@ export function listPage(root, params, app) {
   }
 
   function newRow(info) {
-    const link = h('a', { href: app.link({ execution: info.id }), class: 'id' }, info.id)
+    const link = h('a', { href: app.link({ execution: info.id }), class: 'id', title: info.id }, info.id)
     const cell = { status: h('td'), function: h('td', { class: 'function' }, info.function), started: h('td'), took: h('td', { class: 'number' }), doing: h('td', { class: 'doing' }) }
     const started = parse(info.startedAt)
     const at = h('time', { datetime: info.startedAt })
