@@ -33,7 +33,7 @@ type Store struct {
 
 	process atomic.Int64 // the writer's lease, for those who look
 	lease   atomic.Pointer[lease]
-	alone   atomic.Bool  // no other process was alive at the last look
+	alone   atomic.Bool // no other process was alive at the last look
 	life    context.Context
 	end     context.CancelFunc
 	looking sync.WaitGroup
