@@ -25,7 +25,7 @@ type follower struct {
 
 	runs   map[place]*run
 	made   map[string]line // values, also those that a crash took
-	given  map[string]bool // executions whose result the outside has
+	given  map[string]int  // executions whose result the outside has
 	lost   map[string]int  // how often an owner of an execution did not release it
 	thawed map[int]int64   // when lives were let go on that had been stopped
 }
@@ -59,7 +59,7 @@ type run struct {
 
 func (w *World) checkEffects(lines []line, journals map[string]*journal, d durability) {
 	f := &follower{World: w, journals: journals, durable: d, lines: lines, owners: make(map[string]place), outcomes: make(map[place]uint64),
-		attempts: make(map[place][]attempted), finals: make(map[string]int), given: make(map[string]bool), lost: make(map[string]int), thawed: make(map[int]int64),
+		attempts: make(map[place][]attempted), finals: make(map[string]int), given: make(map[string]int), lost: make(map[string]int), thawed: make(map[int]int64),
 		runs: make(map[place]*run), made: make(map[string]line)}
 	for _, j := range journals {
 		f.learn(j)
@@ -69,7 +69,7 @@ func (w *World) checkEffects(lines []line, journals map[string]*journal, d durab
 		case effect:
 			f.follow(i, l)
 		case heard:
-			f.given[l.Execution] = true
+			f.given[l.Execution] = l.Life
 		case claimed:
 			if l.Lost {
 				f.lost[l.Execution]++
@@ -148,8 +148,8 @@ func (f *follower) follow(i int, l line) {
 		if l.At > j.EndedAt+int64(f.fleet.Lease) {
 			f.violate(ruleAfter, "%s: it had been ended from outside for longer than a lease", told)
 		}
-	} else if f.given[l.Execution] {
-		f.violate(ruleAfter, "%s: its result had been given", told)
+	} else if life, ok := f.given[l.Execution]; ok && (f.fleet != nil || life < l.Life) {
+		f.violate(ruleAfter, "%s: life %d had given its result", told, life) // as heard; in one life a body may have begun before
 	}
 	for _, a := range f.attempts[p] {
 		if at, ok := f.durable[recordOf{l.Execution, a.seq}]; ok && at < i && l.Attempt <= a.n {
