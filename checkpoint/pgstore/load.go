@@ -25,7 +25,7 @@ func (v *view) begin(more *pgx.Batch) (err error) {
 		w := &v.s.writer
 		b := &pgx.Batch{}
 		b.Queue("begin")
-		b.Queue(fmt.Sprintf("set local idle_in_transaction_session_timeout = %d", v.s.opts.Lease.Milliseconds()))
+		b.Queue(fmt.Sprintf("set local idle_in_transaction_session_timeout = %d", v.s.idle().Milliseconds()))
 		b.Queue(v.s.sql.renew, v.s.process.Load(), w.round+1, int64(v.s.opts.Lease)).QueryRow(v.renewed)
 		b.QueuedQueries = append(b.QueuedQueries, more.QueuedQueries...)
 		v.begun = true
