@@ -187,10 +187,10 @@ type HintKind uint8
 
 // The kinds of hints.
 const (
-	HintDue   HintKind = 1 + iota // Claim may return something, or NextDue has become earlier
-	HintInbox                     // an owned execution has something in its inbox
-	HintEnded                     // an execution has a final status
-	HintCallback                  // an execution waits for a callback that was not open before
+	HintDue      HintKind = 1 + iota // Claim may return something, or NextDue has become earlier
+	HintInbox                        // an owned execution has something in its inbox
+	HintEnded                        // an execution has a final status
+	HintCallback                     // an execution waits for a callback that was not open before
 )
 
 // Creation is what Create makes.
