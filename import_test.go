@@ -108,7 +108,8 @@ func TestImport(t *testing.T) {
 		from, to := setup(t, f, child), setup(t, f, child)
 		x := start(from, f, 0)
 		time.Sleep(time.Minute)
-		id, err := to.engine.Import(to.ctx, recording(from, x.ID()))
+		half := recording(from, x.ID())
+		id, err := to.engine.Import(to.ctx, half)
 		require.NoError(t, err)
 		require.Equal(t, x.ID(), id)
 		old, err := from.engine.CallbackID(from.ctx, id, "cb")
@@ -121,10 +122,16 @@ func TestImport(t *testing.T) {
 		require.JSONEq(t, `"first5yes"`, string(ended(to, id).Result))
 		require.Equal(t, []string{"first"}, n.all())
 		// Beside the one that was recorded, too.
-		beside, err := from.engine.Import(from.ctx, recording(from, x.ID()), durable.WithExecutionID("beside"), durable.WithExecutionTimeout(2*time.Hour))
+		beside, err := from.engine.Import(from.ctx, half, durable.WithExecutionID("beside"), durable.WithExecutionTimeout(2*time.Hour))
 		require.NoError(t, err)
+		synctest.Wait()
+		children := 0
+		for range from.engine.Executions(from.ctx, durable.Query{Function: "child"}) {
+			children++
+		}
+		require.Equal(t, 2, children, "it has an invoked execution of its own")
 		require.Equal(t, durable.ExecutionTimedOut, ended(from, beside).Status)
-		_, err = from.engine.Import(from.ctx, recording(from, x.ID()))
+		_, err = from.engine.Import(from.ctx, half)
 		require.ErrorIs(t, err, durable.ErrExecutionExists)
 	})
 

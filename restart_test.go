@@ -157,6 +157,38 @@ func TestRestartFrom(t *testing.T) {
 		require.Equal(t, []string{"beside", "beside"}, n.take())
 	})
 
+	inBubble(t, "LeavesAbandonedCallbacksClosed", func(t *testing.T) {
+		f := durable.Define("f", func(ctx *durable.Context, _ int) (int, error) {
+			_, err := durable.RunInChildContext(ctx, "child", func(ctx *durable.Context) (int, error) {
+				_, err := durable.CreateCallback[int](ctx, "nobody awaits it")
+				return 0, err
+			})
+			if err != nil {
+				return 0, err
+			}
+			return 0, durable.Wait(ctx, "w", time.Hour)
+		})
+		b := setup(t, f)
+		x := start(b, f, 0)
+		time.Sleep(time.Minute)
+		half := recording(b, x.ID())
+		ended(b, x.ID())
+		again, err := b.engine.RestartFrom(b.ctx, x.ID(), operationID(b, x.ID(), "w"))
+		require.NoError(t, err)
+		imported, err := b.engine.Import(b.ctx, half, durable.WithExecutionID("imported"))
+		require.NoError(t, err)
+		for _, id := range []string{again, imported} {
+			n := 0
+			for ev := range b.events(id) {
+				if ev.CallbackID != "" {
+					n++
+					require.ErrorIs(t, b.engine.SucceedCallback(b.ctx, ev.CallbackID, 1), durable.ErrCallbackCompleted)
+				}
+			}
+			require.Equal(t, 1, n)
+		}
+	})
+
 	inBubble(t, "GivesContextsTheirWholeTimeAgain", func(t *testing.T) {
 		f := durable.Define("f", func(ctx *durable.Context, _ int) (int, error) {
 			return durable.RunInChildContext(ctx, "c", func(ctx *durable.Context) (int, error) {
