@@ -2,6 +2,7 @@ package pgstore_test
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -38,9 +39,13 @@ func TestMain(m *testing.M) {
 	}
 	os.Exit(func() int {
 		c, err := pgtest.Start()
-		if err != nil {
+		switch {
+		case errors.Is(err, pgtest.ErrNotInstalled):
 			missing = err.Error()
-		} else {
+		case err != nil: // it is there, so the tests must not be skipped
+			fmt.Fprintln(os.Stderr, err)
+			return 1
+		default:
 			server = &cluster{Cluster: c, url: c.URL(), port: c.Port()}
 			defer c.Close()
 		}
