@@ -100,7 +100,7 @@ func (s *Store) resign() {
 // wantsLease reports whether a round is made although it changes nothing.
 func wantsLease(round []*command) bool {
 	for _, c := range round {
-		if c.done == nil && c.change == nil {
+		if c.Done == nil && c.change == nil {
 			return true
 		}
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/durable-go/durable/checkpoint"
 	"github.com/durable-go/durable/checkpoint/internal/dispatch"
 	"github.com/durable-go/durable/checkpoint/internal/ledger"
+	"github.com/durable-go/durable/checkpoint/internal/queue"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 )
@@ -27,7 +28,7 @@ type Store struct {
 	sql     statements
 	clock   clock
 
-	queue  queue
+	queue  *queue.Queue[*command]
 	calls  *dispatch.Dispatcher
 	writer writer
 
@@ -63,10 +64,9 @@ func Open(ctx context.Context, connString string, opts *Options) (*Store, error)
 // New is Open for a pool that exists. It stays the caller's, who closes it after
 // the store.
 func New(ctx context.Context, pool *pgxpool.Pool, opts *Options) (*Store, error) {
-	s := &Store{opts: opts.orDefaults(), pool: pool, calls: dispatch.New(), written: make(chan struct{})}
+	s := &Store{opts: opts.orDefaults(), pool: pool, queue: queue.New[*command](maxRound, maxRoundBytes), calls: dispatch.New(), written: make(chan struct{})}
 	s.log = s.opts.Logger
 	s.sql = newStatements(s.opts.Schema)
-	s.queue.filled.L = &s.queue.mu
 	s.life, s.end = context.WithCancel(context.Background())
 	s.writer = writer{turns: ledger.NewTurns(), cache: make(map[uint64]*work), ids: make(map[string]uint64)}
 	if err := s.open(ctx); err != nil {
@@ -108,17 +108,17 @@ func (s *Store) Watch(fn func(checkpoint.Hint)) { s.calls.Watch(fn) }
 
 // Append changes a journal; done is called on the store's own goroutine.
 func (s *Store) Append(a checkpoint.Append, done func(error)) {
-	c := &command{a: a, done: done, bytes: sizes(a.Records)}
+	c := &command{Command: queue.Command{Done: done, Bytes: sizes(a.Records...)}, a: a}
 	if err := ledger.CheckAppend(&a); err != nil {
-		c.err, c.refused = err, true
+		c.Err, c.Refused = err, true
 	}
-	if err := s.queue.add(c); err != nil {
+	if err := s.queue.Add(c); err != nil {
 		s.calls.Done(done, err)
 	}
 }
 
 // sizes is about how long the binary form of records is.
-func sizes(records []checkpoint.Record) (n int) {
+func sizes(records ...checkpoint.Record) (n int) {
 	for i := range records {
 		r := &records[i]
 		n += 96 + len(r.OperationID) + len(r.Name) + len(r.Payload) + len(r.Failure) + len(r.Batch)
@@ -132,7 +132,7 @@ func (s *Store) Create(ctx context.Context, c checkpoint.Creation) (sum checkpoi
 	if c.Caller != nil {
 		ids = append(ids, c.Caller.ID)
 	}
-	err = s.do(ctx, &command{ids: ids, numbers: 1, bytes: sizes([]checkpoint.Record{c.Started}), change: func(_ *view, r *ledger.Round) (err error) {
+	err = s.do(ctx, &command{Command: queue.Command{Bytes: sizes(c.Started)}, ids: ids, numbers: 1, change: func(_ *view, r *ledger.Round) (err error) {
 		sum, created, err = r.Create(&c)
 		return err
 	}})
@@ -161,7 +161,7 @@ func (s *Store) Disown(ctx context.Context, id string, epoch uint64) error {
 
 // Deliver puts an event from outside into an inbox.
 func (s *Store) Deliver(ctx context.Context, d checkpoint.Delivery) error {
-	return s.do(ctx, &command{ids: []string{d.ID}, bytes: sizes([]checkpoint.Record{d.Record}), change: func(_ *view, r *ledger.Round) error { return r.Deliver(&d) }})
+	return s.do(ctx, &command{Command: queue.Command{Bytes: sizes(d.Record)}, ids: []string{d.ID}, change: func(_ *view, r *ledger.Round) error { return r.Deliver(&d) }})
 }
 
 // Heartbeat moves the heartbeat due time of a callback.
@@ -194,25 +194,7 @@ func (s *Store) Delete(ctx context.Context, id string) error {
 
 // do has the writer make a change and waits for it. If ctx ends first, the change
 // is not made; once the writer has begun with it, do waits for the end.
-func (s *Store) do(ctx context.Context, c *command) error {
-	if err := ctx.Err(); err != nil {
-		return err
-	}
-	c.reply = make(chan struct{})
-	if err := s.queue.add(c); err != nil {
-		return err
-	}
-	select {
-	case <-c.reply:
-		return c.err
-	case <-ctx.Done():
-		if c.state.CompareAndSwap(waiting, abandoned) {
-			return ctx.Err()
-		}
-		<-c.reply
-		return c.err
-	}
-}
+func (s *Store) do(ctx context.Context, c *command) error { return s.queue.Do(ctx, c) }
 
 // Close makes what is queued and gives up the lease: executions that are still
 // owned are lost, and others may take them. It must not be called from done of
@@ -221,7 +203,7 @@ func (s *Store) Close() error {
 	s.closing.Do(func() {
 		s.end()
 		s.looking.Wait()
-		s.queue.close()
+		s.queue.Close()
 		<-s.written
 		s.resign()
 		s.disconnect()

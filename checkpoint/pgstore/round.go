@@ -26,18 +26,11 @@ type writer struct {
 func (s *Store) write() {
 	defer close(s.written)
 	for {
-		round := s.queue.take()
+		round := s.queue.Take()
 		if len(round) == 0 {
 			return
 		}
-		n := 0
-		for _, c := range round {
-			if c.begin() {
-				round[n] = c
-				n++
-			}
-		}
-		s.makeRound(round[:n])
+		s.makeRound(round)
 	}
 }
 
@@ -52,14 +45,10 @@ func (s *Store) makeRound(round []*command) {
 		return
 	}
 	for _, c := range round {
-		if err != nil && !c.refused {
-			c.err = err
+		if err != nil && !c.Refused {
+			c.Err = err
 		}
-		if c.done != nil {
-			s.calls.Done(c.done, c.err)
-		} else {
-			close(c.reply)
-		}
+		c.Answer(s.calls)
 	}
 	for _, h := range hints {
 		s.calls.Hint(h)
@@ -123,8 +112,8 @@ func (s *Store) settle(round []*command) (hints []checkpoint.Hint, err error) {
 // out, as far as anybody knows here: others may own the executions.
 func fenceAppends(round []*command, cause error) error {
 	for _, c := range round {
-		if c.done != nil && !c.refused {
-			c.err, c.refused = fmt.Errorf("append to %s under epoch %d: %w: %w", c.a.ID, c.a.Epoch, checkpoint.ErrFenced, cause), true
+		if c.Done != nil && !c.Refused {
+			c.Err, c.Refused = fmt.Errorf("append to %s under epoch %d: %w: %w", c.a.ID, c.a.Epoch, checkpoint.ErrFenced, cause), true
 		}
 	}
 	return cause
@@ -183,14 +172,14 @@ func (v *view) gather(round []*command) error {
 		}
 	}
 	for _, c := range round {
-		if c.refused {
+		if c.Refused {
 			continue
 		}
 		numbers += c.numbers
 		for _, id := range c.ids {
 			want(id)
 		}
-		if c.done != nil {
+		if c.Done != nil {
 			want(c.a.ID)
 			for i := range c.a.Deliver {
 				want(c.a.Deliver[i].ID)
@@ -215,19 +204,19 @@ func (v *view) decide(round []*command, r *ledger.Round) (again bool) {
 	r.Begin(time.Unix(0, v.now))
 	failed := false
 	for _, c := range round {
-		if c.refused {
+		if c.Refused {
 			continue
 		}
 		before := v.writes
 		r.At(time.Unix(0, v.now))
-		c.err = v.run(c, r)
+		c.Err = v.run(c, r)
 		if v.err != nil {
 			return false
 		}
-		if c.err != nil {
+		if c.Err != nil {
 			failed = true
 			if v.writes != before {
-				c.refused = true
+				c.Refused = true
 				return true
 			}
 		}
@@ -237,9 +226,9 @@ func (v *view) decide(round []*command, r *ledger.Round) (again bool) {
 
 func (v *view) run(c *command, r *ledger.Round) error {
 	switch {
-	case c.done == nil && c.change == nil: // the lease alone
+	case c.Done == nil && c.change == nil: // the lease alone
 		return nil
-	case c.done == nil:
+	case c.Done == nil:
 		return c.change(v, r)
 	}
 	row, err := v.Find(c.a.ID)
