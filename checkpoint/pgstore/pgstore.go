@@ -132,8 +132,10 @@ func (s *Store) Create(ctx context.Context, c checkpoint.Creation) (sum checkpoi
 	if c.Caller != nil {
 		ids = append(ids, c.Caller.ID)
 	}
-	err = s.do(ctx, &command{Command: queue.Command{Bytes: sizes(c.Started)}, ids: ids, numbers: 1, change: func(_ *view, r *ledger.Round) (err error) {
-		sum, created, err = r.Create(&c)
+	err = s.do(ctx, &command{Command: queue.Command{Bytes: sizes(c.Started)}, ids: ids, creates: true, change: func(v *view, r *ledger.Round) (err error) {
+		if sum, created, err = r.Create(&c); !created && (err == nil || errors.Is(err, checkpoint.ErrExists)) {
+			v.s.writer.wary = 256
+		}
 		return err
 	}})
 	return sum, created && err == nil, err
@@ -236,6 +238,11 @@ func (s *Store) connect(ctx context.Context) (err error) {
 	// would end in reading all of them. (What stands between might give the settings to
 	// somebody else, if it can't LISTEN.)
 	_, err = s.writer.conn.Exec(ctx, `SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off;
-		SET enable_hashjoin = off; SET enable_mergejoin = off; SET jit = off`, pgx.QueryExecModeSimpleProtocol)
+		SET enable_hashjoin = off; SET enable_mergejoin = off; SET jit = off; SET `+s.idleTimeout(), pgx.QueryExecModeSimpleProtocol)
 	return err
+}
+
+// idleTimeout lets the server end a transaction whose process was stopped within it.
+func (s *Store) idleTimeout() string {
+	return fmt.Sprintf("idle_in_transaction_session_timeout = %d", s.opts.Lease.Milliseconds())
 }

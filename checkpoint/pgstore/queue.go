@@ -17,7 +17,7 @@ type command struct {
 	// Nil: the lease alone is renewed.
 	change  func(*view, *ledger.Round) error
 	ids     []string // executions that it will look at
-	numbers int      // how many executions it may make
+	creates bool     // the first of them may be a new one
 }
 
 // Bounds of one round: everybody in it waits for all of it.

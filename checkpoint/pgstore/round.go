@@ -20,7 +20,15 @@ type writer struct {
 	until time.Time // when the lease has run out at the latest, by this process's clock
 	cache map[uint64]*work
 	ids   map[string]uint64
+
+	numbers []int64   // for new executions, drawn by an earlier round
+	drawn   time.Time // the oldest of them
+	wary    int       // so many creations are looked up first, because one was there
 }
+
+// fresh is how long a number that was drawn can be used: numbers are in the order of
+// creation in one process, and among processes but for that time.
+const fresh = 50 * time.Millisecond
 
 // write makes rounds until the queue is closed and empty.
 func (s *Store) write() {
@@ -92,6 +100,8 @@ func (s *Store) settle(round []*command) (hints []checkpoint.Hint, err error) {
 			case try >= 10:
 				return nil, fmt.Errorf("durable: %w", err)
 			}
+		case e.Code == uniqueViolation && !strict: // most likely an execution that was not hoped for
+			strict = true
 		case e.Code == divisionByZero, e.Code == negativeRoot, e.Code == serialization, e.Code == deadlock, e.Code == lockNotAvailable, e.Code == uniqueViolation:
 			w.drop()
 			strict = true
@@ -163,7 +173,7 @@ func (s *Store) try(ctx context.Context, round []*command, strict bool) (again b
 
 // gather reads in one message what the commands will look at.
 func (v *view) gather(round []*command) error {
-	b := &pgx.Batch{}
+	b, w := &pgx.Batch{}, &v.s.writer
 	var ids []string
 	numbers := 0
 	want := func(id string) {
@@ -175,8 +185,14 @@ func (v *view) gather(round []*command) error {
 		if c.Refused {
 			continue
 		}
-		numbers += c.numbers
-		for _, id := range c.ids {
+		others := c.ids
+		if c.creates {
+			numbers++
+			if v.hopes(c.ids[0]) {
+				others = others[1:]
+			}
+		}
+		for _, id := range others {
 			want(id)
 		}
 		if c.Done != nil {
@@ -189,13 +205,33 @@ func (v *view) gather(round []*command) error {
 	if len(ids) > 0 {
 		v.queueLoad(b, ids, nil)
 	}
-	if numbers > 0 {
-		v.queueDraw(b, numbers)
+	if time.Since(w.drawn) > fresh {
+		w.numbers = nil
+	}
+	if n := numbers - len(w.numbers); n > 0 {
+		v.queueDraw(b, n)
 	}
 	if b.Len() == 0 {
 		return nil
 	}
 	return v.begin(b)
+}
+
+// hopes assumes that there is no execution of an ID that one is to be made with, which
+// spares a message. If there is one, the database refuses the round.
+func (v *view) hopes(id string) bool {
+	w := &v.s.writer
+	switch {
+	case v.knows(id):
+		return true
+	case v.strict:
+		return false
+	case w.wary > 0:
+		w.wary--
+		return false
+	}
+	v.ids[id], v.cached = 0, true
+	return true
 }
 
 // decide runs the commands. again says that the try is no good: a command was refused

@@ -43,17 +43,17 @@ type view struct {
 	ctx    context.Context
 	strict bool // nothing that was kept is used
 
-	begun   bool // the transaction
-	now     int64
-	cached  bool // something that was kept is used
-	err     error
-	works   map[uint64]*work
-	ids     map[string]uint64 // 0: there is none
-	numbers []int64           // drawn, not used yet
-	queues  map[ledger.Queue][]ledgerDue
-	held    map[string][]ledger.Queue
-	writes  int
-	gone    []int64 // processes to delete
+	begun  bool // the transaction
+	now    int64
+	cached bool // something that was kept is used
+	err    error
+	works  map[uint64]*work
+	ids    map[string]uint64 // 0: there is none
+	drew   int               // numbers used
+	queues map[ledger.Queue][]ledgerDue
+	held   map[string][]ledger.Queue
+	writes int
+	gone   []int64 // processes to delete
 }
 
 type ledgerDue struct {
@@ -162,14 +162,16 @@ func (v *view) Summary(row *checkpoint.Row) (sum checkpoint.Summary, err error) 
 }
 
 func (v *view) NextNumber() uint64 {
-	if len(v.numbers) == 0 {
+	w := &v.s.writer
+	if len(w.numbers) == 0 {
 		v.draw(1)
 	}
-	if v.err != nil || len(v.numbers) == 0 {
+	if v.err != nil || len(w.numbers) == 0 {
 		return 0
 	}
-	n := v.numbers[0]
-	v.numbers = v.numbers[1:]
+	n := w.numbers[0]
+	w.numbers = w.numbers[1:]
+	v.drew++
 	return uint64(n)
 }
 
