@@ -94,6 +94,7 @@ func (s *Store) resign() {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
+	conn.PgConn().Conn().SetDeadline(time.Time{}) // of the last round
 	conn.Exec(ctx, sqlFor(s.opts.Schema, `UPDATE $S.process SET lease_until = 0 WHERE id = $1`), s.process.Load())
 }
 

@@ -1,6 +1,7 @@
 package pgstore
 
 import (
+	"context"
 	"errors"
 	"math"
 	"slices"
@@ -19,7 +20,7 @@ func (v *view) begin(more *pgx.Batch) (err error) {
 	}
 	if v.begun {
 		if more.Len() > 0 {
-			err = v.s.writer.conn.SendBatch(v.ctx, more).Close()
+			err = v.s.writer.conn.SendBatch(context.Background(), more).Close()
 		}
 	} else {
 		w := &v.s.writer
@@ -31,7 +32,7 @@ func (v *view) begin(more *pgx.Batch) (err error) {
 		b.Queue(v.s.sql.renew, v.s.process.Load(), w.round+1, int64(v.s.opts.Lease)).QueryRow(v.renewed)
 		b.QueuedQueries = append(b.QueuedQueries, more.QueuedQueries...)
 		v.begun = true
-		err = w.conn.SendBatch(v.ctx, b).Close()
+		err = w.conn.SendBatch(context.Background(), b).Close()
 	}
 	if err != nil {
 		return v.failed(err)

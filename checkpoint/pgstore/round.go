@@ -77,9 +77,7 @@ func (s *Store) settle(round []*command) (hints []checkpoint.Hint, err error) {
 			}
 		}
 		var again bool
-		ctx, cancel := context.WithDeadline(context.Background(), w.until)
-		again, hints, err = s.try(ctx, round, strict)
-		cancel()
+		again, hints, err = s.try(round, strict)
 		e := refusal(err)
 		switch {
 		case err == nil && !again:
@@ -143,19 +141,31 @@ func (s *Store) last(hints []checkpoint.Hint) []checkpoint.Hint {
 // try decides and makes one transaction. again says that nothing was made, and that
 // it has to be tried anew. Hints are returned also with an error: they are for the
 // case that it was made.
-func (s *Store) try(ctx context.Context, round []*command, strict bool) (again bool, hints []checkpoint.Hint, err error) {
+func (s *Store) try(round []*command, strict bool) (again bool, hints []checkpoint.Hint, err error) {
 	w := &s.writer
 	if w.conn == nil || w.conn.IsClosed() {
+		ctx, cancel := context.WithDeadline(context.Background(), w.until)
+		defer cancel()
 		if err := s.connect(ctx); err != nil {
 			return false, nil, &unreachable{err}
 		}
 	}
+	// A context that ends would cost a goroutine each time.
+	if err := w.conn.PgConn().Conn().SetDeadline(w.until); err != nil {
+		return false, nil, err
+	}
 	sent := time.Now()
-	v := s.newView(ctx, strict)
+	v := s.newView(strict)
 	r := ledger.NewRound(v, w.turns)
 	if err := v.gather(round); err != nil {
 		return false, nil, s.abandon(v, err)
 	}
+	made := false
+	defer func() {
+		if !made {
+			v.undo()
+		}
+	}()
 	again = v.decide(round, r)
 	if v.err != nil {
 		return false, nil, s.abandon(v, v.err)
@@ -168,7 +178,18 @@ func (s *Store) try(ctx context.Context, round []*command, strict bool) (again b
 		return false, hints, s.abandon(v, err)
 	}
 	v.keep(sent)
+	made = true
 	return false, hints, nil
+}
+
+// undo takes back what a try that was not made has done to what is kept.
+func (v *view) undo() {
+	w := &v.s.writer
+	for number, x := range v.works {
+		if w.cache[number] == x {
+			x.restore(v.s.process.Load())
+		}
+	}
 }
 
 // gather reads in one message what the commands will look at.
@@ -293,10 +314,8 @@ func (v *view) keep(sent time.Time) {
 			}
 			continue
 		}
-		if x.dirty {
-			x.rev++
-		}
-		w.cache[number] = x.again()
+		x.keep()
+		w.cache[number] = x
 		w.ids[x.row.ID] = number
 	}
 }

@@ -12,7 +12,7 @@ type statements struct {
 	callback, firstBeat, children, record            string
 
 	steps                                        [1 << stepParts]string // by what they do, see stepOf
-	hold, inbox                                  string
+	append, hold, inbox                          string
 	deleteExecution, deleteAll                   string
 	cutInbox, setCallback, dropCallbacks, notify string
 	deleteProcess                                string
@@ -63,7 +63,12 @@ func newStatements(schema string) statements {
 		children: q(`SELECT number FROM $S.execution WHERE caller_number = $1 AND caller_number <> 0 AND status = 1`),
 		record:   q(`SELECT data FROM $S.journal WHERE number = $1 AND seq = $2`),
 
-		steps:           steps,
+		steps: steps,
+		// The same for one record of one execution, which is what a lone step needs.
+		append: q(`WITH renewed AS (` + renewLease + `), advanced AS (UPDATE $S.execution SET rev = rev + 1, tail = $7, last_event = $8,
+				inbox_seen = $9, inbox_tail = $10 WHERE number = $4 AND rev = $5 AND epoch = $6 RETURNING 1),
+			written AS (INSERT INTO $S.journal VALUES ($4, $11, $12, $13, $14, $15))
+			SELECT 1 / (SELECT count(*) FROM renewed), ` + nanoseconds + `, sqrt(((SELECT count(*) FROM advanced) - 1)::float8)`),
 		hold:            q(`UPDATE $S.execution SET held_builds = $2, held = $3 WHERE number = $1`),
 		inbox:           q(`INSERT INTO $S.inbox (number, seq, data) VALUES ($1, $2, $3)`),
 		cutInbox:        q(`DELETE FROM $S.inbox WHERE number = $1 AND seq <= $2`),

@@ -2,7 +2,6 @@ package pgstore
 
 import (
 	"bytes"
-	"context"
 	"crypto/sha256"
 	"slices"
 
@@ -29,10 +28,19 @@ type work struct {
 	first                        *checkpoint.Record // of the journal, if it is known
 }
 
-// again is a work for another round that begins with what this one has left.
-func (w *work) again() *work {
-	row := *w.row
-	return &work{row: &row, base: row, rev: w.rev, owner: w.owner, place: w.place}
+// keep makes a work that a round is done with one that another can begin with.
+func (w *work) keep() {
+	if w.dirty {
+		w.rev++
+		w.base = *w.row
+	}
+	*w = work{row: w.row, base: w.base, rev: w.rev, owner: w.owner, place: w.place}
+}
+
+// restore makes a kept work of a round that was not made what it was before.
+func (w *work) restore(owner int64) {
+	*w.row = w.base
+	*w = work{row: w.row, base: w.base, rev: w.rev, owner: owner, place: ledger.Place{Kind: ledger.Owned}}
 }
 
 // view is the ledger.View of one try to make a round. What it has not kept from
@@ -40,7 +48,6 @@ func (w *work) again() *work {
 // such read.
 type view struct {
 	s      *Store
-	ctx    context.Context
 	strict bool // nothing that was kept is used
 
 	begun  bool // the transaction
@@ -63,9 +70,9 @@ type ledgerDue struct {
 
 var _ ledger.View = (*view)(nil)
 
-func (s *Store) newView(ctx context.Context, strict bool) *view {
+func (s *Store) newView(strict bool) *view {
 	return &view{
-		s: s, ctx: ctx, strict: strict, now: s.Now().UnixNano(),
+		s: s, strict: strict, now: s.Now().UnixNano(),
 		works: make(map[uint64]*work), ids: make(map[string]uint64),
 		queues: make(map[ledger.Queue][]ledgerDue), held: make(map[string][]ledger.Queue),
 	}
@@ -95,7 +102,7 @@ func (v *view) knows(id string) bool {
 }
 
 func (v *view) use(number uint64) *work {
-	w := v.s.writer.cache[number].again()
+	w := v.s.writer.cache[number]
 	v.cached = true
 	v.put(w)
 	return w

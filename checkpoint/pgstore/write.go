@@ -1,6 +1,7 @@
 package pgstore
 
 import (
+	"context"
 	"encoding/base64"
 	"fmt"
 	"slices"
@@ -48,7 +49,12 @@ func (v *view) commit(hints []checkpoint.Hint) error {
 	if v.begun {
 		b.Queue("commit")
 	}
-	return v.s.writer.conn.SendBatch(v.ctx, b).Close()
+	return v.s.writer.conn.SendBatch(context.Background(), b).Close()
+}
+
+// lease are the first parameters of what renews it.
+func (v *view) lease() []any {
+	return []any{v.s.process.Load(), v.s.writer.round + 1, int64(v.s.opts.Lease)}
 }
 
 // queueStep writes all rows of executions and of journals with one statement.
@@ -71,10 +77,16 @@ func (v *view) queueStep(b *pgx.Batch, works []*work) {
 			written.add(w)
 		}
 	}
+	if a := &advanced; !v.begun && len(works) == 1 && len(a.numbers) == 1 && len(written.numbers) == 1 {
+		l := &written
+		b.Queue(v.s.sql.append, append(v.lease(), a.numbers[0], a.revs[0], a.epochs[0], a.tails[0], a.events[0], a.seen[0], a.inboxTails[0],
+			l.seqs[0], l.types[0], l.operations[0], l.ats[0], l.data[0])...).QueryRow(v.stepped)
+		return
+	}
 	parts, args := 0, []any(nil)
 	add := func(part int, more []any) { parts, args = parts|part, append(args, more...) }
 	if !v.begun {
-		add(stepRenews, []any{v.s.process.Load(), v.s.writer.round + 1, int64(v.s.opts.Lease)})
+		add(stepRenews, v.lease())
 	}
 	if len(created.numbers) > 0 {
 		add(stepCreates, append(created.origins(), created.args()...))
