@@ -209,6 +209,7 @@ func (e *Engine) create(ctx context.Context, id, function string, input []byte, 
 	var claim checkpoint.Claim
 	var created bool
 	var err error
+	astray := e.hintsAstray()
 	claim.Summary, created, err = e.store.Create(ctx, c)
 	if err != nil {
 		return fmt.Errorf("start execution %s of %q: %w", id, function, e.outward(err))
@@ -218,7 +219,7 @@ func (e *Engine) create(ctx context.Context, id, function string, input []byte, 
 	}
 	if created && c.Claim {
 		admitted = true
-		e.admit(&claim)
+		e.admit(&claim, astray)
 	}
 	return nil
 }
