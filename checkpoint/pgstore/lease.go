@@ -38,7 +38,7 @@ func (s *Store) lapse() error {
 	s.log.Warn("durable: the lease has run out: its executions are given up", "schema", s.opts.Schema, "process", s.process.Load())
 	s.writer.drop()
 	s.writer.until = time.Time{}
-	ctx, cancel := context.WithTimeout(context.Background(), min(s.opts.Lease/3, 5*time.Second))
+	ctx, cancel := s.patience(time.Now().Add(min(s.opts.Lease/3, 5*time.Second)))
 	defer cancel()
 	if err := s.connect(ctx); err != nil {
 		return err
@@ -50,7 +50,7 @@ func (s *Store) lapse() error {
 // to it that it can't be made later. It tries until the lease has run out.
 func (s *Store) outcome() (made, settled bool) {
 	w := &s.writer
-	ctx, cancel := context.WithDeadline(context.Background(), w.until)
+	ctx, cancel := s.patience(w.until)
 	defer cancel()
 	tried := w.round + 1
 	for wait := 10 * time.Millisecond; ; wait = min(2*wait, time.Second) {

@@ -32,14 +32,16 @@ type Store struct {
 	calls  *dispatch.Dispatcher
 	writer writer
 
-	process atomic.Int64 // the writer's lease, for those who look
-	alone   atomic.Bool  // no other process was alive at the last look
-	life    context.Context
-	end     context.CancelFunc
-	looking sync.WaitGroup
-	written chan struct{} // closed when the writer has ended
-	closing sync.Once
-	closed  atomic.Bool
+	process   atomic.Int64 // the writer's lease, for those who look
+	alone     atomic.Bool  // no other process was alive at the last look
+	listening atomic.Bool  // notifications come
+	closeBy   atomic.Int64 // Unix nanoseconds, once the store closes
+	life      context.Context
+	end       context.CancelFunc
+	looking   sync.WaitGroup
+	written   chan struct{} // closed when the writer has ended
+	closing   sync.Once
+	closed    atomic.Bool
 }
 
 var _ checkpoint.Store = (*Store)(nil)
@@ -68,7 +70,7 @@ func New(ctx context.Context, pool *pgxpool.Pool, opts *Options) (*Store, error)
 	s.log = s.opts.Logger
 	s.sql = newStatements(s.opts.Schema)
 	s.life, s.end = context.WithCancel(context.Background())
-	s.writer = writer{turns: ledger.NewTurns(), cache: make(map[uint64]*work), ids: make(map[string]uint64)}
+	s.writer = writer{turns: ledger.NewTurns(), cache: make(map[uint64]*work), ids: make(map[string]uint64), next: make(map[ledger.Queue]int64)}
 	if err := s.open(ctx); err != nil {
 		s.end()
 		s.calls.Close()
@@ -199,10 +201,12 @@ func (s *Store) Delete(ctx context.Context, id string) error {
 func (s *Store) do(ctx context.Context, c *command) error { return s.queue.Do(ctx, c) }
 
 // Close makes what is queued and gives up the lease: executions that are still
-// owned are lost, and others may take them. It must not be called from done of
+// owned are lost, and others may take them. While the database can't be reached it
+// goes on trying for 3 s; what is not made then gets an error. It must not be called from done of
 // Append, nor from the function set by Watch.
 func (s *Store) Close() error {
 	s.closing.Do(func() {
+		s.closeBy.Store(time.Now().Add(closePatience).UnixNano())
 		s.end()
 		s.looking.Wait()
 		s.queue.Close()
@@ -227,10 +231,35 @@ func (s *Store) disconnect() {
 	}
 }
 
+// closePatience is how long Close tries to reach the database.
+const closePatience = 3 * time.Second
+
+// patience is a context for what the writer tries again and again: until the lease has
+// run out, or Close has waited long enough.
+func (s *Store) patience(until time.Time) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithDeadline(context.Background(), until)
+	stop := context.AfterFunc(s.life, func() {
+		select {
+		case <-time.After(time.Until(time.Unix(0, s.closeBy.Load()))):
+			cancel()
+		case <-ctx.Done():
+		}
+	})
+	return ctx, func() {
+		stop()
+		cancel()
+	}
+}
+
 // connect makes the writer's connection.
 func (s *Store) connect(ctx context.Context) (err error) {
 	s.disconnect()
-	if s.writer.conn, err = pgx.ConnectConfig(ctx, s.pool.Config().ConnConfig); err != nil || s.opts.NoListen {
+	config := s.pool.Config().ConnConfig
+	if s.opts.NoListen && config.DefaultQueryExecMode == pgx.QueryExecModeCacheStatement {
+		// The server then plans each statement for the tables as they are: see below.
+		config.DefaultQueryExecMode = pgx.QueryExecModeExec
+	}
+	if s.writer.conn, err = pgx.ConnectConfig(ctx, config); err != nil || s.opts.NoListen {
 		return err
 	}
 	// Every statement of the writer finds its rows by keys. To think about that anew each

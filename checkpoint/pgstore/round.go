@@ -20,6 +20,7 @@ type writer struct {
 	until time.Time // when the lease has run out at the latest, by this process's clock
 	cache map[uint64]*work
 	ids   map[string]uint64
+	next  map[ledger.Queue]int64 // due times that a hint has told of, and the earliest since
 
 	numbers []int64   // for new executions, drawn by an earlier round
 	drawn   time.Time // the oldest of them
@@ -144,7 +145,7 @@ func (s *Store) last(hints []checkpoint.Hint) []checkpoint.Hint {
 func (s *Store) try(round []*command, strict bool) (again bool, hints []checkpoint.Hint, err error) {
 	w := &s.writer
 	if w.conn == nil || w.conn.IsClosed() {
-		ctx, cancel := context.WithDeadline(context.Background(), w.until)
+		ctx, cancel := s.patience(w.until)
 		defer cancel()
 		if err := s.connect(ctx); err != nil {
 			return false, nil, &unreachable{err}
@@ -185,6 +186,7 @@ func (s *Store) try(round []*command, strict bool) (again bool, hints []checkpoi
 // undo takes back what a try that was not made has done to what is kept.
 func (v *view) undo() {
 	w := &v.s.writer
+	clear(w.next)
 	for number, x := range v.works {
 		if w.cache[number] == x {
 			x.restore(v.s.process.Load())

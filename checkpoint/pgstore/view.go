@@ -279,12 +279,17 @@ func (v *view) Children(parent uint64) (children []uint64, err error) {
 	return children, nil
 }
 
-// Move always says that nothing is due earlier: that would have to be looked up, and
-// a needless hint costs less.
+// Move says that nothing is due earlier, unless a hint of this process has told of
+// something that is, and that was not taken since. To look that up would cost more than
+// a needless hint.
 func (v *view) Move(number uint64, from, to ledger.Place) (first bool) {
 	v.writes++
 	w := v.works[number]
+	next := v.s.writer.next
 	if from.Kind == ledger.Queued {
+		if from.At <= next[from.Queue] {
+			delete(next, from.Queue)
+		}
 		v.queues[from.Queue] = slices.DeleteFunc(v.queues[from.Queue], func(d ledgerDue) bool { return d.number == number })
 	}
 	w.place, w.moved = to, true
@@ -292,6 +297,13 @@ func (v *view) Move(number uint64, from, to ledger.Place) (first bool) {
 	if to.Kind == ledger.Owned {
 		w.owner = v.s.process.Load()
 	}
+	if to.Kind != ledger.Queued {
+		return false
+	}
+	if at := next[to.Queue]; v.now < at && at <= to.At {
+		return false
+	}
+	next[to.Queue] = to.At
 	return true
 }
 
