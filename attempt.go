@@ -18,6 +18,8 @@ type attempt struct {
 	failure *failureRecord // of err
 	retried bool           // err is tried again
 	delay   time.Duration  // before it goes on or is tried again
+
+	recorded bool // with its transaction
 }
 
 // bodyOf is a body as the life of an operation sees it: it returns its encoded
@@ -67,7 +69,7 @@ func (c *Context) runSteps(o *operation, s *settings, retry RetryPolicy, byDefau
 		}
 		if !interrupted {
 			x.startAttempt(o, s)
-			if s.atMostOnce || s.timeout > 0 {
+			if s.atMostOnce || s.timeout > 0 || s.transact != nil && s.transact.snapshot {
 				x.numberStarts()
 				if err := x.await(f); err != nil {
 					return nil, err
@@ -80,6 +82,10 @@ func (c *Context) runSteps(o *operation, s *settings, retry RetryPolicy, byDefau
 		a, err := c.runBody(o, s, body, func(a attempt, failures int) attempt { return x.judge(a, retry, failures+1, byDefault) })
 		if err != nil {
 			return nil, err
+		}
+		if a.recorded {
+			made = a.value
+			continue
 		}
 		if o.settled() {
 			continue
@@ -112,7 +118,7 @@ func (x *residency) takeAttempt(o *operation, a attempt, s *settings) {
 		x.failAttempt(o, a)
 		return
 	}
-	rec := checkpoint.Record{Type: checkpoint.StepSucceeded, Payload: a.payload, Flags: checkpoint.FlagPayload, Codec: x.e.codecName(s.codec)}
+	rec := x.success(a, s)
 	switch by := o.cancelledBy(); {
 	case !a.goesOn:
 		x.settle(o, &rec, nil)
@@ -121,6 +127,11 @@ func (x *residency) takeAttempt(o *operation, a attempt, s *settings) {
 	default:
 		x.pend(o, &rec, a.delay, nil)
 	}
+}
+
+// success is the record of an attempt that did well.
+func (x *residency) success(a attempt, s *settings) checkpoint.Record {
+	return checkpoint.Record{Type: checkpoint.StepSucceeded, Payload: a.payload, Flags: checkpoint.FlagPayload, Codec: x.e.codecName(s.codec)}
 }
 
 // failStep records that a step, or a condition, has failed. x.mu is held.
@@ -177,6 +188,10 @@ func (x *residency) pend(o *operation, rec *checkpoint.Record, delay time.Durati
 // runBody calls a body once. x.mu is held, and given up meanwhile.
 func (c *Context) runBody(o *operation, s *settings, body bodyOf, judge func(attempt, int) attempt) (attempt, error) {
 	f, x := c.f, c.f.x
+	if !x.e.holdsLease(x.lease) {
+		x.lost(errLeaseOver)
+		return attempt{}, x.exit(f)
+	}
 	f.showCancel()
 	bodyCtx := &bodyContext{f: f, shielded: c.shielded || o.flags&checkpoint.FlagShielded != 0, info: stepInfo{x: x, o: o, attempt: int(o.attempt)}}
 	info, ctx := &bodyCtx.info, context.Context(bodyCtx)
@@ -196,7 +211,11 @@ func (c *Context) runBody(o *operation, s *settings, body bodyOf, judge func(att
 	x.bodies.add(o)
 	x.mu.Unlock()
 	x.e.bodies.Add(1)
+	x.tally.attempts.Add(1)
 
+	if s.transact != nil {
+		defer s.transact.attempt(f.context(true))()
+	}
 	returned := false
 	defer func() {
 		if !returned { // the user's code called runtime.Goexit
@@ -213,11 +232,19 @@ func (c *Context) runBody(o *operation, s *settings, body bodyOf, judge func(att
 	} else {
 		a = callBody(ctx, body, state, number)
 	}
+	if s.transact != nil && a.err == nil {
+		a = x.commitAttempt(f, o, a, s, func(a attempt) attempt { return judge(a, failures) })
+	}
+	if a.err != nil {
+		x.tally.failedAttempts.Add(1)
+	}
 	x.e.attemptEnded(ctx, info, a.err)
 	if a.err != nil && ctx.Err() != nil && context.Cause(ctx) == ErrTimeout && !isError(a.err, ErrTimeout) {
 		a.err = fmt.Errorf("%w: %w", ErrTimeout, a.err)
 	}
-	a = judge(a, failures)
+	if !a.recorded {
+		a = judge(a, failures)
+	}
 	cutOff := isError(a.err, ErrClosed) && x.e.retired()
 	returned = true
 	x.mu.Lock()

@@ -47,6 +47,7 @@ func (x *residency) begin() (r *routine, run func()) {
 		}
 		return nil, nil
 	}
+	x.beginObserved()
 	x.catchUp()
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -92,6 +93,10 @@ func (x *residency) load() (input []byte, codec string, err error) {
 		switch rec.Type {
 		case checkpoint.ExecutionStarted:
 			input, codec = rec.Payload, rec.Codec
+			x.sum.Started.Seq, x.sum.Started.Trace = rec.Seq, rec.Trace
+			if rec.Number > 0 { // it begins with what another one did
+				x.lastInvocation = uint64(rec.Number) + 1
+			}
 		case checkpoint.InvocationCompleted:
 			x.lastInvocation = rec.Seq
 		case checkpoint.ScopeCancelled:
@@ -149,7 +154,11 @@ func (x *residency) catchUp() {
 	}
 	noNews := x.noNews && !x.newsPending
 	x.mu.Unlock()
+	if x.lastInvocation == 0 {
+		x.e.woken(x.tally, x.sum.StartedAt, now)
+	}
 	for _, d := range due {
+		x.e.woken(x.tally, d.at, now)
 		if d.o.typ == typeCallback {
 			x.expireCallback(d) // the outcome is in the inbox afterwards
 			noNews = false
@@ -175,6 +184,7 @@ func (x *residency) catchUp() {
 	seen := uint64(0)
 	for i := range entries {
 		seen = max(seen, entries[i].Seq)
+		x.e.woken(x.tally, entries[i].Time, now)
 	}
 	at := func(entry *checkpoint.Record) int64 { return cmp.Or(entry.TimeoutAt, entry.Time) }
 	slices.SortStableFunc(entries, func(a, b checkpoint.Record) int { return cmp.Compare(at(&a), at(&b)) })

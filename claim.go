@@ -163,11 +163,13 @@ func (e *Engine) admit(c *checkpoint.Claim, astray uint64) {
 	earlier := e.residents[c.ID]
 	e.residents[c.ID] = x
 	x.noNews = earlier == nil && e.astray == astray && c.InboxTail == c.InboxSeen
+	e.watchLease(x)
 	e.reserved--
-	e.counts.invocations++
+	e.invocations++
 	closing := e.shut
 	x.troubled = e.disowned[c.ID] > 0
 	e.mu.Unlock()
+	e.feed.tell(c.ID)
 	if closing {
 		x.stopNow(ErrClosed)
 		return
@@ -225,6 +227,7 @@ func (e *Engine) residencyGone(x *residency) {
 	}
 	x.left = true
 	e.mu.Unlock()
+	e.feed.tell(x.id)
 	x.observeInvocation(false)
 	if e.starved.Load() {
 		e.wake()

@@ -54,8 +54,6 @@ func TestAppendFailures(t *testing.T) {
 						continue // no store says so
 					}
 					inBubble(t, fmt.Sprintf("%s/%s/made=%v/ParkFor=%s", kind, name, made, parkFor), func(t *testing.T) {
-						if kind == "End" && name == "Canceled" {
-						}
 						m := newMachine(t)
 						var failures atomic.Int32
 						fail := func(a *checkpoint.Append) error {

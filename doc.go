@@ -148,6 +148,15 @@
 // A body can't be killed. One that ignores its context runs on, and what it
 // returns is not recorded once its execution or its scope has ended.
 //
+// # Looking and repairing
+//
+// [Engine.Describe], [Engine.Executions], [Engine.Count], [Engine.Operations] and
+// [Engine.History] tell what is; [Engine.Follow] and [Engine.Changes] what becomes.
+// [Engine.Retry] starts an execution that has failed, timed out or was stopped again,
+// as a new one that keeps what had succeeded; [Engine.RestartFrom] does so from any operation of
+// one that has ended. [Engine.Recording] takes an execution out of a store as JSON, and
+// [Engine.Import] puts it into another one.
+//
 // # Storage
 //
 // [Open] keeps everything in one bbolt file, for one process at a time; a second

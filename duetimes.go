@@ -146,6 +146,7 @@ func (x *residency) fire() {
 		if !ok {
 			break
 		}
+		x.e.woken(x.tally, d.at, now)
 		if x.handleDue(d) {
 			continue
 		}
@@ -182,6 +183,8 @@ func (x *residency) handleDue(d dueTime) bool {
 	case d.kind == dueWake:
 		o.status = OperationReady
 		x.wakeAll(o)
+	case d.kind == dueTimeout && x.slot != nil && x.slot.o == o:
+		// Its outcome has its place in the journal already.
 	case d.kind == dueTimeout && o.typ == typeStep:
 		x.timeOut(o, checkpoint.StepFailed)
 	case d.kind == dueTimeout && o.typ == typeInvoke:

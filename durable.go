@@ -69,12 +69,14 @@ type Engine struct {
 	log    *slog.Logger
 	errs   *errorRegistry
 	defs   map[string]*definition
+	shared bool // other processes may have the store open, too
 	claims checkpoint.ClaimRequest
 
 	clockCheck time.Duration // how long a timer may sleep
 	early      time.Duration // how long before it is due something is left to the alarm
 	alarm      alarm.Clock
-	macs       sync.Pool // of hash.Hash, see mac
+	leased     checkpoint.Leased // the store, if it is one
+	macs       sync.Pool         // of hash.Hash, see mac
 
 	life     context.Context // ends when the engine closes
 	endLife  context.CancelCauseFunc
@@ -83,8 +85,9 @@ type Engine struct {
 	bodies   atomic.Int64
 	starting sync.WaitGroup // starts that have reserved a place
 	leaving  *residency     // asked to make a place; the claim loop's
-	starved  atomic.Bool    // work is due and there is no place for it
-	hungry   atomic.Bool    // the next one that becomes idle is to give its place up
+	feed     feed
+	starved  atomic.Bool // work is due and there is no place for it
+	hungry   atomic.Bool // the next one that becomes idle is to give its place up
 
 	mu        sync.Mutex
 	residents map[string]*residency
@@ -97,7 +100,11 @@ type Engine struct {
 	failed    error
 	watchers  map[string][]chan struct{}
 	disowned  map[string]int // lost residencies in a row
-	counts    counts
+
+	tallies
+	telling sync.RWMutex // executions are ended from outside, and the observer is told
+
+	leaseWatched bool // checkLease is to come
 }
 
 // Open opens, or creates, the bbolt file at path, with its log beside it in the
@@ -164,6 +171,9 @@ func (o *Options) check() error {
 
 func newEngine(store checkpoint.Store, opts *Options) (*Engine, error) {
 	e := prepareEngine(store, opts)
+	if s, ok := store.(checkpoint.CommitWatcher); ok {
+		s.WatchCommits(e.committed)
+	}
 	store.Watch(e.hint)
 	go e.run()
 	return e, nil
@@ -184,6 +194,7 @@ func prepareEngine(store checkpoint.Store, opts *Options) *Engine {
 	e.errs, _ = newErrorRegistry(e.opts.Errors)
 	e.errs.limit = e.opts.MaxPayload
 	e.life, e.endLife = context.WithCancelCause(context.Background())
+	e.startTallies()
 	for _, d := range e.opts.Functions {
 		def := d.definition()
 		e.defs[def.name] = def
@@ -191,9 +202,13 @@ func prepareEngine(store checkpoint.Store, opts *Options) *Engine {
 	}
 	e.claims.Build = e.opts.Build
 	e.clockCheck, e.early = clockCheck, alarm.Early
+	e.leased, _ = store.(checkpoint.Leased)
 	if s, ok := store.(checkpoint.SteadyClock); ok && s.SteadyClock() {
 		e.clockCheck = 10_000 * 24 * time.Hour // still far from what int64 nanoseconds hold
 		e.early = 0
+	}
+	if s, ok := store.(checkpoint.Shared); ok {
+		e.shared = s.Shared()
 	}
 	return e
 }
@@ -202,6 +217,9 @@ func (o *Options) setDefaults() {
 	o.Functions = slices.Clone(o.Functions)
 	setDefault(&o.Codec, JSON)
 	setDefault(&o.Logger, slog.Default())
+	if o.Observer == nil {
+		o.Observer = &Observer{}
+	}
 	o.Codec, o.Logger = knownByName(o.Codec), guarded(o.Logger)
 	setDefault(&o.ParkFor, time.Second)
 	setDefault(&o.MaxResident, 4096)
@@ -354,7 +372,10 @@ func (e *Engine) closeNow(cause error) error {
 	e.alarm.Close()
 	<-e.loop
 	e.changed("")
-	return e.store.Close()
+	err := e.store.Close()
+	e.telling.Lock() // whoever ended an execution has told the observer
+	defer e.telling.Unlock()
+	return err
 }
 
 // storeFailed is called when the store can't write any more.
@@ -418,6 +439,7 @@ func (e *Engine) lookup(id string, err error) error {
 
 // changed wakes who waits for something about an execution; "" wakes all.
 func (e *Engine) changed(id string) {
+	e.feed.tell(id)
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if id != "" {

@@ -30,8 +30,13 @@ var (
 	ErrExecutionExists = checkpoint.ErrExists
 	// ErrExecutionNotFound: there is no execution with this ID, or it was deleted.
 	ErrExecutionNotFound = errors.New("durable: execution not found")
-	// ErrExecutionRunning: the execution has not ended, so it can't be deleted.
+	// ErrExecutionRunning: the execution has not ended, so it can't be deleted, retried
+	// or restarted.
 	ErrExecutionRunning = checkpoint.ErrRunning
+	// ErrExecutionSucceeded: the execution has succeeded, there is nothing to retry.
+	ErrExecutionSucceeded = errors.New("durable: the execution has succeeded")
+	// ErrOperationNotFound: the execution has no operation with this ID.
+	ErrOperationNotFound = errors.New("durable: operation not found")
 	// ErrFunctionNotFound: the engine has no function with this name.
 	ErrFunctionNotFound = errors.New("durable: function not found")
 )

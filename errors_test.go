@@ -19,7 +19,7 @@ import (
 var sentinels = map[string]error{
 	"ErrClosed": durable.ErrClosed, "ErrStoreFailed": durable.ErrStoreFailed,
 	"ErrInvalidID": durable.ErrInvalidID, "ErrExecutionExists": durable.ErrExecutionExists, "ErrExecutionNotFound": durable.ErrExecutionNotFound,
-	"ErrExecutionRunning": durable.ErrExecutionRunning, "ErrFunctionNotFound": durable.ErrFunctionNotFound,
+	"ErrExecutionRunning": durable.ErrExecutionRunning, "ErrExecutionSucceeded": durable.ErrExecutionSucceeded, "ErrOperationNotFound": durable.ErrOperationNotFound, "ErrFunctionNotFound": durable.ErrFunctionNotFound,
 	"ErrTimeout": durable.ErrTimeout, "ErrCanceled": durable.ErrCanceled, "ErrStopped": durable.ErrStopped, "ErrInterrupted": durable.ErrInterrupted,
 	"ErrPanic": durable.ErrPanic, "ErrFailureToleranceExceeded": durable.ErrFailureToleranceExceeded,
 	"ErrMinSuccessfulNotReached": durable.ErrMinSuccessfulNotReached, "ErrPayloadTooLarge": durable.ErrPayloadTooLarge, "ErrCodec": durable.ErrCodec,

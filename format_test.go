@@ -377,7 +377,7 @@ func prune(v any) any {
 
 // runToTheEnd runs what is in a store, answers callbacks and resumes what is held.
 func runToTheEnd(t *testing.T, path string) (recordings []*durable.Recording) {
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
 	e, err := durable.Open(path, formatOptions(newGCM(t, 7)))
 	require.NoError(t, err)
@@ -448,10 +448,15 @@ func packFormat(t *testing.T, name string, kill bool) {
 		require.NoError(t, err, string(out))
 	}
 	require.NoError(t, os.MkdirAll(formatFolder, 0o755))
-	require.NoError(t, os.WriteFile(name, packed(t, func(zip io.Writer) error {
+	require.NoError(t, os.WriteFile(name, archive(t, dir), 0o644))
+}
+
+// archive packs a folder.
+func archive(t *testing.T, dir string) []byte {
+	return packed(t, func(zip io.Writer) error {
 		w := tar.NewWriter(zip)
 		return errors.Join(w.AddFS(os.DirFS(dir)), w.Close())
-	}), 0o644))
+	})
 }
 
 // unpack puts the files of an archive into a folder.
@@ -508,7 +513,7 @@ func makePart(t *testing.T, path, part string, sealer durable.Sealer) *durable.E
 			if met(info) {
 				return
 			}
-			require.Less(t, time.Since(begun), 10*time.Second, kind)
+			require.Less(t, time.Since(begun), time.Minute, kind)
 		}
 	}
 	operation := func(kind, name string, status durable.OperationStatus) {

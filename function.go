@@ -22,6 +22,8 @@ type Definition interface {
 type definition struct {
 	name     string
 	missing  bool // it has no code
+	plain    bool
+	sample   func() json.RawMessage // see FunctionInfo
 	settings startSettings
 	run      func(c *Context, codec Codec, input []byte) (any, error)
 }
@@ -60,17 +62,19 @@ func Define[I, O any](name string, h func(*Context, I) (O, error), opts ...Funct
 // runs at least once, as one attempt: a call that a crash cut off is made again,
 // an error ends the execution. StepInfoFrom tells about the execution.
 func DefinePlain[I, O any](name string, f func(context.Context, I) (O, error), opts ...FunctionOption) *Function[I, O] {
-	return define[I, O](name, f == nil, opts, func(c *Context, in I) (v any, err error) {
+	p := define[I, O](name, f == nil, opts, func(c *Context, in I) (v any, err error) {
 		c.plain(func(ctx context.Context) error {
 			v, err = f(ctx, in)
 			return err
 		})
 		return v, err
 	})
+	p.def.plain = true
+	return p
 }
 
 func define[I, O any](name string, missing bool, opts []FunctionOption, h func(*Context, I) (any, error)) *Function[I, O] {
-	def := &definition{name: name, missing: missing}
+	def := &definition{name: name, missing: missing, sample: sampleOf[I]}
 	for _, o := range opts {
 		o.applyFunction(&def.settings)
 	}
@@ -93,12 +97,16 @@ func (e *inputError) Unwrap() error { return e.err }
 // Start starts an execution, or attaches to the one that has the ID given by
 // WithExecutionID. It returns once the execution is durable; from then on it
 // runs to its end, whatever happens to this process. Costs one flush.
+//
+// If the engine does not have the function, the error is ErrFunctionNotFound; but
+// on a store that processes share (PostgreSQL), the execution waits for one that
+// has it. So a process without functions can be a client.
 func (f *Function[I, O]) Start(ctx context.Context, e *Engine, in I, opts ...StartOption) (*Execution[O], error) {
 	input, err := e.encodeWith(e.opts.Codec, in)
 	if err != nil {
 		return nil, fmt.Errorf("durable: start %q: input: %w", truncated(f.name), err)
 	}
-	id, err := e.start(ctx, f.name, input, opts)
+	id, err := e.start(ctx, f.name, f.def, input, opts)
 	if err != nil {
 		return nil, err
 	}
@@ -150,34 +158,48 @@ func (x *Execution[O]) Result(ctx context.Context) (O, error) {
 	return out, nil
 }
 
-// start starts an execution from outside.
-func (e *Engine) start(ctx context.Context, function string, input []byte, opts []StartOption) (string, error) {
-	def := e.defs[function]
-	if def == nil {
+// start starts an execution from outside. Where processes share the store, another
+// one may have the function; def is what the caller knows of it then, if anything.
+func (e *Engine) start(ctx context.Context, function string, def *definition, input []byte, opts []StartOption) (string, error) {
+	if e.has(function) {
+		def = e.defs[function]
+	} else if !e.shared {
 		return "", fmt.Errorf("%w: %q is not in Options.Functions of this engine", ErrFunctionNotFound, truncated(function))
+	} else if err := checkID("function name", function); err != nil {
+		return "", err
 	}
-	s := startSettings{timeout: def.settings.timeout}
+	var s startSettings
+	if def != nil {
+		s.timeout = def.settings.timeout
+	}
+	id, err := s.take(newExecutionID(), opts)
+	if err != nil {
+		return "", fmt.Errorf("start %q: %w", function, err)
+	}
+	return id, e.create(ctx, id, function, input, s.timeout, nil, e.inject(ctx))
+}
+
+// take applies options and returns the ID of the execution that is to be made.
+func (s *startSettings) take(id string, opts []StartOption) (string, error) {
 	for _, o := range opts {
-		o.applyStart(&s)
+		o.applyStart(s)
 	}
-	id := newExecutionID()
 	if s.id != nil {
-		id = *s.id
-		if err := checkID("execution ID", id); err != nil {
-			return "", err
+		if id = *s.id; strings.HasPrefix(id, invokedPrefix) {
+			return "", fmt.Errorf("%w: execution ID %q: the prefix %q is for invoked executions", ErrInvalidID, truncated(id), invokedPrefix)
 		}
-		if strings.HasPrefix(id, invokedPrefix) {
-			return "", fmt.Errorf("%w: execution ID %q: the prefix %q is for invoked executions", ErrInvalidID, id, invokedPrefix)
-		}
+	}
+	if err := checkID("execution ID", id); err != nil {
+		return "", err
 	}
 	if s.timeout < 0 {
-		return "", fmt.Errorf("durable: start %q: WithExecutionTimeout(%s): must be positive", function, s.timeout)
+		return "", fmt.Errorf("durable: WithExecutionTimeout(%s): must be positive", s.timeout)
 	}
-	return id, e.create(ctx, id, function, input, s.timeout, nil)
+	return id, nil
 }
 
 // create creates an execution, unless there is the same one.
-func (e *Engine) create(ctx context.Context, id, function string, input []byte, timeout time.Duration, caller *checkpoint.Caller) error {
+func (e *Engine) create(ctx context.Context, id, function string, input []byte, timeout time.Duration, caller *checkpoint.Caller, trace string) error {
 	if e.retired() {
 		return cmp.Or(e.closed(), ErrClosed)
 	}
@@ -190,15 +212,22 @@ func (e *Engine) create(ctx context.Context, id, function string, input []byte, 
 	now := e.now()
 	c := checkpoint.Creation{ID: id, Incarnation: inc, Digest: e.inputDigest(input), Caller: caller}
 	c.Started = checkpoint.Record{Seq: 1, EventID: 1, Events: 1, Type: checkpoint.ExecutionStarted, Time: now, Function: function,
-		Payload: input, Flags: checkpoint.FlagPayload, Codec: e.opts.Codec.Name(), Timeout: int64(timeout)}
+		Payload: input, Flags: checkpoint.FlagPayload, Codec: e.opts.Codec.Name(), Timeout: int64(timeout), Trace: trace}
 	if timeout > 0 {
 		c.Started.TimeoutAt = after(now, int64(timeout))
 	}
 	if err := e.sealRecord(&c.Started, inc); err != nil {
 		return fmt.Errorf("durable: start %q: %w", function, err)
 	}
+	return e.put(ctx, &c, func(s *checkpoint.Summary) { e.observeStart(s, input) })
+}
+
+// put makes an execution and, if there is a place for it, runs it. made is called
+// before it runs, unless there is the same one.
+func (e *Engine) put(ctx context.Context, c *checkpoint.Creation, made func(*checkpoint.Summary)) error {
+	id, function := c.ID, c.Started.Function
 	admitted := false
-	if c.Claim = e.has(function) && e.reserve(); c.Claim {
+	if c.Claim = c.Status == 0 && e.has(function) && e.reserve(); c.Claim {
 		defer func() { // also when the store panics, on a nil ctx for example
 			if !admitted {
 				e.unreserve(1)
@@ -210,12 +239,13 @@ func (e *Engine) create(ctx context.Context, id, function string, input []byte, 
 	var created bool
 	var err error
 	astray := e.hintsAstray()
-	claim.Summary, created, err = e.store.Create(ctx, c)
+	claim.Summary, created, err = e.store.Create(ctx, *c)
 	if err != nil {
 		return fmt.Errorf("start execution %s of %q: %w", id, function, e.outward(err))
 	}
 	if created {
-		e.observeStart(&claim.Summary, input)
+		made(&claim.Summary)
+		e.feed.tell(id)
 	}
 	if created && c.Claim {
 		admitted = true
@@ -301,6 +331,11 @@ func (c *Context) plain(call func(context.Context) error) {
 		x.beyond(f, "", "the call of a plain function")
 		return
 	}
+	if !x.e.holdsLease(x.lease) {
+		x.lost(errLeaseOver)
+		x.exit(f)
+		return
+	}
 	f.showCancel()
 	body := &bodyContext{f: f, info: stepInfo{x: x, o: x.root, attempt: 1}}
 	info := &body.info
@@ -308,9 +343,13 @@ func (c *Context) plain(call func(context.Context) error) {
 	x.bodies.add(x.root)
 	x.mu.Unlock()
 	x.e.bodies.Add(1)
+	x.tally.attempts.Add(1)
 	ctx := context.Context(body)
 	err := errGoexit // or it panics
 	defer func() {
+		if err != nil {
+			x.tally.failedAttempts.Add(1)
+		}
 		x.e.attemptEnded(ctx, info, err)
 		x.e.bodies.Add(-1)
 		x.mu.Lock()
@@ -336,6 +375,8 @@ func (e *Engine) ResultJSON(ctx context.Context, id string) (json.RawMessage, er
 // StartByName is Function.Start by the name of the function, with the input as
 // JSON ("null" for none). It returns the ID of the execution. Whether the input
 // is of the right type is found out by the function: if not, the execution fails.
+// A function that this engine does not have is as for Function.Start; a timeout
+// that was given to Define is not known then.
 func (e *Engine) StartByName(ctx context.Context, function string, in json.RawMessage, opts ...StartOption) (id string, err error) {
 	if !json.Valid(in) {
 		return "", fmt.Errorf("durable: start %q: %w: the input is not JSON", truncated(function), ErrCodec)
@@ -343,7 +384,7 @@ func (e *Engine) StartByName(ctx context.Context, function string, in json.RawMe
 	if len(in) > e.opts.MaxPayload {
 		return "", fmt.Errorf("durable: start %q: %w: the input is %s, the limit is %s", truncated(function), ErrPayloadTooLarge, formatBytes(len(in)), formatBytes(e.opts.MaxPayload))
 	}
-	return e.start(ctx, function, compactJSON(in), opts)
+	return e.start(ctx, function, nil, compactJSON(in), opts)
 }
 
 // result waits for the end of an execution.

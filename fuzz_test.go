@@ -81,7 +81,7 @@ func FuzzRecording(f *testing.F) {
 		rewritten, err := json.Marshal(&again)
 		require.NoError(t, err)
 		require.Equal(t, string(written), string(rewritten))
-		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
 		_ = durable.Replay(ctx, &r, &durable.Options{Functions: []durable.Definition{fuzzed}})
 		require.NoError(t, ctx.Err(), "the replay does not end")

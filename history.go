@@ -46,6 +46,7 @@ type Operation struct {
 	CallbackID string          `json:"callbackId,omitempty"`
 	Result     json.RawMessage `json:"result,omitempty"`
 	Failure    *Failure        `json:"failure,omitempty"`
+	InvokedID  string          `json:"invokedId,omitempty"` // of an invoke: the execution it started
 }
 
 // Event is one entry of an execution's history. Types and sub-types are those of
@@ -293,7 +294,7 @@ func result(rec *checkpoint.Record) json.RawMessage {
 
 func (e *Engine) publicOperation(o *operation, s *checkpoint.Summary, now int64) Operation {
 	p := Operation{ID: o.id, ParentID: o.parent, Type: o.typ.String(), SubType: o.sub.String(), Name: o.name, Status: o.status, Attempt: int(o.attempt),
-		StartedAt: timeOf(o.started), EndedAt: timeOf(o.ended)}
+		StartedAt: timeOf(o.started), EndedAt: timeOf(o.ended), InvokedID: o.target}
 	switch {
 	case o.settled():
 		if o.batch != nil && o.payload == nil {

@@ -261,7 +261,11 @@ func TestHistory(t *testing.T) {
 			x := start(b, f, 1)
 			cb := b.callback(x.ID(), "cb")
 			require.NoError(t, b.engine.Shutdown(b.ctx))
-			b = boot(t, d, opts) // an engine without the function does not run it
+			b = boot(t, d, opts)
+			require.Nil(t, b.describe(x.ID()).Held, "who has no functions only looks on")
+			require.NoError(t, b.engine.Shutdown(b.ctx))
+			other := durable.Define("other", func(*durable.Context, int) (int, error) { return 0, nil })
+			b = boot(t, d, opts, other) // an engine without the function does not run it
 			require.NoError(t, b.engine.SucceedCallback(b.ctx, cb, 42))
 			history := b.history(x.ID())
 			require.Equal(t, "CallbackSucceeded 1 cb", history[len(history)-1])

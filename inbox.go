@@ -97,6 +97,7 @@ func (x *residency) takeOver(entry *checkpoint.Record) bool {
 		return false
 	}
 	defer x.mu.Unlock()
+	x.e.woken(x.tally, entry.Time, x.e.now())
 	if !x.apply(entry) {
 		return false
 	}

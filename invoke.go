@@ -23,7 +23,8 @@ func Invoke[I, O any](ctx *Context, name string, f *Function[I, O], in I, opts .
 }
 
 // InvokeByName is Invoke by the name of the function. If the engine does not have
-// it, the operation fails with ErrFunctionNotFound, for good.
+// it, the operation fails with ErrFunctionNotFound, for good; on a store that
+// processes share, the execution waits for one that has it.
 func InvokeByName[O any](ctx *Context, name, function string, in any, opts ...InvokeOption) (O, error) {
 	var out O
 	s := invokeSettings(opts)
@@ -74,7 +75,7 @@ func (c *Context) invoke(name, function string, in any, s *settings, out any) er
 		switch {
 		case failure != nil:
 			x.settle(o, &checkpoint.Record{Type: checkpoint.ChainedInvokeFailed}, failure)
-		case !x.e.has(function):
+		case !x.e.has(function) && !x.e.shared:
 			x.settle(o, &checkpoint.Record{Type: checkpoint.ChainedInvokeFailed}, ownFailure("FunctionNotFound", fmt.Sprintf("function %q is not in Options.Functions of this engine", function)))
 		default:
 			x.addDue(o)
@@ -121,7 +122,7 @@ func (c *Context) invoke(name, function string, in any, s *settings, out any) er
 // createInvoked creates the execution that an invoke asks for. It does nothing
 // if it exists, or if the caller has ended meanwhile.
 func (e *Engine) createInvoked(x *residency, operationID, id, function string, input []byte) error {
-	err := e.create(context.WithoutCancel(x.e.life), id, function, input, 0, &checkpoint.Caller{ID: x.id, Incarnation: x.sum.Incarnation, OperationID: operationID})
+	err := e.create(context.WithoutCancel(x.e.life), id, function, input, 0, &checkpoint.Caller{ID: x.id, Incarnation: x.sum.Incarnation, OperationID: operationID}, "")
 	if errors.Is(err, checkpoint.ErrEnded) {
 		return nil
 	}

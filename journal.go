@@ -30,8 +30,10 @@ type journal struct {
 	close   []string              // callbacks to close with the pending records
 	deliver []checkpoint.Delivery // to deliver with the pending records
 
+	told    []toldLater // outcomes that the observer is told when they are durable
 	waiting []durableWaiter
 	asked   []asked // appends that the store has not answered, in its order
+	slot    *slot   // of a transaction that commits; nil: none does
 	flush   *time.Timer
 	armed   time.Duration // 0: not armed
 }
@@ -87,7 +89,10 @@ func (x *residency) startLazily(o *operation, rec *checkpoint.Record) {
 	rec.Time = x.e.now()
 	rec.Events = 1
 	o.start = rec
-	o.status, o.started, o.attempt = OperationStarted, rec.Time, max(o.attempt, rec.Attempt)
+	o.status, o.attempt = OperationStarted, max(o.attempt, rec.Attempt)
+	if o.started == 0 { // not that of a later attempt
+		o.started = rec.Time
+	}
 	x.journal.lazy = append(x.journal.lazy, o)
 	x.later(startDelay)
 }
@@ -97,6 +102,10 @@ func (x *residency) startLazily(o *operation, rec *checkpoint.Record) {
 // x.mu is held.
 func (x *residency) record(o *operation, rec *checkpoint.Record, failure *failureRecord) {
 	j := &x.journal
+	if s := j.slot; s != nil && s.o == o {
+		x.fill(s, rec, failure)
+		return
+	}
 	last := len(j.lazy) - 1
 	if o.start != nil && rec.Type < checkpoint.ScopeCancelled && (o.typ != typeContext || j.lazy[last] == o) {
 		// A context's start stays before the starts inside it.
@@ -140,16 +149,47 @@ func (x *residency) numberStarts() {
 // number gives rec, of o or of the execution, its place and leaves it for send.
 // x.mu is held.
 func (x *residency) number(o *operation, rec *checkpoint.Record, failure *failureRecord) {
-	j := &x.journal
-	rec.Failure = encodeFailure(failure)
-	sealed := rec
-	if x.e.opts.Sealer != nil {
-		sealed = new(*rec)
-		if err := x.e.sealRecord(sealed, x.sum.Incarnation); err != nil {
-			x.lost(err)
-			return
-		}
+	sealed := x.sealed(rec, failure)
+	if sealed == nil {
+		return
 	}
+	x.place(o, rec)
+	x.fold(o, rec, failure)
+	j := &x.journal
+	n := len(j.pending)
+	j.pending = slices.Grow(j.pending, 1)[:n+1]
+	j.pending[n] = sealed.over(rec)
+}
+
+// sealedData is the user data of a record as the store gets it.
+type sealedData checkpoint.Record
+
+// over is rec with it.
+func (s *sealedData) over(rec *checkpoint.Record) checkpoint.Record {
+	r := *rec
+	r.Payload, r.Batch, r.Failure = s.Payload, s.Batch, s.Failure
+	r.Flags |= s.Flags
+	return r
+}
+
+// sealed encodes failure into rec and returns rec's sealed data; nil: the sealer failed,
+// and the residency is lost. x.mu is held.
+func (x *residency) sealed(rec *checkpoint.Record, failure *failureRecord) *sealedData {
+	rec.Failure = encodeFailure(failure)
+	if x.e.opts.Sealer == nil {
+		return (*sealedData)(rec)
+	}
+	sealed := new(*rec)
+	if err := x.e.sealRecord(sealed, x.sum.Incarnation); err != nil {
+		x.lost(err)
+		return nil
+	}
+	return (*sealedData)(sealed)
+}
+
+// place gives rec its numbers. x.mu is held.
+func (x *residency) place(o *operation, rec *checkpoint.Record) {
+	j := &x.journal
 	j.seq++
 	rec.Seq = j.seq
 	switch {
@@ -165,17 +205,20 @@ func (x *residency) number(o *operation, rec *checkpoint.Record, failure *failur
 	if rec.Time == 0 {
 		rec.Time = x.e.now()
 	}
+}
+
+// fold takes rec, which has its place, into its operation, and tells the observer.
+// x.mu is held.
+func (x *residency) fold(o *operation, rec *checkpoint.Record, failure *failureRecord) {
 	if o != nil {
 		o.apply(rec, failure)
+		if o.endSeq == rec.Seq {
+			x.observeOutcome(o)
+		}
 	}
 	if rec.Type != checkpoint.InvocationCompleted || x.phase != phaseReleasing { // that one may be refused
 		x.observe(rec, o)
 	}
-	rec.Payload, rec.Batch, rec.Failure = sealed.Payload, sealed.Batch, sealed.Failure
-	rec.Flags |= sealed.Flags
-	n := len(j.pending)
-	j.pending = slices.Grow(j.pending, 1)[:n+1]
-	j.pending[n] = *rec
 }
 
 // send hands everything that is numbered or lazy to the store. x.mu is held.
@@ -211,8 +254,24 @@ func (x *residency) append(a *checkpoint.Append, done func(err error)) {
 	for i := range a.Records {
 		opens = opens || a.Records[i].Type == checkpoint.CallbackStarted
 	}
-	j.asked = append(j.asked, asked{j.seq, opens, done})
-	x.e.store.Append(*a, x.answer)
+	b := sending{*a, asked{j.seq, opens, done}}
+	if j.slot != nil {
+		j.slot.behind = append(j.slot.behind, b)
+		return
+	}
+	x.hand(b)
+}
+
+// sending is an append on its way to the store.
+type sending struct {
+	a     checkpoint.Append
+	asked asked
+}
+
+// hand hands an append to the store. x.mu is held.
+func (x *residency) hand(b sending) {
+	x.journal.asked = append(x.journal.asked, b.asked)
+	x.e.store.Append(b.a, x.answer)
 }
 
 // answered takes the store's answer to the oldest append.
@@ -242,7 +301,13 @@ func (x *residency) becameDurable(seq uint64) {
 		x.troubled = false
 		x.e.recovered(x.id)
 	}
-	j.durable = max(j.durable, seq)
+	if seq > j.durable {
+		j.durable = seq
+		x.e.feed.tell(x.id)
+	}
+	if len(j.told) > 0 {
+		x.tellOutcomes()
+	}
 	j.waiting = slices.DeleteFunc(j.waiting, func(w durableWaiter) bool {
 		if w.seq > j.durable {
 			return false

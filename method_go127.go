@@ -24,6 +24,11 @@ func (c *Context) Do(name string, fn func(context.Context) error, opts ...StepOp
 	return Do(c, name, fn, opts...)
 }
 
+// TransactionalStep is the function TransactionalStep as a method.
+func (c *Context) TransactionalStep[O any](name string, fn func(ctx context.Context, tx any) (O, error), opts ...StepOption) (O, error) {
+	return TransactionalStep(c, name, fn, opts...)
+}
+
 // Call is the function Call as a method.
 func (c *Context) Call[I, O any](name string, fn func(context.Context, I) (O, error), in I, opts ...StepOption) (O, error) {
 	return Call(c, name, fn, in, opts...)

@@ -1,6 +1,7 @@
 package durable
 
 import (
+	"errors"
 	"fmt"
 	"time"
 )
@@ -13,6 +14,9 @@ type settings struct {
 	codec      Codec
 	atMostOnce bool
 
+	transaction *TransactionOption
+	transact    *transact // nil: not a TransactionalStep
+
 	maxConcurrency    *int
 	minSuccessful     *int
 	toleratedFailures *int
@@ -24,7 +28,7 @@ type settings struct {
 
 // Options of operations. Each fits just the operations that it makes sense for.
 type (
-	// StepOption is an option of Step, Do, Call and AsStep.
+	// StepOption is an option of Step, Do, Call, AsStep and TransactionalStep.
 	StepOption interface{ applyStep(*settings) }
 	// ConditionOption is an option of WaitForCondition.
 	ConditionOption interface{ applyCondition(*settings) }
@@ -219,6 +223,8 @@ func (s *settings) check() error {
 		return fmt.Errorf("WithAttemptTimeout(%s): must be positive", s.attemptTimeout)
 	case s.heartbeat < 0:
 		return fmt.Errorf("WithHeartbeatTimeout(%s): must be positive", s.heartbeat)
+	case s.transaction != nil && s.transact == nil:
+		return errors.New("WithTransaction: the step has no transaction: it is an option of TransactionalStep")
 	case s.maxConcurrency != nil && *s.maxConcurrency < 1:
 		return fmt.Errorf("WithMaxConcurrency(%d): must be at least 1", *s.maxConcurrency)
 	case s.minSuccessful != nil && *s.minSuccessful < 0:

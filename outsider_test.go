@@ -87,7 +87,7 @@ func (p *program) beat(n *node, id string) {
 // cancel cancels the execution when all branches of the node are at what does
 // not end, and that is recorded.
 func (p *program) cancel(id string, n *node) {
-	p.outside("cancel", func() {
+	p.outside("cancel "+id, func() {
 		for p.open(n) < len(n.branches) {
 			if rest(p.ctx, time.Minute) != nil {
 				return

@@ -285,6 +285,7 @@ func TestPlaces(t *testing.T) {
 				_, err := within(b, x, time.Minute)
 				require.NoError(t, err)
 			}
+			synctest.Wait()
 			require.Zero(t, b.engine.Stats().Stalled)
 		}()
 		time.Sleep(time.Minute)

@@ -85,6 +85,8 @@ type recordJSON struct {
 	Digest           []byte          `json:"digest,omitempty"`
 	Key              string          `json:"key,omitempty"`
 	Number           int64           `json:"number,omitempty"`
+	RestartOf        string          `json:"restartOf,omitempty"`
+	Trace            string          `json:"trace,omitempty"`
 }
 
 // MarshalJSON returns the recording in a form that later versions can read.
@@ -96,7 +98,7 @@ func (r *Recording) MarshalJSON() ([]byte, error) {
 			Time: timeOf(rec.Time), StartedAt: timeOf(rec.StartedAt), OperationID: rec.OperationID, ParentID: rec.ParentID, Name: rec.Name, Attempt: rec.Attempt,
 			Duration: rec.Duration, Timeout: rec.Timeout, HeartbeatTimeout: rec.HeartbeatTimeout, NextAttemptDelay: rec.NextAttemptDelay,
 			WakeAt: timeOf(rec.WakeAt), TimeoutAt: timeOf(rec.TimeoutAt), Function: rec.Function, TargetID: rec.TargetID, Codec: rec.Codec,
-			Failure: rec.Failure, Batch: rec.Batch, Digest: rec.Digest, Key: rec.Key, Number: rec.Number}
+			Failure: rec.Failure, Batch: rec.Batch, Digest: rec.Digest, Key: rec.Key, Number: rec.Number, RestartOf: rec.RestartOf, Trace: rec.Trace}
 		if back, err := json.Marshal(json.RawMessage(rec.Payload)); err == nil && bytes.Equal(back, rec.Payload) {
 			j.Payload = rec.Payload
 		} else {
@@ -126,7 +128,7 @@ func (r *Recording) UnmarshalJSON(data []byte) error {
 			Time: recordedTime(j.Time), StartedAt: recordedTime(j.StartedAt), OperationID: j.OperationID, ParentID: j.ParentID, Name: j.Name, Attempt: j.Attempt,
 			Duration: j.Duration, Timeout: j.Timeout, HeartbeatTimeout: j.HeartbeatTimeout, NextAttemptDelay: j.NextAttemptDelay,
 			WakeAt: recordedTime(j.WakeAt), TimeoutAt: recordedTime(j.TimeoutAt), Function: j.Function, TargetID: j.TargetID, Codec: j.Codec,
-			Payload: compactJSON(j.Payload), Failure: compactJSON(j.Failure), Batch: compactJSON(j.Batch), Digest: j.Digest, Key: j.Key, Number: j.Number}
+			Payload: compactJSON(j.Payload), Failure: compactJSON(j.Failure), Batch: compactJSON(j.Batch), Digest: j.Digest, Key: j.Key, Number: j.Number, RestartOf: j.RestartOf, Trace: j.Trace}
 		if len(j.Bytes) > 0 {
 			rec.Payload = j.Bytes
 		}

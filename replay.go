@@ -35,7 +35,7 @@ func Replay(ctx context.Context, rec *Recording, opts *Options) error {
 		store.now = timeOf(rec.records[n-1].Time)
 	}
 	e := prepareEngine(store, opts)
-	e.opts.Observer, e.opts.FailOnMismatch = nil, false
+	e.opts.Observer, e.opts.FailOnMismatch = &Observer{}, false
 	if opts == nil || opts.Logger == nil {
 		e.log = slog.New(slog.DiscardHandler)
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/durable-go/durable/checkpoint"
@@ -31,6 +32,11 @@ type residency struct {
 	def *definition
 	id  string
 	sum checkpoint.Summary // as it was claimed
+
+	tally    *functionTally
+	observed atomic.Pointer[context.Context] // the observer's, for its values; nil: none
+
+	lease int64 // under which it was claimed; under the engine's mu until it runs
 
 	mu    sync.Mutex
 	phase phase
@@ -115,6 +121,7 @@ func newResidency(e *Engine, def *definition, claim *checkpoint.Claim) *residenc
 		routines: make(map[*routine]struct{}),
 		gone:     make(chan struct{}),
 		progress: time.Now(),
+		tally:    e.tallyOf(claim.Function),
 	}
 	x.root = x.ops[""]
 	x.answer = x.answered
@@ -140,6 +147,11 @@ type residencyKey struct{}
 func (c *residencyContext) Value(key any) any {
 	if _, ok := key.(residencyKey); ok {
 		return c.x
+	}
+	if given := c.x.observed.Load(); given != nil {
+		if v := (*given).Value(key); v != nil {
+			return v
+		}
 	}
 	return c.Context.Value(key)
 }
@@ -308,6 +320,11 @@ func (x *residency) settle(o *operation, rec *checkpoint.Record, failure *failur
 		rec.Attempt = o.attempt
 	}
 	x.record(o, rec, failure)
+	x.settled(o)
+}
+
+// settled takes note that the outcome of o is recorded. x.mu is held.
+func (x *residency) settled(o *operation) {
 	x.progress = time.Now()
 	delete(x.outside, o)
 	x.wakeAll(o)

@@ -652,13 +652,16 @@ func TestReopen(t *testing.T) {
 	b := open()
 	_, err := durable.Open(path, nil)
 	require.ErrorIs(t, err, durable.ErrLocked, "at once")
-	var ids []string
+	var ids, callbacks []string
 	for i := range 20 {
 		ids = append(ids, start(b, f, i).ID())
 	}
-	for i, id := range ids {
+	for _, id := range ids { // the first steps are durable then
 		cb, err := b.engine.CallbackID(b.ctx, id, "cb")
 		require.NoError(t, err)
+		callbacks = append(callbacks, cb)
+	}
+	for i, cb := range callbacks {
 		if i%2 == 0 {
 			require.NoError(t, b.engine.SucceedCallback(b.ctx, cb, "b"))
 		}

@@ -34,7 +34,7 @@ func FuzzStart(f *testing.F) {
 	require.NoError(f, err)
 	f.Cleanup(func() { e.Close() })
 	f.Fuzz(func(t *testing.T, function, id, input string) {
-		ctx, done := context.WithTimeout(t.Context(), 10*time.Second)
+		ctx, done := context.WithTimeout(t.Context(), time.Minute)
 		defer done()
 		started, err := e.StartByName(ctx, function, json.RawMessage(input), durable.WithExecutionID(id))
 		if err != nil {

@@ -80,8 +80,14 @@ func (e *Engine) end(ctx context.Context, s *checkpoint.Summary, status checkpoi
 		return err
 	}
 	deliver, err := e.tellCaller(s, status, nil, failure)
-	if err == nil {
-		_, err = e.store.End(ctx, checkpoint.Ending{ID: s.ID, Status: status, Record: rec, Deliver: deliver})
+	if err != nil {
+		return err
+	}
+	e.telling.RLock()
+	defer e.telling.RUnlock()
+	ended, err := e.store.End(ctx, checkpoint.Ending{ID: s.ID, Status: status, Record: rec, Deliver: deliver})
+	if ended {
+		e.executionEnded(s, status, e.now(), failure)
 	}
 	return err
 }
@@ -119,5 +125,9 @@ func (e *Engine) Delete(ctx context.Context, id string) error {
 	if _, err := e.find(ctx, id); err != nil {
 		return err
 	}
-	return e.lookup(id, e.store.Delete(ctx, id))
+	err := e.store.Delete(ctx, id)
+	if err == nil {
+		e.feed.tell(id)
+	}
+	return e.lookup(id, err)
 }

@@ -99,6 +99,9 @@ func (c *Context) step(sub checkpoint.SubType, name string, s *settings, body fu
 	}
 	made, err := c.runSteps(o, s, retry, byDefault, func(ctx context.Context, _ []byte, _ int) (a attempt) {
 		a.encoded, a.err = x.e.intercepted(ctx, codec, body, none)
+		if a.err != nil && s.transact != nil {
+			s.transact.rollback()
+		}
 		return a
 	})
 	if err != nil {
@@ -142,6 +145,7 @@ type stepInfo struct {
 	x       *residency
 	o       *operation
 	attempt int
+	told    *StepInfo // to an observer, before the body ran
 }
 
 func (i *stepInfo) public() StepInfo {

@@ -198,6 +198,7 @@ func (x *residency) finish(status checkpoint.Status, payload []byte, failure *fa
 		final = checkpoint.Record{Type: checkpoint.ExecutionFailed}
 	}
 	x.number(nil, &final, failure)
+	at := final.Time
 	for r := range x.routines {
 		x.abandon(r)
 	}
@@ -212,7 +213,9 @@ func (x *residency) finish(status checkpoint.Status, payload []byte, failure *fa
 			x.lost(err)
 			return
 		}
+		x.becameDurable(x.seq)
 		x.ended = &outcome{payload, failure}
+		x.e.executionEnded(&x.sum, status, at, failure)
 		x.closeNow(nil)
 	})
 }
@@ -242,6 +245,9 @@ func (x *residency) lost(err error) {
 	switch {
 	case errors.Is(err, checkpoint.ErrFenced):
 		// It was stopped, or timed out, or somebody else owns it.
+	case err == errLeaseOver: // the store tells
+		x.unwritten = true
+		x.e.disown(x)
 	case errors.Is(err, checkpoint.ErrFailed), errors.Is(err, checkpoint.ErrClosed):
 		x.unwritten = true
 		x.e.storeFailed(err)

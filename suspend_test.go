@@ -33,6 +33,12 @@ func (n *notes) all() []string {
 	return append([]string{}, n.lines...)
 }
 
+// take is all, and begins anew.
+func (n *notes) take() []string {
+	defer n.clear()
+	return n.all()
+}
+
 func (n *notes) clear() {
 	n.mu.Lock()
 	defer n.mu.Unlock()

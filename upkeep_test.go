@@ -141,7 +141,7 @@ func runBackup(t *testing.T, path string, opts *durable.Options, least []int64) 
 	e, err := durable.Open(path, opts)
 	require.NoError(t, err)
 	defer e.Close()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
 	newest := make([]int64, len(least))
 	var ids []string

@@ -32,6 +32,8 @@ const (
 	keyDigest           = 25<<1 | 1
 	keyKey              = 26<<1 | 1
 	keyNumber           = 27 << 1
+	keyRestartOf        = 28<<1 | 1
+	keyTrace            = 29<<1 | 1
 )
 
 // AppendRecord appends the binary form of r to dst. Nothing is allocated but
@@ -65,6 +67,8 @@ func AppendRecord(dst []byte, r *Record) []byte {
 	dst = appendBytes(dst, keyDigest, r.Digest)
 	dst = appendBytes(dst, keyKey, r.Key)
 	dst = appendInt(dst, keyNumber, r.Number)
+	dst = appendBytes(dst, keyRestartOf, r.RestartOf)
+	dst = appendBytes(dst, keyTrace, r.Trace)
 	return closeFrame(dst, start)
 }
 
@@ -143,6 +147,10 @@ func DecodeRecord(b []byte) (r Record, rest []byte, err error) {
 			r.Key = string(v)
 		case keyNumber:
 			r.Number = unzigzag(n)
+		case keyRestartOf:
+			r.RestartOf = string(v)
+		case keyTrace:
+			r.Trace = string(v)
 		}
 	}
 	if !fits {

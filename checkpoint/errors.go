@@ -31,6 +31,10 @@ var (
 	ErrFenced = errors.New("durable: the execution has another owner")
 	// ErrConflict: the journal does not end where the append expects.
 	ErrConflict = errors.New("durable: the journal has another tail")
+	// ErrUnknown: nobody knows whether the change was made.
+	ErrUnknown = errors.New("durable: it is not known whether the change was made")
+	// ErrMisused: the user's code does what it may not, and would do it again.
+	ErrMisused = errors.New("durable: misused")
 	// ErrInboxNews: a release was refused because the inbox holds news.
 	ErrInboxNews = errors.New("durable: the inbox holds news")
 	// ErrCallbackClosed: the callback takes no outcome any more.

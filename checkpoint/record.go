@@ -43,7 +43,10 @@ type Record struct {
 	Batch    []byte // a batch's reason and the status of each item
 	Digest   []byte // of a result that is not stored but rebuilt
 	Key      string // VersionChosen: the change; ScopeCancelled: the cause
-	Number   int64  // VersionChosen: the version; AwaitableChosen: the index
+	Number   int64  // VersionChosen: the version; AwaitableChosen: the index; ExecutionStarted: how many records behind it were copied
+
+	RestartOf string // ExecutionStarted: ID of the execution whose records it began with
+	Trace     string // ExecutionStarted: the trace context of who started it
 }
 
 // Flags of a record.

@@ -187,6 +187,47 @@ func DecodeRow(b []byte) (*Row, error) {
 	return r, nil
 }
 
+// RowSelected checks the row in b, as DecodeRow does, and reports whether q selects it,
+// apart from Before and Limit, and its status. It allocates nothing.
+func RowSelected(b []byte, q *Query) (status Status, selected bool, err error) {
+	const what = "execution"
+	body, rest, err := cutFrame(b, rowVersion, what)
+	if err != nil {
+		return 0, false, err
+	}
+	if len(rest) > 0 {
+		return 0, false, &CorruptError{Where: what, What: "damaged: there are bytes behind it"}
+	}
+	var id, function []byte
+	var startedAt int64
+	for len(body) > 0 {
+		var key, n uint64
+		var v []byte
+		if key, n, v, body, err = cutField(body, what); err != nil {
+			return 0, false, err
+		}
+		switch key {
+		case keyRowID:
+			id = v
+		case keyRowFunction:
+			function = v
+		case keyRowStatus:
+			status = Status(n)
+		case keyRowStartedAt:
+			startedAt = unzigzag(n)
+		}
+		if key > keyRowStartedAt { // fields are in order
+			break
+		}
+	}
+	selected = (q.Function == "" || string(function) == q.Function) &&
+		(q.Status == 0 || status == q.Status) &&
+		(q.StartedAfter == 0 || startedAt > q.StartedAfter) &&
+		(q.StartedBefore == 0 || startedAt < q.StartedBefore) &&
+		len(id) >= len(q.IDPrefix) && string(id[:len(q.IDPrefix)]) == q.IDPrefix
+	return status, selected, nil
+}
+
 // RowNumber checks the row in b, as DecodeRow does, and returns its number alone. It
 // allocates nothing.
 func RowNumber(b []byte) (uint64, error) {

@@ -2,6 +2,7 @@ package checkpoint
 
 import (
 	"context"
+	"io"
 	"iter"
 	"time"
 )
@@ -33,8 +34,8 @@ type Store interface {
 	// set once, before any other method is called.
 	Watch(fn func(Hint))
 
-	// Create makes an execution with c.Started as its journal, or returns the
-	// one that has the ID: created is false then. If that one has another
+	// Create makes an execution with c.Started and c.Records as its journal, all of it
+	// in one atomic change, or returns the one that has the ID: created is false then. If that one has another
 	// function or another Digest, the error is ErrExists. With c.Caller, the
 	// caller must still be running in that incarnation; ErrEnded otherwise.
 	Create(ctx context.Context, c Creation) (s Summary, created bool, err error)
@@ -42,8 +43,8 @@ type Store interface {
 	// Claim makes the caller the owner of up to r.Max executions that are
 	// running, unowned and due: newly created, or released with a due time
 	// that has passed or news that came after, or owned by a process that is
-	// gone. Executions whose function is not in r.Functions, and executions
-	// held by r.Build, are left alone until their Deadline has passed.
+	// gone. Executions whose function is not in r.Functions are left alone, and
+	// executions held by r.Build until their Deadline has passed.
 	// No function starves another. Each claim raises the epoch.
 	Claim(ctx context.Context, r ClaimRequest) ([]Claim, error)
 
@@ -138,6 +139,43 @@ type SteadyClock interface {
 	SteadyClock() bool
 }
 
+// Shared is what a Store may be, too: one that other processes may have open at the
+// same time. An engine on it starts executions of functions that it does not have,
+// which wait for a process that has them; and those who follow executions look from
+// time to time, beside what they are told by hints. A store without it is taken to be
+// this process's own.
+type Shared interface {
+	// Shared reports whether that is so.
+	Shared() bool
+}
+
+// Backuper is what a Store may be, too: one that can copy itself while it is used.
+type Backuper interface {
+	// Backup writes a copy to w that has all that was durable at the call.
+	Backup(ctx context.Context, w io.Writer) (written int64, err error)
+}
+
+// Counter is what a Store may be, too: one that counts executions without reading all
+// that a list yields of them.
+type Counter interface {
+	// Count counts the executions that q selects, by status, without regard to
+	// Before and Limit. Everything durable when it was called is counted. What is
+	// damaged is not; List reports it.
+	Count(ctx context.Context, q Query) (map[Status]int, error)
+}
+
+// Leased is what a Store may be, too: one that owns for a time only, which it renews
+// as long as it can. An engine on it stops what it runs before that time is over, and
+// begins no body after it.
+type Leased interface {
+	// Lease is under which number executions are claimed now, and until when those
+	// claimed under it are owned, if it isn't renewed before: by the clock of this
+	// process, and earlier than anybody else may claim them. When the number is
+	// another one, nothing that was claimed before is owned any more. It is asked
+	// before each body, must be quick, and must not block.
+	Lease() (number int64, until time.Time)
+}
+
 // Hint tells an engine where to look.
 type Hint struct {
 	Kind HintKind
@@ -152,6 +190,7 @@ const (
 	HintDue   HintKind = 1 + iota // Claim may return something, or NextDue has become earlier
 	HintInbox                     // an owned execution has something in its inbox
 	HintEnded                     // an execution has a final status
+	HintCallback                  // an execution waits for a callback that was not open before
 )
 
 // Creation is what Create makes.
@@ -162,6 +201,16 @@ type Creation struct {
 	Caller      *Caller // who invokes it; nil: started from outside
 	Started     Record  // ExecutionStarted: Function, input; its TimeoutAt is the deadline, 0: none
 	Claim       bool    // make the caller of Create its owner, as by Claim, if it is created
+
+	// Records stand in the journal behind Started, numbered from 2: the execution goes
+	// on where they end. CallbackStarted records open their callbacks.
+	Records []Record
+	// CloseCallbacks are operation IDs of callbacks among Records that take no outcome
+	// although they have none.
+	CloseCallbacks []string
+	// Status, if not 0, is how the execution has ended: the last of Records is the final
+	// one. To Expire it ended when it was created. It must not be Claimed.
+	Status Status
 }
 
 // Caller is the operation that invoked an execution.

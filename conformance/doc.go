@@ -13,10 +13,9 @@
 // cases leave out, written as scenarios with the history that AWS would show.
 //
 // Cases and scenarios run on each store, with ParkFor negative, so that an
-// invocation is one stay in memory as it is on Lambda: on memstore in virtual
-// time, on boltstore in real time and in parallel.
+// invocation is one stay in memory as it is on Lambda, and in virtual time.
 //
-//	go test ./...                          all of it
-//	go test -run TestCases/memstore ./...  the cases, in no time
-//	go test -run TestCases/./step/1-17     one case on both stores
+//	go test ./...                       all of it
+//	go test -run TestCases ./...        the cases
+//	go test -run TestCases/./step/1-17  one case on both stores
 package conformance

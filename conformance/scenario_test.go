@@ -36,8 +36,6 @@ type scenario struct {
 	// counts are how often the handler counted in its world.
 	counts map[string]int
 	logs   []string // the lines that were logged, in order; nil: not looked at
-	// virtual: it takes too long in real time.
-	virtual bool
 }
 
 // runScenarios runs scenarios on each store.
@@ -46,9 +44,6 @@ func runScenarios(t *testing.T, scenarios []scenario) {
 	for _, store := range stores {
 		t.Run(store.name, func(t *testing.T) {
 			for _, s := range scenarios {
-				if s.virtual && store.name != "memstore" {
-					continue
-				}
 				t.Run(s.name, func(t *testing.T) {
 					store.run(t, func(t *testing.T, w *world) { s.run(t, w) })
 				})

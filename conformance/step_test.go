@@ -114,8 +114,7 @@ func TestStep(t *testing.T) {
 					}
 				}
 			},
-			status:  durable.ExecutionFailed,
-			virtual: true,
+			status: durable.ExecutionFailed,
 		},
 		{
 			name: "AnErrorSetsItsOwnDelayOrEndsTheRetries",

@@ -49,9 +49,8 @@ func TestWait(t *testing.T) {
 			result: `true`,
 			history: []string{
 				"WaitStarted 1 hours 5h0m0s", "InvocationCompleted", "WaitSucceeded 1 hours",
-				"StepStarted Now 2", "StepSucceeded Now 2 = 946702800000000000", "InvocationCompleted", "ExecutionSucceeded = true",
+				"StepStarted Now 2", "StepSucceeded Now 2 = 946702800000000000", "InvocationCompleted", "ExecutionSucceeded = true", // a bubble begins in the year 2000
 			},
-			virtual: true, // a bubble's time begins in the year 2000
 		},
 		{
 			name: "TimersRunAtTheSameTime",

@@ -1,11 +1,8 @@
 package durablehttp
 
 import (
-	"bytes"
 	"cmp"
 	"encoding/json"
-	"errors"
-	"io"
 	"log/slog"
 	"net/http"
 
@@ -100,24 +97,24 @@ func (h *callbacks) serve(action func(http.ResponseWriter, *http.Request, string
 }
 
 func (h *callbacks) succeed(w http.ResponseWriter, r *http.Request, id string) error {
-	payload, err := h.jsonBody(w, r)
+	payload, err := jsonBody(w, r, h.maxBody)
 	if err != nil {
 		return err
 	}
 	if payload != nil && !json.Valid(payload) {
-		return problem{http.StatusBadRequest, "bad_request", "the body is not JSON"}
+		return errNotJSON
 	}
 	return h.engine.SucceedCallback(r.Context(), id, payload)
 }
 
 func (h *callbacks) fail(w http.ResponseWriter, r *http.Request, id string) error {
-	body, err := h.jsonBody(w, r)
+	body, err := jsonBody(w, r, h.maxBody)
 	if err != nil {
 		return err
 	}
 	failure, err := decodeFailure(body)
 	if err != nil {
-		return problem{http.StatusBadRequest, "bad_request", "the body is not a failure, which is {\"type\": …, \"message\": …, \"data\": …}: " + err.Error()}
+		return err
 	}
 	return h.engine.FailCallback(r.Context(), id, failure)
 }
@@ -133,15 +130,8 @@ func decodeFailure(body []byte) (durable.Failure, error) {
 		Message string          `json:"message"`
 		Data    json.RawMessage `json:"data"`
 	}
-	if body != nil {
-		d := json.NewDecoder(bytes.NewReader(body))
-		d.DisallowUnknownFields()
-		if err := d.Decode(&f); err != nil {
-			return durable.Failure{}, err
-		}
-		if _, err := d.Token(); err != io.EOF {
-			return durable.Failure{}, errors.New("there is something behind the JSON value")
-		}
+	if err := decodeStrict(body, &f); err != nil {
+		return durable.Failure{}, badRequest("the body is not a failure, which is {\"type\": …, \"message\": …, \"data\": …}: " + err.Error())
 	}
 	return durable.Failure{Type: cmp.Or(f.Type, DefaultFailureType), Message: f.Message, Data: f.Data}, nil
 }

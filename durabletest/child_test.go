@@ -17,7 +17,7 @@ func inChild() bool { return os.Getenv(childVariable) != "" }
 func child(t *testing.T, pattern string) (string, error) {
 	self, err := os.Executable()
 	require.NoError(t, err)
-	cmd := exec.CommandContext(t.Context(), self, "-test.run="+pattern, "-test.v", "-test.timeout=60s")
+	cmd := exec.CommandContext(t.Context(), self, "-test.run="+pattern, "-test.v", "-test.timeout", "5m")
 	cmd.Env = append(os.Environ(), childVariable+"=1")
 	output, err := cmd.CombinedOutput()
 	return string(output), err

@@ -203,6 +203,14 @@ func TestTwoCalls(t *testing.T) {
 	durabletest.CrashEverywhere(t, durabletest.Config{Functions: []durable.Definition{ship}}, ship, "2")
 }
 
+// TestValuesApart runs a test binary by hand, with values apart from their flags, as
+// child does: a fresh process runs its own test and no other.
+func TestValuesApart(t *testing.T) {
+	t.Parallel()
+	output, err := child(t, "^TestTwoCalls$")
+	require.NoError(t, err, output)
+}
+
 func TestStuck(t *testing.T) {
 	if !inChild() {
 		t.Parallel()

@@ -6,6 +6,7 @@ import (
 	"encoding/gob"
 	"encoding/json"
 	"errors"
+	"flag"
 	"fmt"
 	"os"
 	"os/exec"
@@ -81,7 +82,7 @@ func (s *scenario) inFreshProcesses(t *testing.T, call int, states []state, repo
 }
 
 // processLimit is how long, in real time, a fresh process may take.
-const processLimit = time.Minute
+const processLimit = 5 * time.Minute
 
 func inFreshProcess(t *testing.T, file string, r resumption) (o outcome) {
 	failed := func(err error) outcome { return outcome{Problem: err.Error()} }
@@ -113,10 +114,18 @@ func inFreshProcess(t *testing.T, file string, r resumption) (o outcome) {
 
 // ownFlags are the arguments of a test binary that are the package's own, and -short.
 func ownFlags(args []string) (own []string) {
+	apart := false // the value of a flag that is left out comes next
 	for _, arg := range args {
+		if apart {
+			apart = false
+			continue
+		}
 		name := strings.TrimLeft(arg, "-")
 		if name == arg || !strings.HasPrefix(name, "test.") || strings.HasPrefix(name, "test.short") {
 			own = append(own, arg)
+		} else if f := flag.Lookup(name); f != nil { // there is no = in it
+			b, ok := f.Value.(interface{ IsBoolFlag() bool })
+			apart = !ok || !b.IsBoolFlag()
 		}
 	}
 	return own

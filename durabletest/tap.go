@@ -162,7 +162,12 @@ func describeAppend(a *checkpoint.Append) string {
 }
 
 func (t *tap) Create(ctx context.Context, c checkpoint.Creation) (s checkpoint.Summary, created bool, err error) {
-	if t.write("ExecutionStarted of "+c.Started.Function, func() { s, created, err = t.Store.Create(ctx, c) }) {
+	if t.write("ExecutionStarted of "+c.Started.Function, func() {
+		s, created, err = t.Store.Create(ctx, c)
+		for i := range c.Records { // of a restart
+			t.finish(c.ID, &c.Records[i])
+		}
+	}) {
 		return checkpoint.Summary{}, false, checkpoint.ErrClosed
 	}
 	return s, created, err

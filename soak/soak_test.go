@@ -1,11 +1,4 @@
-// Package soak kills a process that works on a file, again and again, and compares
-// what it did, what it promised, and what the file holds in the end.
-//
-// A round is one file and many lives of a process on it. The workload has one of
-// every operation. The outside, which is the test, starts executions, completes
-// callbacks, cancels, stops and asks for results; it counts only what it was told.
-// What bodies do stands in the witness.
-package soak
+package soak_test
 
 import (
 	"flag"
@@ -16,6 +9,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/durable-go/durable/internal/soak"
 )
 
 var (
@@ -25,8 +20,8 @@ var (
 )
 
 func TestMain(m *testing.M) {
-	if settings := os.Getenv(childVariable); settings != "" {
-		if err := serve(settings); err != nil {
+	if settings := os.Getenv(soak.ChildVariable); settings != "" {
+		if err := soak.Serve(settings, nil); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
 		}
@@ -47,37 +42,25 @@ func TestSoak(t *testing.T) {
 	t.Logf("-soak.seed %d", from)
 	began := time.Now()
 	var mu sync.Mutex
-	var total figures
+	var total soak.Figures
 	t.Run("Rounds", func(t *testing.T) {
 		for n := 0; n**perRound < *kills; n++ {
 			t.Run(fmt.Sprint(n), func(t *testing.T) {
 				t.Parallel()
-				c := config{seed: from + uint64(n), kills: min(*perRound, *kills-n**perRound), width: 16, functions: everything, points: points, patience: time.Minute}
-				w, err := c.soak(t)
+				c := soak.Config{Seed: from + uint64(n), Kills: min(*perRound, *kills-n**perRound), Width: 16, Functions: soak.Everything, Points: soak.Points, Patience: 3 * time.Minute}
+				w, err := c.File(t.TempDir())
 				require.NoError(t, err)
-				require.Zero(t, len(w.violations), "again with -soak.seed %d -soak.kills %d -soak.round %d:\n%s", c.seed, c.kills, c.kills, w.report())
+				require.Zero(t, len(w.Violations), "again with -soak.seed %d -soak.kills %d -soak.round %d:\n%s", c.Seed, c.Kills, c.Kills, w.Report())
 				mu.Lock()
 				defer mu.Unlock()
-				total.add(w.figures)
+				total.Add(w.Figures)
 			})
 		}
 	})
 	t.Logf("%s; %s", total, time.Since(began).Round(time.Second))
 	if *kills >= 50 && !t.Failed() {
-		for what, n := range map[string]int{"recoveries": total.recoveries, "attempts cut off": total.again, "invocations cut off": total.invocations,
-			"acknowledged callbacks": total.callbacks, "acknowledged cancels and stops": total.steers, "kills in a recovery": total.kills["opening"]} {
+		for what, n := range total.Needed() {
 			require.NotZero(t, n, "a soak without %s shows nothing", what)
 		}
 	}
-}
-
-// soak is one round.
-func (c config) soak(t *testing.T) (*world, error) {
-	w := &world{config: c, executions: make(map[string]*asked), shutDown: make(map[int]bool), figures: figures{kills: make(map[string]int)}}
-	dir := t.TempDir()
-	for n := range c.kills {
-		w.live(t, dir, n, false)
-	}
-	w.live(t, dir, c.kills, true)
-	return w, w.check(dir)
 }

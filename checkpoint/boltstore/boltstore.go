@@ -117,6 +117,7 @@ type Store struct {
 	beginning sync.RWMutex  // one begins, of either kind; to read: one that reads ends
 	queues    queues
 	batches   atomic.Uint64
+	committed func(checkpoint.Commit) // nil: nobody watches
 }
 
 var _ checkpoint.Store = (*Store)(nil)
@@ -167,7 +168,11 @@ func size(r *checkpoint.Record) int {
 
 // Create makes an execution.
 func (s *Store) Create(ctx context.Context, c checkpoint.Creation) (sum checkpoint.Summary, created bool, err error) {
-	err = s.do(ctx, size(&c.Started), func(_ *view, r *ledger.Round) (err error) {
+	bytes := size(&c.Started)
+	for i := range c.Records {
+		bytes += size(&c.Records[i])
+	}
+	err = s.do(ctx, bytes, func(_ *view, r *ledger.Round) (err error) {
 		sum, created, err = r.Create(&c)
 		return err
 	})

@@ -114,8 +114,12 @@ func (s *Store) tryRound(round []*command) (again bool, hints []checkpoint.Hint,
 	if again || v.writes == 0 {
 		return again, nil, nil
 	}
+	begun := time.Now()
 	if err := s.commit(v); err != nil {
 		return false, nil, err
+	}
+	if s.committed != nil {
+		s.committed(checkpoint.Commit{Took: time.Since(begun), Changes: len(round)})
 	}
 	return false, r.Hints(), nil
 }

@@ -24,8 +24,8 @@ func TestASecondOpenerIsTurnedAwayAtOnce(t *testing.T) {
 	_, err := Open(s.path, nil)
 	require.ErrorIs(t, err, checkpoint.ErrLocked)
 	require.ErrorContains(t, err, s.path)
-	require.Less(t, time.Since(begun), 5*time.Second)
-	s.own(t, "a") // the first one is unharmed
+	require.Less(t, time.Since(begun), 30*time.Second) // bbolt would wait for ever
+	s.own(t, "a")                                      // the first one is unharmed
 
 	require.NoError(t, s.Close())
 	again, err := Open(s.path, nil)

@@ -17,7 +17,7 @@ import (
 // segments are used again and again. Its notes are pairs, the first before the
 // store is asked and the second when it has said that it is done:
 //
-//	create ID         created ID
+//	create ID SEQ     created ID SEQ    with a journal up to that
 //	append ID SEQ     appended ID SEQ
 //	end ID SEQ        ended ID SEQ      an append too
 //	deliver ID        delivered ID
@@ -35,6 +35,15 @@ func payloadOf(id string, seq uint64) []byte {
 		b[i] = byte(r.Uint32())
 	}
 	return b
+}
+
+// beginning makes an execution whose journal begins with so many records.
+func beginning(id string, records int) checkpoint.Creation {
+	c := checkpoint.Creation{ID: id, Started: checkpoint.Record{Type: checkpoint.ExecutionStarted, Function: "f"}}
+	for i := range records {
+		c.Records = append(c.Records, another(checkpoint.Summary{ID: id, Tail: uint64(1 + i)}, false).Records...)
+	}
+	return c
 }
 
 // another is an append of one record, the last one if end is set.
@@ -67,12 +76,12 @@ func runStore(path string, how planted, say func(string, ...any)) error {
 		if empty {
 			for i := range powerCutExecutions {
 				id := fmt.Sprint(i)
-				say("create %s", id)
-				_, _, err := s.Create(ctx, checkpoint.Creation{ID: id, Started: checkpoint.Record{Type: checkpoint.ExecutionStarted, Function: "f"}})
-				if err != nil {
+				c := beginning(id, i%3)
+				say("create %s %d", id, 1+len(c.Records))
+				if _, _, err := s.Create(ctx, c); err != nil {
 					return err
 				}
-				say("created %s", id)
+				say("created %s %d", id, 1+len(c.Records))
 			}
 		}
 		claims, err := s.Claim(ctx, checkpoint.ClaimRequest{Functions: []string{"f"}, Max: powerCutExecutions})
@@ -152,7 +161,7 @@ func appendAll(s *boltstore.Store, claims []checkpoint.Claim, end bool, say func
 type expected struct {
 	created, ended, deleted, delivered       bool
 	mayCreate, mayEnd, mayDelete, mayDeliver bool
-	tail, mayTail                            uint64
+	begins, tail, mayTail                    uint64
 }
 
 func readNotes(notes []string) (all map[string]*expected, secret string) {
@@ -172,9 +181,9 @@ func readNotes(notes []string) (all map[string]*expected, secret string) {
 		}
 		switch what {
 		case "create":
-			x.mayCreate, x.mayTail = true, 1
+			x.mayCreate, x.begins, x.mayTail = true, seq, seq
 		case "created":
-			x.created, x.tail = true, 1
+			x.created, x.tail = true, seq
 		case "append":
 			x.mayTail = seq
 		case "end":
@@ -282,7 +291,7 @@ func compare(ctx context.Context, s *boltstore.Store, want map[string]*expected)
 			return fmt.Errorf("%s: its status is %v: %+v", id, c.Status, *x)
 		case x.delivered && c.InboxTail == 0, !x.mayDeliver && c.InboxTail != 0:
 			return fmt.Errorf("%s: its inbox ends with %d: %+v", id, c.InboxTail, *x)
-		case c.Tail < x.tail, c.Tail > x.mayTail:
+		case c.Tail < max(x.begins, x.tail), c.Tail > x.mayTail:
 			return fmt.Errorf("%s: its journal ends with %d: %+v", id, c.Tail, *x)
 		}
 		n := uint64(0)

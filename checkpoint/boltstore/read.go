@@ -18,6 +18,7 @@ import (
 // changes meanwhile set free.
 const (
 	page      = 256     // executions, values of a journal
+	countPage = 8192    // executions that are counted
 	pageBytes = 1 << 20 // of payloads
 )
 
@@ -162,11 +163,15 @@ func (s *Store) listPage(ctx context.Context, q *checkpoint.Query, before uint64
 			if next = binary.BigEndian.Uint64(k); next >= before {
 				return s.corrupt(executionTable, k, "it is not where it belongs", nil)
 			}
-			row, err := checkpoint.DecodeRow(v)
+			_, selected, err := checkpoint.RowSelected(v, q)
+			var row *checkpoint.Row
+			if selected && err == nil {
+				row, err = checkpoint.DecodeRow(v)
+			}
 			switch {
 			case err != nil:
 				found = append(found, listed{err: s.corrupt(executionTable, k, "it can't be read", err)})
-			case ledger.Selects(q, row):
+			case selected:
 				sum, err := p.summary(row)
 				if err != nil {
 					sum = checkpoint.Summary{}
@@ -180,6 +185,39 @@ func (s *Store) listPage(ctx context.Context, q *checkpoint.Query, before uint64
 		return nil
 	})
 	return found, next, err
+}
+
+// Count counts executions by status. It waits like List, and reads all rows: a tenth of
+// a microsecond for each.
+func (s *Store) Count(ctx context.Context, q checkpoint.Query) (map[checkpoint.Status]int, error) {
+	counts := make(map[checkpoint.Status]int)
+	err := s.usable(ctx)
+	if err == nil {
+		err = s.awaitApplied(ctx)
+	}
+	var next []byte // key
+	for err == nil {
+		looked := 0
+		err = s.readFile(ctx, func(p *snapshot) error {
+			c := p.bucket(executionTable).Cursor()
+			k, v := c.Seek(next)
+			for ; k != nil && looked < countPage; k, v = c.Next() {
+				if status, selected, err := checkpoint.RowSelected(v, &q); err == nil && selected {
+					counts[status]++
+				}
+				looked++
+			}
+			next = bytes.Clone(k)
+			return nil
+		})
+		if next == nil {
+			break
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	return counts, nil
 }
 
 // Records yields a journal. Fewer records than the summary counts, or a gap

@@ -31,6 +31,8 @@ type Store struct {
 	round  *ledger.Round
 	batch  []request // catchUp's
 	closed bool
+
+	committed func(checkpoint.Commit) // nil: nobody watches
 }
 
 var _ checkpoint.Store = (*Store)(nil)
@@ -259,6 +261,25 @@ func (s *Store) List(ctx context.Context, q checkpoint.Query) iter.Seq2[checkpoi
 			}
 		}
 	}
+}
+
+// Count counts executions by status. It looks at all of them, some at a time.
+func (s *Store) Count(ctx context.Context, q checkpoint.Query) (map[checkpoint.Status]int, error) {
+	counts := make(map[checkpoint.Status]int)
+	for before := uint64(math.MaxUint64); before > 1; {
+		err := s.read(ctx, func() error {
+			before = s.tables.look(before, func(x *execution) {
+				if ledger.Selects(&q, &x.row) {
+					counts[x.row.Status]++
+				}
+			})
+			return nil
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	return counts, nil
 }
 
 var errDeleted = errors.New("durable: the execution was deleted while it was read")

@@ -3,6 +3,7 @@ package memstore
 import (
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/durable-go/durable/checkpoint"
 	"github.com/durable-go/durable/checkpoint/internal/ledger"
@@ -84,6 +85,10 @@ func (s *Store) catchUp() {
 	s.batch, q.waiting = q.waiting, s.batch
 	q.some.Store(false)
 	q.mu.Unlock()
+	if len(s.batch) > 0 && s.committed != nil {
+		begun := time.Now()
+		defer func(n int) { s.committed(checkpoint.Commit{Took: time.Since(begun), Changes: n}) }(len(s.batch))
+	}
 	for i := range s.batch {
 		r := &s.batch[i]
 		if r.change != nil {

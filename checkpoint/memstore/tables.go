@@ -259,6 +259,17 @@ func (t *tables) expire(r *ledger.Round, before int64, limit int) (n int, err er
 // list looks at a page of executions with numbers below before and returns those
 // that q selects, and where the next page begins: 0 at the end.
 func (t *tables) list(q *checkpoint.Query, before uint64) (found []checkpoint.Summary, next uint64) {
+	next = t.look(before, func(x *execution) {
+		if ledger.Selects(q, &x.row) {
+			found = append(found, x.summary())
+		}
+	})
+	return found, next
+}
+
+// look shows a page of executions with numbers below before, the newest first, and
+// returns where the next page begins: 0 at the end.
+func (t *tables) look(before uint64, see func(*execution)) (next uint64) {
 	end, _ := slices.BinarySearchFunc(t.ordered, before, func(x *execution, n uint64) int {
 		switch {
 		case x.row.Number < n:
@@ -270,12 +281,12 @@ func (t *tables) list(q *checkpoint.Query, before uint64) (found []checkpoint.Su
 	})
 	start := max(end-page, 0)
 	for _, x := range slices.Backward(t.ordered[start:end]) {
-		if !x.deleted && ledger.Selects(q, &x.row) {
-			found = append(found, x.summary())
+		if !x.deleted {
+			see(x)
 		}
 	}
 	if start == 0 {
-		return found, 0
+		return 0
 	}
-	return found, t.ordered[start].row.Number
+	return t.ordered[start].row.Number
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/durable-go/durable"
 	"github.com/durable-go/durable/checkpoint"
 	"github.com/durable-go/durable/checkpoint/pgstore"
+	"github.com/durable-go/durable/checkpoint/pgstore/pgstep"
 	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
 )
@@ -19,7 +20,7 @@ import (
 func BenchmarkAppend(b *testing.B) {
 	for _, executions := range []int{1, 64, 512} {
 		b.Run(fmt.Sprint(executions), func(b *testing.B) {
-			s := open(b, need(b).schema(), pgstore.Options{})
+			s := open(b, need(b).Schema(), pgstore.Options{})
 			var sums []checkpoint.Summary
 			for i := range executions {
 				sums = append(sums, create(b, s, fmt.Sprint(i), true))
@@ -50,7 +51,7 @@ func BenchmarkAppend(b *testing.B) {
 // A single row, inserted and committed.
 func BenchmarkInsert(b *testing.B) {
 	c := need(b)
-	schema := c.schema()
+	schema := c.Schema()
 	c.exec(b, `CREATE SCHEMA "`+schema+`"`)
 	c.exec(b, `CREATE TABLE "`+schema+`".bare (n bigint PRIMARY KEY, data bytea)`)
 	conn, err := pgx.Connect(b.Context(), c.url)
@@ -76,7 +77,7 @@ var tenSteps = durable.Define("tenSteps", func(ctx *durable.Context, n int) (int
 // Executions of 10 steps, 512 at once, from their start to their result.
 func BenchmarkEngine(b *testing.B) {
 	quiet := slog.New(slog.DiscardHandler)
-	e, err := durable.New(open(b, need(b).schema(), pgstore.Options{Logger: quiet}), &durable.Options{Functions: []durable.Definition{tenSteps}, Logger: quiet})
+	e, err := durable.New(open(b, need(b).Schema(), pgstore.Options{Logger: quiet}), &durable.Options{Functions: []durable.Definition{tenSteps}, Logger: quiet})
 	require.NoError(b, err)
 	defer e.Close()
 	b.ResetTimer()
@@ -93,4 +94,42 @@ func BenchmarkEngine(b *testing.B) {
 	}
 	wg.Wait()
 	b.ReportMetric(10*float64(b.N)/b.Elapsed().Seconds(), "steps/s")
+}
+
+// Executions of 10 steps in transactions, which write nothing of their own, by as many at
+// once as the name says.
+func BenchmarkSteps(b *testing.B) {
+	quiet := slog.New(slog.DiscardHandler)
+	f := durable.Define("steps", func(ctx *durable.Context, n int) (int, error) {
+		for i := range 10 {
+			v, err := pgstep.Step(ctx, "add", func(context.Context, pgx.Tx) (int, error) { return n + i, nil })
+			if err != nil {
+				return 0, err
+			}
+			n = v
+		}
+		return n, nil
+	})
+	for _, executions := range []int{1, 16} {
+		b.Run(fmt.Sprint(executions), func(b *testing.B) {
+			s := open(b, need(b).Schema(), pgstore.Options{Logger: quiet, StepConns: 16})
+			e, err := durable.New(s, &durable.Options{Functions: []durable.Definition{f}, Logger: quiet})
+			require.NoError(b, err)
+			defer e.Close()
+			b.ResetTimer()
+			var wg sync.WaitGroup
+			places := make(chan struct{}, executions)
+			for range b.N {
+				places <- struct{}{}
+				wg.Go(func() {
+					defer func() { <-places }()
+					if _, err := f.Run(b.Context(), e, 1); err != nil {
+						b.Error(err)
+					}
+				})
+			}
+			wg.Wait()
+			b.ReportMetric(10*float64(b.N)/b.Elapsed().Seconds(), "steps/s")
+		})
+	}
 }

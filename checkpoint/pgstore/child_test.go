@@ -20,9 +20,10 @@ import (
 
 // What a process that a test starts is told.
 const (
-	childURL    = "PGSTORE_TEST_URL"
-	childSchema = "PGSTORE_TEST_SCHEMA"
-	childLease  = "PGSTORE_TEST_LEASE"
+	childURL      = "PGSTORE_TEST_URL"
+	childSchema   = "PGSTORE_TEST_SCHEMA"
+	childLease    = "PGSTORE_TEST_LEASE"
+	childNoListen = "PGSTORE_TEST_NO_LISTEN"
 )
 
 // child owns one execution and makes its steps, until it is refused. It says what it
@@ -37,7 +38,7 @@ func child() {
 	ctx := context.Background()
 	lease, err := time.ParseDuration(os.Getenv(childLease))
 	fail(err)
-	s, err := pgstore.Open(ctx, os.Getenv(childURL), &pgstore.Options{Schema: os.Getenv(childSchema), Lease: lease})
+	s, err := pgstore.Open(ctx, os.Getenv(childURL), &pgstore.Options{Schema: os.Getenv(childSchema), Lease: lease, NoListen: os.Getenv(childNoListen) != ""})
 	fail(err)
 	sum, _, err := s.Create(ctx, creation(fmt.Sprint("child", os.Getpid()), "f", true))
 	fail(err)
@@ -67,6 +68,9 @@ func startProcess(t *testing.T, schema string, lease time.Duration) *process {
 	t.Helper()
 	cmd := exec.Command(os.Args[0])
 	cmd.Env = append(os.Environ(), childURL+"="+server.url, childSchema+"="+schema, childLease+"="+lease.String())
+	if *throughBouncer {
+		cmd.Env = append(cmd.Env, childNoListen+"=1")
+	}
 	out, err := cmd.StdoutPipe()
 	require.NoError(t, err)
 	require.NoError(t, cmd.Start())

@@ -6,25 +6,27 @@ import (
 )
 
 // clock follows the database's clock. It is never ahead of it, as long as both run
-// equally fast: an answer comes after its time was taken.
+// equally fast: an answer comes after its time was taken. It goes back only when an
+// answer proves it to be ahead, never for an answer that was slow: what became due
+// meanwhile would come early by that much.
 type clock struct {
 	mu     sync.Mutex
 	base   time.Time // of this process; it has a monotonic reading
-	at     int64     // of the database at base, by the quickest answer
+	at     int64     // of the database at base, or a little less
 	synced bool
 }
 
-// drift is by how much the database's clock may seem to go back before that is
-// believed.
-const drift = 5 * time.Millisecond
-
-// seen says that the database's clock has just shown a time.
-func (c *clock) seen(at int64) {
+// seen says that the database's clock has shown a time, after a message was sent.
+func (c *clock) seen(sent time.Time, at int64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	now := time.Now()
-	if guess := c.at + int64(now.Sub(c.base)); !c.synced || at > guess || at < guess-int64(drift) {
+	guess := c.at + int64(now.Sub(c.base))
+	latest := at + int64(now.Sub(sent)) // that it can be now
+	if !c.synced || at > guess {
 		c.base, c.at, c.synced = now, at, true
+	} else if latest < guess {
+		c.base, c.at = now, latest
 	}
 }
 

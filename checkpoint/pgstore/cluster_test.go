@@ -2,29 +2,22 @@ package pgstore_test
 
 import (
 	"context"
+	"flag"
 	"fmt"
-	"net"
 	"os"
-	"os/exec"
-	"os/user"
-	"path/filepath"
-	"strconv"
-	"sync/atomic"
-	"syscall"
 	"testing"
-	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/durable-go/durable/checkpoint/pgstore/pgtest"
 )
 
-// cluster is a PostgreSQL server of the tests' own: a temporary folder, a free port of
-// the loopback interface, fsync on. DURABLE_POSTGRES names the folder of another
-// version's programs.
+// cluster is a PostgreSQL server of the tests' own.
 type cluster struct {
-	bin, dir, url string
-	port          int
-	as            *syscall.SysProcAttr
-	schemas       atomic.Int64
+	*pgtest.Cluster
+	url  string
+	port int
+	more string // of connection strings
 }
 
 var server *cluster
@@ -35,13 +28,31 @@ func TestMain(m *testing.M) {
 		child()
 		return
 	}
+	if orders := os.Getenv(clientOrders); orders != "" {
+		serveClients(orders)
+		return
+	}
+	flag.Parse()
+	if os.Getenv(payerURL) != "" {
+		payerProcess()
+	}
 	os.Exit(func() int {
-		c, err := startCluster()
+		c, err := pgtest.Start()
 		if err != nil {
 			missing = err.Error()
 		} else {
-			server = c
-			defer c.remove()
+			server = &cluster{Cluster: c, url: c.URL(), port: c.Port()}
+			defer c.Close()
+		}
+		if server != nil && *throughBouncer {
+			b, err := startBouncer(c.Port())
+			if err != nil {
+				fmt.Fprintln(os.Stderr, err)
+				return 1
+			}
+			defer b.stop()
+			server.port, server.more = b.port, "&default_query_exec_mode=exec"
+			server.url = fmt.Sprintf("postgres://tests@127.0.0.1:%d/postgres?sslmode=disable", b.port) + server.more
 		}
 		return m.Run()
 	}())
@@ -51,85 +62,10 @@ func TestMain(m *testing.M) {
 func need(t testing.TB) *cluster {
 	t.Helper()
 	if server == nil {
-		t.Skip("PostgreSQL can't be started here: " + missing)
+		t.Skip("there is no server: " + missing)
 	}
 	return server
 }
-
-func startCluster() (*cluster, error) {
-	bin := os.Getenv("DURABLE_POSTGRES")
-	if bin == "" {
-		found, _ := filepath.Glob("/usr/lib/postgresql/*/bin/initdb")
-		if path, err := exec.LookPath("initdb"); err == nil {
-			found = append(found, path)
-		}
-		if len(found) == 0 {
-			return nil, fmt.Errorf("it is not installed (apt-get install postgresql)")
-		}
-		bin = filepath.Dir(found[len(found)-1])
-	}
-	dir, err := os.MkdirTemp("", "pgstore")
-	if err != nil {
-		return nil, err
-	}
-	c := &cluster{bin: bin, dir: dir}
-	if os.Getuid() == 0 { // initdb does nothing as root
-		u, err := user.Lookup("postgres")
-		if err != nil {
-			return nil, err
-		}
-		uid, _ := strconv.Atoi(u.Uid)
-		gid, _ := strconv.Atoi(u.Gid)
-		c.as = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}}
-		if err := os.Chown(dir, uid, gid); err != nil {
-			return nil, err
-		}
-	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return nil, err
-	}
-	c.port = l.Addr().(*net.TCPAddr).Port
-	l.Close()
-	c.url = fmt.Sprintf("postgres://tests@127.0.0.1:%d/postgres?sslmode=disable", c.port)
-	if err := c.run("initdb", "-D", c.data(), "-U", "tests", "-A", "trust", "-N", "--no-locale", "-E", "UTF8"); err != nil {
-		c.remove()
-		return nil, err
-	}
-	if err := c.start(); err != nil {
-		c.remove()
-		return nil, err
-	}
-	return c, nil
-}
-
-func (c *cluster) data() string { return filepath.Join(c.dir, "data") }
-
-func (c *cluster) run(program string, args ...string) error {
-	cmd := exec.Command(filepath.Join(c.bin, program), args...)
-	cmd.SysProcAttr, cmd.Dir = c.as, c.dir
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return fmt.Errorf("%s: %w: %s", program, err, out)
-	}
-	return nil
-}
-
-func (c *cluster) start() error {
-	opts := fmt.Sprintf("-p %d -c listen_addresses=127.0.0.1 -c unix_socket_directories= -c fsync=on -c max_connections=200 -c shared_buffers=64MB", c.port)
-	return c.run("pg_ctl", "-D", c.data(), "-o", opts, "-l", filepath.Join(c.dir, "log"), "-w", "start")
-}
-
-func (c *cluster) stop(mode string) error {
-	return c.run("pg_ctl", "-D", c.data(), "-m", mode, "-w", "stop")
-}
-
-func (c *cluster) remove() {
-	c.stop("immediate")
-	os.RemoveAll(c.dir)
-}
-
-// schema is a name that no other test has.
-func (c *cluster) schema() string { return fmt.Sprintf("test %d", c.schemas.Add(1)) }
 
 // TestServer says whether there is one: the other tests are skipped for lack of it.
 func TestServer(t *testing.T) {
@@ -150,9 +86,9 @@ func TestServer(t *testing.T) {
 // exec runs SQL of a test.
 func (c *cluster) exec(t testing.TB, sql string, args ...any) int64 {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	conn, err := pgx.Connect(ctx, c.url)
+	conn, err := pgx.Connect(ctx, c.Cluster.URL())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -32,6 +32,9 @@
 // transaction has written, tells whether it was made. Nothing is acknowledged that
 // is not known to be durable.
 //
+// Package [github.com/durable-go/durable/checkpoint/pgstore/pgstep] has steps whose record
+// is committed with what their body writes to the same database.
+//
 // Notifications (LISTEN, NOTIFY) are hints that spare time. What they fail to tell
 // is found by looking, each Options.Poll.
 package pgstore

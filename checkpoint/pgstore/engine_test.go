@@ -47,10 +47,10 @@ func engine(t testing.TB, c *cluster, schema string, opts pgstore.Options) *dura
 
 func TestEngines(t *testing.T) {
 	c := need(t)
-	schema := c.schema()
+	schema := c.Schema()
 	opts := pgstore.Options{Lease: 4 * time.Second, Poll: 200 * time.Millisecond}
 	engines := []*durable.Engine{engine(t, c, schema, opts), engine(t, c, schema, opts), engine(t, c, schema, opts)}
-	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 	defer cancel()
 	const executions = 90
 	var started []*durable.Execution[int]
@@ -60,8 +60,8 @@ func TestEngines(t *testing.T) {
 		started = append(started, x)
 	}
 	require.NoError(t, engines[2].Close()) // what it owns is lost, and taken over
-	require.NoError(t, c.stop("immediate"))
-	require.NoError(t, c.start())
+	require.NoError(t, c.Stop("immediate"))
+	require.NoError(t, c.StartAgain())
 	var wg sync.WaitGroup
 	for i := range started {
 		wg.Go(func() { // by the one that has not started it
@@ -73,4 +73,48 @@ func TestEngines(t *testing.T) {
 	}
 	wg.Wait()
 	t.Logf("%d executions on three engines, one closed and the server restarted meanwhile: all ended with the right result", executions)
+}
+
+// caller invokes a function that another process has.
+var caller = durable.Define("caller", func(ctx *durable.Context, n int) (int, error) {
+	return durable.InvokeByName[int](ctx, "double", "double", n)
+})
+
+// TestEnginesWithOtherFunctions: each starts, and invokes, what only another one has.
+func TestEnginesWithOtherFunctions(t *testing.T) {
+	c := need(t)
+	schema := c.Schema()
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
+	defer cancel()
+	with := func(functions ...durable.Definition) *durable.Engine {
+		quiet := slog.New(slog.DiscardHandler)
+		store := open(t, schema, pgstore.Options{Lease: 4 * time.Second, Poll: 200 * time.Millisecond, Logger: quiet})
+		e, err := durable.New(store, &durable.Options{Functions: functions, Logger: quiet, ParkFor: -1})
+		require.NoError(t, err)
+		t.Cleanup(func() { e.Close() })
+		return e
+	}
+	client := with()
+	x, err := caller.Start(ctx, client, 21)
+	require.NoError(t, err)
+	id, err := client.StartByName(ctx, "double", []byte("4"))
+	require.NoError(t, err)
+	require.Eventually(t, func() bool {
+		info, err := client.Describe(ctx, id)
+		require.NoError(t, err)
+		return info.Held != nil
+	}, 30*time.Second, 50*time.Millisecond, "nobody has the function, and that is said")
+	_, err = client.StartByName(ctx, "no name", []byte("4"))
+	require.ErrorIs(t, err, durable.ErrInvalidID)
+	with(caller)
+	with(double)
+	v, err := x.Result(ctx)
+	require.NoError(t, err)
+	require.Equal(t, 42, v)
+	raw, err := client.ResultJSON(ctx, id)
+	require.NoError(t, err)
+	require.Equal(t, "8", string(raw))
+	info, err := client.Describe(ctx, id)
+	require.NoError(t, err)
+	require.Nil(t, info.Held)
 }

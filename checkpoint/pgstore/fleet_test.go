@@ -13,7 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-const patience = 30 * time.Second
+const patience = 2 * time.Minute
 
 func creation(id, function string, claim bool) checkpoint.Creation {
 	return checkpoint.Creation{ID: id, Incarnation: checkpoint.Incarnation{1}, Digest: []byte("digest"), Claim: claim,
@@ -91,7 +91,7 @@ func TestTwoStores(t *testing.T) {
 	c := need(t)
 	t.Run("OneOwnsWhatTheOtherSees", func(t *testing.T) {
 		t.Parallel()
-		schema := c.schema()
+		schema := c.Schema()
 		a, b := open(t, schema, pgstore.Options{}), open(t, schema, pgstore.Options{})
 		hints := watched(a)
 		require.Equal(t, a.Secret(), b.Secret())
@@ -119,7 +119,7 @@ func TestTwoStores(t *testing.T) {
 
 	t.Run("WhatAnOwnerHasKeptIsCompared", func(t *testing.T) {
 		t.Parallel()
-		schema := c.schema()
+		schema := c.Schema()
 		a, b := open(t, schema, pgstore.Options{}), open(t, schema, pgstore.Options{})
 		news, gone := create(t, a, "news", true), create(t, a, "gone", true)
 		require.NoError(t, b.Deliver(t.Context(), checkpoint.Delivery{ID: "news", Record: checkpoint.Record{Type: checkpoint.CancelRequested}}))
@@ -140,7 +140,7 @@ func TestTwoStores(t *testing.T) {
 
 	t.Run("HintsComeWithoutNotifications", func(t *testing.T) {
 		t.Parallel()
-		schema := c.schema()
+		schema := c.Schema()
 		opts := pgstore.Options{NoListen: true, Poll: 50 * time.Millisecond}
 		a, b := open(t, schema, opts), open(t, schema, opts)
 		hints := watched(a)
@@ -157,7 +157,7 @@ func TestTwoStores(t *testing.T) {
 
 	t.Run("ClaimsGiveEachOnce", func(t *testing.T) {
 		t.Parallel()
-		schema := c.schema()
+		schema := c.Schema()
 		const executions, stores = 300, 4
 		var all []*pgstore.Store
 		for range stores {
@@ -198,7 +198,7 @@ func TestTwoStores(t *testing.T) {
 
 	t.Run("InvokedOnesAreCancelledWithTheirCaller", func(t *testing.T) {
 		t.Parallel()
-		schema := c.schema()
+		schema := c.Schema()
 		a, b := open(t, schema, pgstore.Options{}), open(t, schema, pgstore.Options{})
 		const rounds = 60
 		refused := 0
@@ -235,23 +235,29 @@ func TestLease(t *testing.T) {
 	c := need(t)
 	t.Run("IsTakenOverWhenItHasRunOut", func(t *testing.T) {
 		t.Parallel()
-		schema := c.schema()
-		const lease = 2 * time.Second
+		schema := c.Schema()
+		const lease = 4 * time.Second
 		opts := pgstore.Options{Lease: lease, Poll: 100 * time.Millisecond}
-		p := startProcess(t, schema, lease)
 		b := open(t, schema, opts)
 		hints := watched(b)
 		for _, signal := range []string{"SIGKILL", "SIGSTOP"} {
-			if signal == "SIGSTOP" {
+			var p *process
+			var claim checkpoint.Claim
+			var id string
+			var took time.Duration
+			for range 3 { // a busy machine may be late; late each time is the store's fault
 				p = startProcess(t, schema, lease)
+				id = p.own(t)
+				require.Greater(t, p.steps(t), 0)
+				p.signal(t, signal)
+				since := time.Now()
+				claim = claimed(t, b, hints, id)
+				took = time.Since(since)
+				require.True(t, claim.Lost)
+				if took <= lease*3/2 {
+					break
+				}
 			}
-			id := p.own(t)
-			require.Greater(t, p.steps(t), 0)
-			p.signal(t, signal)
-			since := time.Now()
-			claim := claimed(t, b, hints, id)
-			took := time.Since(since)
-			require.True(t, claim.Lost)
 			require.LessOrEqual(t, took, lease*3/2)
 			tail := claim.Tail
 			for range 5 {
@@ -278,11 +284,10 @@ func TestLease(t *testing.T) {
 
 	t.Run("ThatCannotBeRenewedEndsOwnership", func(t *testing.T) {
 		t.Parallel()
-		schema := c.schema()
+		const lease = 10 * time.Second // a tenth of it is what a busy machine may be late
+		schema := c.Schema()
 		proxy := startProxy(t, c)
-		a, err := pgstore.Open(t.Context(), proxy.url(), &pgstore.Options{Schema: schema, Lease: 1500 * time.Millisecond, Poll: 50 * time.Millisecond})
-		require.NoError(t, err)
-		defer a.Close()
+		a := openAt(t, proxy.url(), schema, pgstore.Options{Lease: lease, Poll: 50 * time.Millisecond})
 		hints := watched(a)
 		sum := create(t, a, "x", true)
 		require.NoError(t, appendTo(a, step(sum, 1)))
@@ -290,19 +295,19 @@ func TestLease(t *testing.T) {
 		since := time.Now()
 		require.ErrorIs(t, appendTo(a, step(sum, 2)), checkpoint.ErrFenced)
 		took := time.Since(since)
-		require.Less(t, took, 1500*time.Millisecond, "the lease has run out before")
+		require.Less(t, took, lease, "the lease has run out before")
 		proxy.mend()
 		claim := claimed(t, a, hints, "x") // under a new lease
 		require.True(t, claim.Lost)
 		require.ErrorIs(t, appendTo(a, step(sum, 2)), checkpoint.ErrFenced)
 		require.NoError(t, appendTo(a, step(claim.Summary, claim.Tail)))
-		t.Logf("cut off, an append was refused after %s of a lease of 1.5s", took.Round(time.Millisecond))
+		t.Logf("cut off, an append was refused after %s of a lease of %s", took.Round(time.Millisecond), lease)
 	})
 
 	t.Run("IsNotWaitedForByClose", func(t *testing.T) {
 		t.Parallel()
 		proxy := startProxy(t, c)
-		a, err := pgstore.Open(t.Context(), proxy.url(), &pgstore.Options{Schema: c.schema(), Lease: time.Minute, Poll: time.Hour, NoListen: true})
+		a, err := pgstore.Open(t.Context(), proxy.url(), &pgstore.Options{Schema: c.Schema(), Lease: time.Minute, Poll: time.Hour, NoListen: true})
 		require.NoError(t, err)
 		sum := create(t, a, "x", true)
 		proxy.cut()
@@ -316,7 +321,7 @@ func TestLease(t *testing.T) {
 
 	t.Run("ThatTheDatabaseFindsRunOut", func(t *testing.T) {
 		t.Parallel()
-		schema := c.schema()
+		schema := c.Schema()
 		a := open(t, schema, pgstore.Options{Poll: time.Hour})
 		sum := create(t, a, "x", true)
 		c.exec(t, `UPDATE "`+schema+`".process SET lease_until = 1`) // its own clock knows nothing of it
@@ -329,11 +334,9 @@ func TestLease(t *testing.T) {
 
 	t.Run("GoesOnWhenBackendsAreTerminated", func(t *testing.T) {
 		t.Parallel()
-		schema := c.schema()
+		schema := c.Schema()
 		proxy := startProxy(t, c)
-		a, err := pgstore.Open(t.Context(), proxy.url(), &pgstore.Options{Schema: schema})
-		require.NoError(t, err)
-		defer a.Close()
+		a := openAt(t, proxy.url(), schema, pgstore.Options{})
 		sum := create(t, a, "x", true)
 		tail := uint64(1)
 		const terminations = 20
@@ -364,11 +367,9 @@ func TestLease(t *testing.T) {
 
 	t.Run("AnswersOfCommitsThatAreDropped", func(t *testing.T) {
 		t.Parallel()
-		schema := c.schema()
+		schema := c.Schema()
 		proxy := startProxy(t, c)
-		a, err := pgstore.Open(t.Context(), proxy.url(), &pgstore.Options{Schema: schema, Poll: time.Hour, NoListen: true})
-		require.NoError(t, err)
-		defer a.Close()
+		a := openAt(t, proxy.url(), schema, pgstore.Options{Poll: time.Hour, NoListen: true})
 		sum := create(t, a, "x", true)
 		require.NoError(t, appendTo(a, step(sum, 1)))
 		const drops = 30
@@ -395,12 +396,12 @@ func TestOpen(t *testing.T) {
 	c := need(t)
 	t.Run("TenAtOnce", func(t *testing.T) {
 		t.Parallel()
-		schema := c.schema()
+		schema := c.Schema()
 		secrets := make([][]byte, 10)
 		var wg sync.WaitGroup
 		for i := range secrets {
 			wg.Go(func() {
-				s, err := pgstore.Open(t.Context(), c.url, &pgstore.Options{Schema: schema})
+				s, err := pgstore.Open(t.Context(), c.url, &pgstore.Options{Schema: schema, NoListen: *throughBouncer})
 				if err != nil {
 					t.Error(err)
 					return
@@ -418,26 +419,26 @@ func TestOpen(t *testing.T) {
 	})
 	t.Run("ByHand", func(t *testing.T) {
 		t.Parallel()
-		schema := c.schema()
+		schema := c.Schema()
 		pool, err := pgxpool.New(t.Context(), c.url)
 		require.NoError(t, err)
 		defer pool.Close()
-		_, err = pgstore.New(t.Context(), pool, &pgstore.Options{Schema: schema, NoMigrate: true})
+		_, err = pgstore.New(t.Context(), pool, &pgstore.Options{Schema: schema, NoMigrate: true, NoListen: *throughBouncer})
 		require.ErrorContains(t, err, "there are no tables")
 		c.exec(t, pgstore.SQL(schema))
-		s, err := pgstore.New(t.Context(), pool, &pgstore.Options{Schema: schema, NoMigrate: true})
+		s, err := pgstore.New(t.Context(), pool, &pgstore.Options{Schema: schema, NoMigrate: true, NoListen: *throughBouncer})
 		require.NoError(t, err)
 		create(t, s, "x", false)
 		require.NoError(t, s.Close())
 		require.NoError(t, pool.Ping(context.Background()), "the pool is the caller's")
 
 		c.exec(t, `UPDATE "`+schema+`".meta SET version = 99`)
-		_, err = pgstore.New(t.Context(), pool, &pgstore.Options{Schema: schema})
+		_, err = pgstore.New(t.Context(), pool, &pgstore.Options{Schema: schema, NoListen: *throughBouncer})
 		require.ErrorContains(t, err, "version 99")
 	})
 	t.Run("ForPeople", func(t *testing.T) {
 		t.Parallel()
-		schema := c.schema()
+		schema := c.Schema()
 		s := open(t, schema, pgstore.Options{})
 		create(t, s, "order-42", false)
 		require.EqualValues(t, 1, c.exec(t, `SELECT * FROM "`+schema+`".executions WHERE id = 'order-42' AND function = 'f' AND status = 'RUNNING'`))

@@ -14,6 +14,25 @@ import (
 // used any more: earlier than the database's clock says it, whose time began later.
 func (s *Store) until(sent time.Time) time.Time { return sent.Add(s.opts.Lease - s.opts.Lease/10) }
 
+// lease is what a process may rely on.
+type lease struct {
+	process int64
+	until   time.Time
+}
+
+// Lease is this process's number in the database, and when its lease runs out at the
+// latest if it isn't renewed: a tenth of it before the database finds it so.
+func (s *Store) Lease() (number int64, until time.Time) {
+	l := s.lease.Load()
+	return l.process, l.until
+}
+
+// leased notes until when the lease is good; the zero time: it is over.
+func (s *Store) leased(until time.Time) {
+	s.writer.until = until
+	s.lease.Store(&lease{s.process.Load(), until})
+}
+
 // register begins a lease. What was owned under another one is not owned any more.
 func (s *Store) register(ctx context.Context) error {
 	w := &s.writer
@@ -25,9 +44,10 @@ func (s *Store) register(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("durable: schema %s of the database: %w", s.opts.Schema, err)
 	}
-	s.clock.seen(now)
-	w.round, w.until = 0, s.until(sent)
+	s.clock.seen(sent, now)
+	w.round = 0
 	s.process.Store(id)
+	s.leased(s.until(sent))
 	return nil
 }
 
@@ -36,8 +56,9 @@ func (s *Store) register(ctx context.Context) error {
 // finds it run out.
 func (s *Store) lapse() error {
 	s.log.Warn("durable: the lease has run out: its executions are given up", "schema", s.opts.Schema, "process", s.process.Load())
+	s.lose()
 	s.writer.drop()
-	s.writer.until = time.Time{}
+	s.leased(time.Time{})
 	ctx, cancel := s.patience(time.Now().Add(min(s.opts.Lease/3, 5*time.Second)))
 	defer cancel()
 	if err := s.connect(ctx); err != nil {
@@ -68,7 +89,7 @@ func (s *Store) outcome() (made, settled bool) {
 			})
 			switch {
 			case errors.Is(err, pgx.ErrNoRows): // others have found the lease run out
-				w.until = time.Time{}
+				s.leased(time.Time{})
 				return false, false
 			case err == nil && round == tried:
 				w.round = tried

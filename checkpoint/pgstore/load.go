@@ -54,7 +54,7 @@ func (v *view) sawLease(err error) error {
 		return errLapsed
 	}
 	if err == nil {
-		v.s.clock.seen(v.now)
+		v.s.clock.seen(v.sent, v.now)
 	}
 	return err
 }

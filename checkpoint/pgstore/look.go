@@ -24,7 +24,11 @@ func (s *Store) look() {
 		case <-s.life.Done():
 			return
 		case <-renew.C:
-			if err := s.do(s.life, &command{}); err != nil && s.life.Err() == nil {
+			err := s.do(s.life, &command{})
+			if err == nil { // whatever Poll is, what is lost shall not wait
+				_, err = s.takeOver(s.life)
+			}
+			if err != nil && s.life.Err() == nil {
 				s.log.Warn("durable: the lease was not renewed", "schema", s.opts.Schema, "error", err.Error())
 			}
 		case <-poll.C:
@@ -44,21 +48,29 @@ func (s *Store) look() {
 	}
 }
 
+// takeOver makes due what processes own that are gone, and returns how many others
+// there are.
+func (s *Store) takeOver(ctx context.Context) (others int, err error) {
+	var gone int
+	err = s.pool.QueryRow(ctx, sqlFor(s.opts.Schema, `SELECT count(*) FILTER (WHERE lease_until <= `+nanoseconds+`), count(*) FILTER (WHERE id <> $1)
+		FROM $S.process`), s.process.Load()).Scan(&gone, &others)
+	if err != nil {
+		return 0, err
+	}
+	s.alone.Store(others == 0)
+	if gone > 0 {
+		err = s.sweep(ctx)
+	}
+	return others, err
+}
+
 // lookOnce gives hints of all that may have happened, and of what has ended since a
 // time, if that is asked for.
 func (s *Store) lookOnce(ctx context.Context, since time.Time, ends bool) error {
 	sql := func(q string) string { return sqlFor(s.opts.Schema, q) }
-	var gone, others int
-	err := s.pool.QueryRow(ctx, sql(`SELECT count(*) FILTER (WHERE lease_until <= `+nanoseconds+`), count(*) FILTER (WHERE id <> $1)
-		FROM $S.process`), s.process.Load()).Scan(&gone, &others)
+	others, err := s.takeOver(ctx)
 	if err != nil {
 		return err
-	}
-	s.alone.Store(others == 0)
-	if gone > 0 {
-		if err := s.sweep(ctx); err != nil {
-			return err
-		}
 	}
 	s.calls.Hint(checkpoint.Hint{Kind: checkpoint.HintDue})
 	if others == 0 {
@@ -99,7 +111,7 @@ func (s *Store) listen() {
 		s.log.Warn("durable: notifications have ended, the store looks by itself until they are back", "schema", s.opts.Schema, "error", err.Error())
 		select {
 		case <-s.life.Done():
-		case <-time.After(s.opts.Poll):
+		case <-time.After(min(s.opts.Poll, time.Second)):
 		}
 	}
 }
@@ -117,6 +129,14 @@ func (s *Store) listenOnce() error {
 	if _, err := conn.Exec(s.life, "LISTEN "+s.channel()); err != nil {
 		return err
 	}
+	// A process that believes to be alone tells nothing, so it is greeted. What happened
+	// before is looked for.
+	if _, err := conn.Exec(s.life, s.sql.notify, s.channel(), []string{fmt.Sprintf("%d 0 ", s.process.Load())}); err != nil {
+		return err
+	}
+	if err := s.lookOnce(s.life, s.Now().Add(-s.opts.Lease), true); err != nil {
+		return err
+	}
 	s.listening.Store(true)
 	defer s.listening.Store(false)
 	for {
@@ -128,6 +148,10 @@ func (s *Store) listenOnce() error {
 		var h checkpoint.Hint
 		var id string
 		if n, _ := fmt.Sscanf(n.Payload, "%d %d %s", &process, &h.Kind, &id); n < 2 || process == s.process.Load() {
+			continue
+		}
+		s.alone.Store(false)
+		if h.Kind == 0 {
 			continue
 		}
 		if b, err := base64.StdEncoding.DecodeString(id); err == nil {

@@ -18,6 +18,12 @@ type Options struct {
 	// that is due, news, processes that are gone. Default: 1 s.
 	Poll time.Duration
 
+	// StepConns bounds the connections for transactions of steps (package pgstep), one
+	// for each body that runs. They are made as the pool's are, when they are needed, and
+	// not taken from it, so that bodies never keep the store from its work. Default: as
+	// many as the pool may have.
+	StepConns int32
+
 	// NoListen is for connections that can't LISTEN, as through PgBouncer in
 	// transaction mode. What other processes do is then noticed by looking alone.
 	NoListen bool

@@ -31,8 +31,10 @@ type Store struct {
 	queue  *queue.Queue[*command]
 	calls  *dispatch.Dispatcher
 	writer writer
+	steps  transactions
 
 	process   atomic.Int64 // the writer's lease, for those who look
+	lease     atomic.Pointer[lease]
 	alone     atomic.Bool  // no other process was alive at the last look
 	listening atomic.Bool  // notifications come
 	closeBy   atomic.Int64 // Unix nanoseconds, once the store closes
@@ -42,13 +44,19 @@ type Store struct {
 	written   chan struct{} // closed when the writer has ended
 	closing   sync.Once
 	closed    atomic.Bool
+
+	committed atomic.Pointer[func(checkpoint.Commit)] // nil: nobody watches
 }
 
-var _ checkpoint.Store = (*Store)(nil)
+var (
+	_ checkpoint.Store  = (*Store)(nil)
+	_ checkpoint.Leased = (*Store)(nil)
+)
 
 // Open opens the store in a database, and makes its schema if it is not there.
 // connString is a URL or a DSN as of pgxpool.ParseConfig. Beside the pool, which
-// serves reads, a store has two connections: one writes, one listens.
+// serves reads, a store has two connections: one writes, one listens; and up to
+// Options.StepConns for transactions of steps, made when they are needed.
 func Open(ctx context.Context, connString string, opts *Options) (*Store, error) {
 	pool, err := pgxpool.New(ctx, connString)
 	if err != nil {
@@ -105,6 +113,9 @@ func (s *Store) Secret() []byte { return slices.Clone(s.secret) }
 // no more than a message takes.
 func (s *Store) Now() time.Time { return s.clock.now() }
 
+// Shared is true: any number of processes may use the database.
+func (s *Store) Shared() bool { return true }
+
 // Watch sets who gets the hints, on the goroutine that calls done of Append.
 func (s *Store) Watch(fn func(checkpoint.Hint)) { s.calls.Watch(fn) }
 
@@ -134,7 +145,7 @@ func (s *Store) Create(ctx context.Context, c checkpoint.Creation) (sum checkpoi
 	if c.Caller != nil {
 		ids = append(ids, c.Caller.ID)
 	}
-	err = s.do(ctx, &command{Command: queue.Command{Bytes: sizes(c.Started)}, ids: ids, creates: true, change: func(v *view, r *ledger.Round) (err error) {
+	err = s.do(ctx, &command{Command: queue.Command{Bytes: sizes(c.Started) + sizes(c.Records...)}, ids: ids, creates: true, change: func(v *view, r *ledger.Round) (err error) {
 		if sum, created, err = r.Create(&c); !created && (err == nil || errors.Is(err, checkpoint.ErrExists)) {
 			v.s.writer.wary = 256
 		}
@@ -208,6 +219,7 @@ func (s *Store) Close() error {
 	s.closing.Do(func() {
 		s.closeBy.Store(time.Now().Add(closePatience).UnixNano())
 		s.end()
+		s.steps.close()
 		s.looking.Wait()
 		s.queue.Close()
 		<-s.written

@@ -21,6 +21,7 @@ func open(t testing.TB, schema string, opts pgstore.Options) *pgstore.Store {
 func openAt(t testing.TB, url, schema string, opts pgstore.Options) *pgstore.Store {
 	t.Helper()
 	opts.Schema = schema
+	opts.NoListen = opts.NoListen || *throughBouncer
 	s, err := pgstore.Open(t.Context(), url, &opts)
 	require.NoError(t, err)
 	t.Cleanup(func() { s.Close() })
@@ -51,7 +52,7 @@ func testStore(t *testing.T, url string, opts pgstore.Options) {
 		return s
 	}
 	storetest.Harness{
-		Open: func(t *testing.T) checkpoint.Store { return opened(t, server.schema()) },
+		Open: func(t *testing.T) checkpoint.Store { return opened(t, server.Schema()) },
 		Reopen: func(t *testing.T, s checkpoint.Store) checkpoint.Store {
 			require.NoError(t, s.Close())
 			m := <-schemas
@@ -64,7 +65,7 @@ func testStore(t *testing.T, url string, opts pgstore.Options) {
 
 // A hint that something is due comes for what is due earlier than all that is known.
 func TestHintsOfReleases(t *testing.T) {
-	s := open(t, need(t).schema(), pgstore.Options{Poll: time.Hour})
+	s := open(t, need(t).Schema(), pgstore.Options{Poll: time.Hour, NoListen: true})
 	var due atomic.Int64
 	s.Watch(func(h checkpoint.Hint) {
 		if h.Kind == checkpoint.HintDue {

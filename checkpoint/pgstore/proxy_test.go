@@ -16,12 +16,14 @@ type proxy struct {
 	listener net.Listener
 	to       string
 	name     string // of its connections
+	more     string // of its connection string
 	dropped  atomic.Int64
 
 	mu    sync.Mutex
 	conns map[net.Conn]bool
 	isCut bool
 	drop  bool
+	lose  func(answer []byte) bool // says which to drop, too
 }
 
 var proxies atomic.Int64
@@ -29,7 +31,7 @@ var proxies atomic.Int64
 func startProxy(t *testing.T, c *cluster) *proxy {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
-	p := &proxy{listener: l, to: fmt.Sprintf("127.0.0.1:%d", c.port), name: fmt.Sprint("proxy", proxies.Add(1)), conns: make(map[net.Conn]bool)}
+	p := &proxy{listener: l, to: fmt.Sprintf("127.0.0.1:%d", c.port), name: fmt.Sprint("proxy", proxies.Add(1)), more: c.more, conns: make(map[net.Conn]bool)}
 	go func() {
 		for {
 			client, err := l.Accept()
@@ -47,7 +49,7 @@ func startProxy(t *testing.T, c *cluster) *proxy {
 }
 
 func (p *proxy) url() string {
-	return fmt.Sprintf("postgres://tests@%s/postgres?sslmode=disable&application_name=%s", p.listener.Addr(), p.name)
+	return fmt.Sprintf("postgres://tests@%s/postgres?sslmode=disable&application_name=%s", p.listener.Addr(), p.name) + p.more
 }
 
 func (p *proxy) serve(client net.Conn) {
@@ -75,7 +77,7 @@ func (p *proxy) serve(client net.Conn) {
 			return
 		}
 		p.mu.Lock()
-		drop := p.drop
+		drop := p.drop || p.lose != nil && p.lose(b[:n])
 		p.drop = false
 		p.mu.Unlock()
 		if drop { // the server has done what it was asked for
@@ -117,4 +119,11 @@ func (p *proxy) dropAnswer() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.drop = true
+}
+
+// onAnswer has lose say which answers to drop, with their connection.
+func (p *proxy) onAnswer(lose func(answer []byte) bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.lose = lose
 }

@@ -142,11 +142,7 @@ func (s *Store) List(ctx context.Context, q checkpoint.Query) iter.Seq2[checkpoi
 			if q.Limit > 0 {
 				limit = min(limit, q.Limit-n)
 			}
-			sums, err := s.summaries(ctx, `WHERE e.number < $1
-				AND ($2::bytea IS NULL OR e.function = $2) AND ($3::smallint = 0 OR e.status = $3)
-				AND ($4::bigint = 0 OR e.started_at > $4) AND ($5::bigint = 0 OR e.started_at < $5)
-				AND ($6::bytea IS NULL OR substring(e.id FOR octet_length($6)) = $6)
-				ORDER BY e.number DESC LIMIT $7`, before, orNull(q.Function), int16(q.Status), q.StartedAfter, q.StartedBefore, orNull(q.IDPrefix), limit)
+			sums, err := s.summaries(ctx, selected+` AND e.number < $6 ORDER BY e.number DESC LIMIT $7`, append(selecting(&q), before, limit)...)
 			if err != nil {
 				yield(checkpoint.Summary{}, err)
 				return
@@ -163,6 +159,37 @@ func (s *Store) List(ctx context.Context, q checkpoint.Query) iter.Seq2[checkpoi
 			}
 		}
 	}
+}
+
+// selected is the condition that a query is, with the parameters of selecting.
+const selected = `WHERE ($1::bytea IS NULL OR e.function = $1) AND ($2::smallint = 0 OR e.status = $2)
+	AND ($3::bigint = 0 OR e.started_at > $3) AND ($4::bigint = 0 OR e.started_at < $4)
+	AND ($5::bytea IS NULL OR substring(e.id FOR octet_length($5)) = $5)`
+
+func selecting(q *checkpoint.Query) []any {
+	return []any{orNull(q.Function), int16(q.Status), q.StartedAfter, q.StartedBefore, orNull(q.IDPrefix)}
+}
+
+// Count counts executions by status, in the database.
+func (s *Store) Count(ctx context.Context, q checkpoint.Query) (counts map[checkpoint.Status]int, err error) {
+	err = s.read(ctx, func() *pgx.Batch {
+		counts = make(map[checkpoint.Status]int)
+		b := &pgx.Batch{}
+		b.Queue(sqlFor(s.opts.Schema, `SELECT e.status, count(*) FROM $S.execution e `)+selected+` GROUP BY e.status`, selecting(&q)...).Query(func(rows pgx.Rows) error {
+			var status int16
+			var n int
+			_, err := pgx.ForEachRow(rows, []any{&status, &n}, func() error {
+				counts[checkpoint.Status(status)] = n
+				return nil
+			})
+			return err
+		})
+		return b
+	})
+	if err != nil {
+		return nil, err
+	}
+	return counts, nil
 }
 
 func orNull(s string) []byte {

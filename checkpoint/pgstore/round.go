@@ -67,6 +67,7 @@ func (s *Store) makeRound(round []*command) {
 // settle tries until a round is made, or can't be made, and no doubt is left.
 func (s *Store) settle(round []*command) (hints []checkpoint.Hint, err error) {
 	w := &s.writer
+	s.catchUp()
 	strict := false
 	for try := 0; ; try++ {
 		if !time.Now().Before(w.until) {
@@ -86,7 +87,7 @@ func (s *Store) settle(round []*command) (hints []checkpoint.Hint, err error) {
 		case err == nil: // something kept was not good, or a command was refused
 			strict = true
 		case errors.Is(err, errLapsed):
-			w.until = time.Time{} // it was not made, and the rest can be made under another lease
+			s.leased(time.Time{}) // it was not made, and the rest can be made under another lease
 		case e == nil:
 			// The connection, or the server, is gone, and perhaps the answer alone.
 			w.drop()
@@ -95,6 +96,7 @@ func (s *Store) settle(round []*command) (hints []checkpoint.Hint, err error) {
 			case made:
 				return s.last(hints), nil
 			case !settled:
+				s.lose()
 				return nil, fenceAppends(round, fmt.Errorf("durable: it is not known whether the database has made the change: %w", err))
 			case try >= 10:
 				return nil, fmt.Errorf("durable: %w", err)
@@ -180,6 +182,9 @@ func (s *Store) try(round []*command, strict bool) (again bool, hints []checkpoi
 	}
 	v.keep(sent)
 	made = true
+	if watch := s.committed.Load(); watch != nil {
+		(*watch)(checkpoint.Commit{Took: time.Since(sent), Changes: len(round)})
+	}
 	return false, hints, nil
 }
 
@@ -304,7 +309,7 @@ func (v *view) run(c *command, r *ledger.Round) error {
 func (v *view) keep(sent time.Time) {
 	w := &v.s.writer
 	w.round++
-	w.until = v.s.until(sent)
+	v.s.leased(v.s.until(sent))
 	me := v.s.process.Load()
 	for number, x := range v.works {
 		if x.removed || !x.row.Owned || x.owner != me {

@@ -15,7 +15,7 @@ type statements struct {
 	append, hold, inbox                          string
 	deleteExecution, deleteAll                   string
 	cutInbox, setCallback, dropCallbacks, notify string
-	deleteProcess                                string
+	deleteProcess, within                        string
 
 	sum, records, inboxAfter, due, expire string
 }
@@ -69,7 +69,15 @@ func newStatements(schema string) statements {
 				inbox_seen = $9, inbox_tail = $10 WHERE number = $4 AND rev = $5 AND epoch = $6 RETURNING 1),
 			written AS (INSERT INTO $S.journal VALUES ($4, $11, $12, $13, $14, $15))
 			SELECT 1 / (SELECT count(*) FROM renewed), ` + nanoseconds + `, sqrt(((SELECT count(*) FROM advanced) - 1)::float8)`),
-		hold:            q(`UPDATE $S.execution SET held_builds = $2, held = $3 WHERE number = $1`),
+		hold: q(`UPDATE $S.execution SET held_builds = $2, held = $3 WHERE number = $1`),
+		// For the transaction of a step. It divides by zero when the execution was changed by
+		// others, or the transaction is not the one that was begun.
+		within: q(`WITH changed AS (UPDATE $S.execution e SET rev = e.rev + 1, tail = $5, last_event = greatest(e.last_event, $6)
+				WHERE sha256(e.id) = $1 AND e.owner = $2 AND e.epoch = $3 AND e.tail = $4 AND current_setting('durable.step', true) = 'open'
+				RETURNING number, rev),
+			written AS (INSERT INTO $S.journal (number, seq, type, operation, at, data)
+				SELECT c.number, u.* FROM changed c, unnest(` + arrays(7, "bigint", "smallint", "text", "bigint", "bytea") + `) AS u)
+			SELECT 1 / count(*), max(number), max(rev) FROM changed`),
 		inbox:           q(`INSERT INTO $S.inbox (number, seq, data) VALUES ($1, $2, $3)`),
 		cutInbox:        q(`DELETE FROM $S.inbox WHERE number = $1 AND seq <= $2`),
 		deleteExecution: q(guarded(`DELETE FROM $S.execution WHERE number = $1 AND rev = $2 RETURNING 1`, `1`)),
@@ -194,4 +202,13 @@ func namesOf(columns, table string) string {
 // stateOf are the values of columns: 0 is no owner, and no time to be due at.
 func stateOf(columns string) string {
 	return strings.NewReplacer("u.owner", "nullif(u.owner, 0)", "u.due_at", "nullif(u.due_at, 0)").Replace(namesOf(columns, "u."))
+}
+
+// arrays are parameters of those types.
+func arrays(from int, types ...string) string {
+	var all []string
+	for i, t := range types {
+		all = append(all, fmt.Sprintf("$%d::%s[]", from+i, t))
+	}
+	return strings.Join(all, ", ")
 }

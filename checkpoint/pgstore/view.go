@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"slices"
+	"time"
 
 	"github.com/durable-go/durable/checkpoint"
 	"github.com/durable-go/durable/checkpoint/internal/ledger"
@@ -48,7 +49,8 @@ func (w *work) restore(owner int64) {
 // such read.
 type view struct {
 	s      *Store
-	strict bool // nothing that was kept is used
+	strict bool      // nothing that was kept is used
+	sent   time.Time // before the first message
 
 	begun  bool // the transaction
 	now    int64
@@ -72,7 +74,7 @@ var _ ledger.View = (*view)(nil)
 
 func (s *Store) newView(strict bool) *view {
 	return &view{
-		s: s, strict: strict, now: s.Now().UnixNano(),
+		s: s, strict: strict, sent: time.Now(), now: s.Now().UnixNano(),
 		works: make(map[uint64]*work), ids: make(map[string]uint64),
 		queues: make(map[ledger.Queue][]ledgerDue), held: make(map[string][]ledger.Queue),
 	}

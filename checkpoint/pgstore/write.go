@@ -74,7 +74,7 @@ func (v *view) queueStep(b *pgx.Batch, works []*work) {
 			advanced.add(w)
 		}
 		if !w.removed {
-			written.add(w)
+			written.add(w.row.Number, w.records)
 		}
 	}
 	if a := &advanced; !v.begun && len(works) == 1 && len(a.numbers) == 1 && len(written.numbers) == 1 {
@@ -217,10 +217,10 @@ type lines struct {
 	data               [][]byte
 }
 
-func (l *lines) add(w *work) {
-	for i := range w.records {
-		r := &w.records[i]
-		l.numbers, l.seqs = append(l.numbers, int64(w.row.Number)), append(l.seqs, int64(r.Seq))
+func (l *lines) add(number uint64, records []checkpoint.Record) {
+	for i := range records {
+		r := &records[i]
+		l.numbers, l.seqs = append(l.numbers, int64(number)), append(l.seqs, int64(r.Seq))
 		l.types, l.ats = append(l.types, int16(r.Type)), append(l.ats, r.Time)
 		l.operations = append(l.operations, legible(r.OperationID))
 		l.data = append(l.data, checkpoint.AppendRecord(nil, r))

@@ -66,6 +66,10 @@ var hintTests = []test{
 		p.ok(p.append(a))
 		p.awaitHint(checkpoint.HintInbox, "c")
 	}},
+	{"ACallbackIsAwaited", func(p *probe) {
+		p.own("a").append(callback("1", p.now(), 0, 0))
+		p.awaitHint(checkpoint.HintCallback, "a")
+	}},
 	{"EndedByItsOwnerAndFromOutside", func(p *probe) {
 		p.own("a").finish()
 		p.awaitHint(checkpoint.HintEnded, "a")

@@ -21,6 +21,8 @@ var reopenTests = []test{
 		p.own("held").hold("one", 0)
 		p.finished("deleted")
 		p.ok(p.s.Delete(p.ctx, "deleted"))
+		p.begun("begun")
+		p.make(p.ending("begun and ended"))
 		last := p.create("last")
 
 		ids := p.list(checkpoint.Query{})
@@ -37,7 +39,9 @@ var reopenTests = []test{
 		if s := p.create("next"); s.Number <= last.Number {
 			p.Fatalf("number %d was given again", s.Number)
 		}
-		p.claims(build("one"), "asleep", "new", "last", "next")
+		p.claims(build("one"), "asleep", "new", "begun", "last", "next")
+		p.ok(p.s.Deliver(p.ctx, outcome("begun", "open")))
+		p.is(p.s.Deliver(p.ctx, outcome("begun", "abandoned")), checkpoint.ErrCallbackClosed)
 	}},
 	{"OwnedOnesAreLost", func(p *probe) {
 		o := p.own("a")

@@ -56,12 +56,10 @@ func TestNoItems(t *testing.T) {
 	t.Parallel()
 	db := newDB(t)
 	for name, input := range map[string]string{"NoData": `{}`, "NoItems": `{"workflowId": "w", "inputData": {}}`, "Null": `{"inputData": {"items": null}}`} {
-		begin := time.Now()
 		o := do(t, "-quiet", "-db", db, "-id", name, "-input", writeFile(t, "event.json", input))
 		o.requireOneLine(t, 1, name, "inputData.items")
-		require.Less(t, time.Since(begin), 4*time.Second, "it was retried")
 		history := do(t, "history", "-db", db, "-id", name)
-		require.Equal(t, 1, strings.Count(history.stdout, "StepFailed"), history.stdout)
+		require.Equal(t, 1, strings.Count(history.stdout, "StepFailed"), "it was retried:\n%s", history.stdout)
 		// Asking again gives the same, and no new execution.
 		do(t, "-quiet", "-db", db, "-id", name).requireOneLine(t, 1, name, "inputData.items")
 	}

@@ -162,7 +162,7 @@ func work(dir string) {
 	if err := e.Close(); err != nil {
 		w.say("error %s", err)
 	}
-	w.say("closed %d %d", len(ownGoroutines(10*time.Second)), len(openHandles())-handles)
+	w.say("closed %d %d", len(ownGoroutines(time.Minute)), len(openHandles())-handles)
 }
 
 // openHandles are the files that this process has open.
@@ -232,7 +232,7 @@ func (p *process) await(t *testing.T) {
 	t.Helper()
 	select {
 	case <-p.ended:
-	case <-time.After(60 * time.Second):
+	case <-time.After(3 * time.Minute):
 		log, _ := os.ReadFile(p.log.Name())
 		require.Fail(t, "the process hangs", "%s", log)
 	}
@@ -258,7 +258,7 @@ func said(t *testing.T, dir, word string) (lines []string) {
 // until waits until the witness has n lines that begin with a word.
 func until(t *testing.T, p *process, dir, word string, n int) {
 	t.Helper()
-	for deadline := time.Now().Add(60 * time.Second); len(said(t, dir, word)) < n; {
+	for deadline := time.Now().Add(3 * time.Minute); len(said(t, dir, word)) < n; {
 		select {
 		case <-p.ended:
 			require.Fail(t, "the process has ended")
@@ -280,7 +280,7 @@ func recovered(t *testing.T, dir, store string) (orders int) {
 	e, fn, err := open(store, w)
 	require.NoError(t, err)
 	defer e.Close()
-	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 	defer cancel()
 	results := make(map[string]string)
 	var ids []string
@@ -337,7 +337,7 @@ func compare(t *testing.T, dir string, results map[string]string) error {
 // noLeaks requires that nothing is left of an engine: neither goroutines nor open files.
 func noLeaks(t *testing.T, store string) {
 	t.Helper()
-	require.Empty(t, ownGoroutines(10*time.Second))
+	require.Empty(t, ownGoroutines(time.Minute))
 	require.Empty(t, handlesOf(store))
 }
 

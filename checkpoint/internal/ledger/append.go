@@ -129,6 +129,7 @@ func (r *Round) callbackChanges(row *checkpoint.Row, a *checkpoint.Append) (chan
 				c.HeartbeatAt = after(rec.Time, c.HeartbeatTimeout)
 			}
 			changes = append(changes, callbackChange{rec.OperationID, Callback{}, c, true})
+			r.hint(checkpoint.HintCallback, a.ID)
 		case checkpoint.CallbackSucceeded, checkpoint.CallbackFailed, checkpoint.CallbackTimedOut:
 			if changes, err = r.closing(changes, row, rec.OperationID, rec.Events > 1); err != nil {
 				return nil, err

@@ -15,6 +15,9 @@ func (r *Round) Create(c *checkpoint.Creation) (s checkpoint.Summary, created bo
 	if err := checkKey("name of a function", c.Started.Function); err != nil {
 		return s, false, err
 	}
+	if err := checkBeginning(c); err != nil {
+		return s, false, err
+	}
 	var callerNumber uint64
 	if c.Caller != nil {
 		caller, err := r.view.Find(c.Caller.ID)
@@ -39,6 +42,18 @@ func (r *Round) Create(c *checkpoint.Creation) (s checkpoint.Summary, created bo
 	}
 	s, err = r.insert(c, callerNumber)
 	return s, err == nil, err
+}
+
+// checkBeginning reports what is wrong with the journal that an execution begins with.
+func checkBeginning(c *checkpoint.Creation) error {
+	a := checkpoint.Append{ID: c.ID, Tail: 1, Records: c.Records, Status: c.Status}
+	if err := CheckAppend(&a); err != nil {
+		return fmt.Errorf("create %s: %w", c.ID, err)
+	}
+	if c.Status != 0 && c.Claim {
+		return fmt.Errorf("durable: create %s: both a final status and an owner", c.ID)
+	}
+	return nil
 }
 
 func (r *Round) insert(c *checkpoint.Creation, callerNumber uint64) (checkpoint.Summary, error) {
@@ -67,7 +82,18 @@ func (r *Round) insert(c *checkpoint.Creation, callerNumber uint64) (checkpoint.
 		row.WakeAt = r.now
 	}
 	r.view.Insert(row)
-	r.write(row, []checkpoint.Record{started}, nil)
+	r.write(row, append([]checkpoint.Record{started}, c.Records...), nil)
+	callbacks, err := r.callbackChanges(row, &checkpoint.Append{Records: c.Records, CloseCallbacks: c.CloseCallbacks, Status: c.Status})
+	if err != nil {
+		return checkpoint.Summary{}, err
+	}
+	for _, cb := range callbacks {
+		r.setCallback(row, cb)
+	}
+	if c.Status != 0 {
+		r.finish(row, c.Status, max(r.now, c.Records[len(c.Records)-1].Time))
+		r.hint(checkpoint.HintEnded, row.ID)
+	}
 	r.view.Save(row)
 	to, err := r.place(row)
 	if err != nil {
@@ -81,6 +107,9 @@ func (r *Round) insert(c *checkpoint.Creation, callerNumber uint64) (checkpoint.
 	}
 	s := row.Summary
 	s.Started = started
+	if c.Status != 0 {
+		s.Ended = c.Records[len(c.Records)-1]
+	}
 	return s, nil
 }
 

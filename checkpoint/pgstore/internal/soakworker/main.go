@@ -1,0 +1,107 @@
+// Command soakworker is a process of the fleet that TestSoak does harm to. Built with
+// the tag soaknext, some of its functions are others.
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/durable-go/durable/checkpoint"
+	"github.com/durable-go/durable/checkpoint/pgstore"
+	"github.com/durable-go/durable/internal/soak"
+)
+
+func main() {
+	if err := soak.Serve(os.Getenv(soak.ChildVariable), open); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+}
+
+// place is what a worker is told of its store.
+type place struct {
+	URL, Direct, Schema string // Direct leads past the proxy
+	Lease               time.Duration
+	NoListen            bool
+}
+
+// open waits for a server that is away.
+func open(o soak.Orders) (s checkpoint.Store, err error) {
+	var at place
+	if err := json.Unmarshal([]byte(o.Store), &at); err != nil {
+		return nil, err
+	}
+	opts := &pgstore.Options{Schema: at.Schema, Lease: at.Lease, NoListen: at.NoListen, Logger: slog.New(slog.DiscardHandler)}
+	for range 100 {
+		if s, err = pgstore.Open(context.Background(), at.URL, opts); err == nil {
+			break
+		}
+		time.Sleep(200 * time.Millisecond)
+	}
+	if err == nil && o.Plant == "TakesOverLate" {
+		s = &late{s}
+	}
+	if err == nil && o.Plant == "WritesAlthoughDeposed" {
+		s = &deposed{s, at}
+	}
+	return s, err
+}
+
+// late is the bug of a process that takes nothing over for a long time.
+type late struct{ checkpoint.Store }
+
+func (b *late) Claim(ctx context.Context, r checkpoint.ClaimRequest) ([]checkpoint.Claim, error) {
+	claims, err := b.Store.Claim(ctx, r)
+	for i := range claims {
+		if claims[i].Lost {
+			time.Sleep(3 * time.Second)
+			break
+		}
+	}
+	return claims, err
+}
+
+// deposed is the bug of a process that writes although it is told that it is not the
+// owner any more.
+type deposed struct {
+	checkpoint.Store
+	at place
+}
+
+func (d *deposed) Append(a checkpoint.Append, done func(error)) {
+	d.Store.Append(a, func(err error) {
+		if errors.Is(err, checkpoint.ErrFenced) && len(a.Records) > 0 {
+			d.write(a.ID, a.Records[0])
+		}
+		done(err)
+	})
+}
+
+func (d *deposed) write(id string, r checkpoint.Record) {
+	ctx := context.Background()
+	conn, err := pgx.Connect(ctx, d.at.Direct)
+	if err != nil {
+		return
+	}
+	defer conn.Close(ctx)
+	schema := pgx.Identifier{d.at.Schema}.Sanitize()
+	pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
+		var number int64
+		err := tx.QueryRow(ctx, `UPDATE `+schema+`.execution SET rev = rev + 1, tail = tail + 1, last_event = last_event + $2
+			WHERE sha256(id) = sha256($1) AND status = 1 RETURNING number, tail, last_event`, []byte(id), int64(r.Events)).Scan(&number, &r.Seq, &r.EventID)
+		if err != nil {
+			return err
+		}
+		r.EventID -= uint64(max(r.Events, 1)) - 1
+		_, err = tx.Exec(ctx, `INSERT INTO `+schema+`.journal (number, seq, type, operation, at, data) VALUES ($1, $2, $3, $4, $5, $6)`,
+			number, int64(r.Seq), int16(r.Type), r.OperationID, r.Time, checkpoint.AppendRecord(nil, &r))
+		return err
+	})
+}

@@ -1,0 +1,82 @@
+// Command durable looks at durable executions and steers them: in a file, in
+// PostgreSQL, or in a running program.
+//
+//	durable run list --store orders.db
+//	durable run show order-42 --follow
+//
+// See docs/command-line.md for a guide, and durable help for all there is.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+)
+
+func main() {
+	// The first signal ends what runs in its own time, a second one the process.
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop)
+	os.Exit(run(ctx))
+}
+
+// run runs the command line and returns the exit code.
+func run(ctx context.Context) int {
+	root := newRoot()
+	err := root.ExecuteContext(ctx)
+	if err == nil {
+		return exitOK
+	}
+	code := exitCodeOf(ctx, err)
+	if code == exitInterrupted {
+		return code
+	}
+	if text := err.Error(); text != "" {
+		fmt.Fprintln(os.Stderr, "durable:", oneLine(text))
+	}
+	if code == exitUsage {
+		fmt.Fprintln(os.Stderr, "durable: help shows how it is used")
+	}
+	return code
+}
+
+// The exit codes, which docs/command-line.md promises.
+const (
+	exitOK          = 0
+	exitError       = 1 // something else went wrong
+	exitUsage       = 2 // the command line makes no sense
+	exitNotFound    = 3 // no such execution, function, callback or file
+	exitConflict    = 4 // it is not in the state for that: running, ended, completed, taken
+	exitFailed      = 5 // the execution whose result was asked for did not succeed
+	exitUnreachable = 6 // the program, file or database can't be reached, or takes nothing now
+	exitDenied      = 7 // not allowed
+	exitDamaged     = 8 // store verify found damage
+	exitInterrupted = 130
+)
+
+// exitError is an error with an exit code of its own.
+type codedError struct {
+	code int
+	err  error
+}
+
+func (e *codedError) Error() string { return e.err.Error() }
+func (e *codedError) Unwrap() error { return e.err }
+
+// usageError is a command line that makes no sense.
+func usageError(format string, args ...any) error {
+	return &codedError{exitUsage, fmt.Errorf(format, args...)}
+}
+
+func exitCodeOf(ctx context.Context, err error) int {
+	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
+		return exitInterrupted
+	}
+	if coded, ok := errors.AsType[*codedError](err); ok {
+		return coded.code
+	}
+	return exitError
+}

@@ -1,0 +1,263 @@
+package durablehttp
+
+import (
+	"encoding/json"
+	"errors"
+	"net/http"
+	"time"
+
+	"github.com/durable-go/durable"
+)
+
+// steeringRoutes are what Steer serves.
+var steeringRoutes = []route{
+	{"POST", "/executions", Steering, nil, (*admin).start},
+	{"POST", "/executions/{id}/cancel", Steering, nil, (*admin).cancel},
+	{"POST", "/executions/{id}/stop", Steering, nil, (*admin).stop},
+	{"POST", "/executions/{id}/resume", Steering, nil, (*admin).resume},
+	{"POST", "/executions/{id}/retry", Steering, nil, (*admin).retry},
+	{"POST", "/executions/{id}/restart", Steering, nil, (*admin).restart},
+	{"POST", "/executions/{id}/callbacks/{operation}/succeed", Steering, nil, (*admin).succeedCallback},
+	{"POST", "/executions/{id}/callbacks/{operation}/fail", Steering, nil, (*admin).failCallback},
+	{"POST", "/executions/{id}/callbacks/{operation}/heartbeat", Steering, nil, (*admin).heartbeatCallback},
+	{"POST", "/import", Steering, []string{"id"}, (*admin).importExecution},
+	{"DELETE", "/executions/{id}", Steering, nil, (*admin).delete},
+	{"POST", "/store/backup", Steering, nil, (*admin).backup},
+}
+
+// steeringBody reads the body of a steering request. One that is there must say that it
+// is JSON, which a form of a foreign page can't.
+func steeringBody(w http.ResponseWriter, r *request, max int64) (json.RawMessage, error) {
+	body, err := jsonBody(w, r.Request, max)
+	if err == nil && body != nil && r.Header.Get("Content-Type") == "" {
+		err = errNotJSONType
+	}
+	return body, err
+}
+
+// decode decodes the body of a request into v, which says what it is like.
+func (a *admin) decode(w http.ResponseWriter, r *request, v any, like string) error {
+	body, err := steeringBody(w, r, a.opts.MaxBody)
+	if err != nil {
+		return err
+	}
+	if err := decodeStrict(body, v); err != nil {
+		return badRequest("the body is not " + like + ": " + err.Error())
+	}
+	return nil
+}
+
+// noContent answers that it is done.
+func noContent(w http.ResponseWriter, err error) error {
+	if err == nil {
+		w.WriteHeader(http.StatusNoContent)
+	}
+	return err
+}
+
+// created answers with the ID of a new execution.
+func created(w http.ResponseWriter, id string, err error) error {
+	if err != nil {
+		return err
+	}
+	return writeJSON(w, http.StatusCreated, newExecution{id})
+}
+
+type newExecution struct {
+	ID string `json:"id"`
+}
+
+type startRequest struct {
+	Function string          `json:"function"`
+	Input    json.RawMessage `json:"input"`
+	ID       *string         `json:"id"`
+	Timeout  string          `json:"timeout"`
+}
+
+func (a *admin) start(w http.ResponseWriter, r *request) error {
+	var in startRequest
+	if err := a.decode(w, r, &in, `{"function": …, "input": …, "id": …, "timeout": "1h"}`); err != nil {
+		return err
+	}
+	if in.Input == nil {
+		in.Input = json.RawMessage("null")
+	}
+	opts := idOption(in.ID)
+	if in.Timeout != "" {
+		d, err := time.ParseDuration(in.Timeout)
+		if err != nil || d <= 0 {
+			return badRequest("timeout is a duration like 90s or 1h30m, and positive")
+		}
+		opts = append(opts, durable.WithExecutionTimeout(d))
+	}
+	id, err := a.engine.StartByName(r.Context(), in.Function, in.Input, opts...)
+	return created(w, id, err)
+}
+
+func idOption(id *string) []durable.StartOption {
+	if id == nil {
+		return nil
+	}
+	return []durable.StartOption{durable.WithExecutionID(*id)}
+}
+
+type reasonRequest struct {
+	Reason string `json:"reason"`
+}
+
+func (a *admin) cancel(w http.ResponseWriter, r *request) error {
+	var in reasonRequest
+	if err := a.decode(w, r, &in, `{"reason": …}`); err != nil {
+		return err
+	}
+	return noContent(w, a.engine.Cancel(r.Context(), r.PathValue("id"), in.Reason))
+}
+
+func (a *admin) stop(w http.ResponseWriter, r *request) error {
+	var in reasonRequest
+	if err := a.decode(w, r, &in, `{"reason": …}`); err != nil {
+		return err
+	}
+	return noContent(w, a.engine.Stop(r.Context(), r.PathValue("id"), in.Reason))
+}
+
+func (a *admin) resume(w http.ResponseWriter, r *request) error {
+	if err := a.nothing(w, r); err != nil {
+		return err
+	}
+	return noContent(w, a.engine.Resume(r.Context(), r.PathValue("id")))
+}
+
+func (a *admin) delete(w http.ResponseWriter, r *request) error {
+	if err := a.nothing(w, r); err != nil {
+		return err
+	}
+	return noContent(w, a.engine.Delete(r.Context(), r.PathValue("id")))
+}
+
+type retryRequest struct {
+	ID *string `json:"id"`
+}
+
+func (a *admin) retry(w http.ResponseWriter, r *request) error {
+	var in retryRequest
+	if err := a.decode(w, r, &in, `{"id": …}`); err != nil {
+		return err
+	}
+	id, err := a.engine.Retry(r.Context(), r.PathValue("id"), idOption(in.ID)...)
+	return created(w, id, err)
+}
+
+type restartRequest struct {
+	Operation string  `json:"operation"`
+	ID        *string `json:"id"`
+}
+
+func (a *admin) restart(w http.ResponseWriter, r *request) error {
+	var in restartRequest
+	if err := a.decode(w, r, &in, `{"operation": …, "id": …}`); err != nil {
+		return err
+	}
+	id, err := a.engine.RestartFrom(r.Context(), r.PathValue("id"), in.Operation, idOption(in.ID)...)
+	return created(w, id, err)
+}
+
+func (a *admin) importExecution(w http.ResponseWriter, r *request) error {
+	body, err := steeringBody(w, r, a.opts.MaxImport)
+	if err != nil {
+		return err
+	}
+	var recording durable.Recording
+	if err := json.Unmarshal(body, &recording); err != nil {
+		return badRequest("the body is not a recording: " + err.Error())
+	}
+	var asID *string
+	if id, ok := r.query["id"]; ok {
+		asID = &id
+	}
+	id, err := a.engine.Import(r.Context(), &recording, idOption(asID)...)
+	if errors.Is(err, durable.ErrCorrupt) {
+		return badRequest("the body is not a recording that can go on: " + err.Error())
+	}
+	return created(w, id, err)
+}
+
+// nothing checks that a body that says nothing is all there is.
+func (a *admin) nothing(w http.ResponseWriter, r *request) error {
+	return a.decode(w, r, &struct{}{}, "empty, which it is for this path")
+}
+
+func (a *admin) succeedCallback(w http.ResponseWriter, r *request) error {
+	payload, err := steeringBody(w, r, a.opts.MaxBody)
+	if err != nil {
+		return err
+	}
+	if payload != nil && !json.Valid(payload) {
+		return errNotJSON
+	}
+	id, err := a.callbackID(r)
+	if err != nil {
+		return err
+	}
+	return noContent(w, a.engine.SucceedCallback(r.Context(), id, payload))
+}
+
+func (a *admin) failCallback(w http.ResponseWriter, r *request) error {
+	body, err := steeringBody(w, r, a.opts.MaxBody)
+	if err != nil {
+		return err
+	}
+	failure, err := decodeFailure(body)
+	if err != nil {
+		return err
+	}
+	id, err := a.callbackID(r)
+	if err != nil {
+		return err
+	}
+	return noContent(w, a.engine.FailCallback(r.Context(), id, failure))
+}
+
+func (a *admin) heartbeatCallback(w http.ResponseWriter, r *request) error {
+	if err := a.nothing(w, r); err != nil {
+		return err
+	}
+	id, err := a.callbackID(r)
+	if err != nil {
+		return err
+	}
+	return noContent(w, a.engine.HeartbeatCallback(r.Context(), id))
+}
+
+// callbackID is the ID of the callback that the path names: by the ID of its
+// operation, or by its name if only one open callback has it. Engine.CallbackID would
+// wait while there is none.
+func (a *admin) callbackID(r *request) (string, error) {
+	ops, err := a.engine.Operations(r.Context(), r.PathValue("id"))
+	if err != nil {
+		return "", err
+	}
+	var found []durable.Operation // callbacks of the name
+	open := ""
+	for _, o := range ops {
+		if o.Type != "CALLBACK" || o.Name != r.PathValue("operation") && o.ID != r.PathValue("operation") {
+			continue
+		}
+		if o.ID == r.PathValue("operation") {
+			found, open = []durable.Operation{o}, o.CallbackID
+			break
+		}
+		if found = append(found, o); o.CallbackID != "" && open != "" {
+			return "", durable.ErrCallbackAmbiguous
+		} else if o.CallbackID != "" {
+			open = o.CallbackID
+		}
+	}
+	switch {
+	case len(found) == 0:
+		return "", durable.ErrCallbackNotFound
+	case open == "":
+		return "", durable.ErrCallbackCompleted
+	}
+	return open, nil
+}

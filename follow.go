@@ -1,0 +1,178 @@
+package durable
+
+import (
+	"context"
+	"fmt"
+	"iter"
+
+	"github.com/durable-go/durable/checkpoint"
+)
+
+// Follow yields the events of an execution behind the event after, as History does,
+// and then each new one once it is durable, until the execution has ended. What came
+// from outside is an event when the execution takes it over, which one that is held
+// does when it goes on. When ctx ends, or the engine, the last thing it yields is that
+// error; ErrExecutionNotFound when the execution was deleted meanwhile.
+//
+// It is woken, it does not poll; only on a store that other processes write to does it
+// also look each second. Each event is read once, however many there are.
+func (e *Engine) Follow(ctx context.Context, id string, after int64) iter.Seq2[Event, error] {
+	return func(yield func(Event, error) bool) {
+		l := e.feed.join(id)
+		defer e.feed.leave(id, l)
+		ticks, stop := e.ticks()
+		defer stop()
+		f := &follower{e: e, id: id, after: after}
+		for {
+			// Not only what was there when it was asked: what a read finds on its way counts.
+			more, err := f.read(ctx, yield)
+			if err != nil && ctx.Err() != nil {
+				err = context.Cause(ctx)
+			}
+			if err == nil && more {
+				_, err = e.await(ctx, l, ticks)
+			}
+			if err != nil {
+				yield(Event{}, err)
+				return
+			}
+			if !more {
+				return
+			}
+		}
+	}
+}
+
+// follower is how far somebody has followed an execution.
+type follower struct {
+	e     *Engine
+	id    string
+	after int64
+	inc   checkpoint.Incarnation // zero: nothing was read yet
+	seq   uint64
+	ops   operations
+}
+
+// read yields what is new; more is false when there will be nothing else, or nobody
+// wants it.
+func (f *follower) read(ctx context.Context, yield func(Event, error) bool) (more bool, err error) {
+	s, err := f.e.find(ctx, f.id)
+	switch {
+	case err != nil:
+		return false, err
+	case f.inc.IsZero():
+		f.inc, f.ops = s.Incarnation, newOperations(s.Tail)
+	case f.inc != s.Incarnation:
+		return false, fmt.Errorf("%w: %s was deleted, another one has the ID", ErrExecutionNotFound, f.id)
+	}
+	for rec, err := range f.e.store.Records(ctx, f.id, f.seq) {
+		if err == nil {
+			err = f.e.openRecord(&rec, f.inc)
+		}
+		var failure *failureRecord
+		if err == nil {
+			failure, err = decodeFailure(rec.Failure)
+		}
+		if err != nil {
+			return false, fmt.Errorf("durable: history of execution %s: %w", f.id, f.e.lookup(f.id, err))
+		}
+		f.seq = rec.Seq
+		o := f.ops.apply(&rec, failure)
+		if rec.Type >= checkpoint.ScopeCancelled || rec.Flags&checkpoint.FlagSilent != 0 {
+			continue
+		}
+		if int64(rec.EventID)+int64(rec.Events)-1 > f.after {
+			for _, ev := range f.e.eventsOf(&rec, o, &s) {
+				if ev.EventID > f.after && !yield(ev, nil) {
+					return false, nil
+				}
+			}
+		}
+		if isFinal(rec.Type) {
+			return false, nil
+		}
+	}
+	return true, nil
+}
+
+// isFinal reports whether a record of that type ends an execution.
+func isFinal(t checkpoint.EventType) bool {
+	return t >= checkpoint.ExecutionSucceeded && t <= checkpoint.ExecutionStopped
+}
+
+// Changes yields the IDs of executions that something happened to since Changes was
+// called: they were created, came into memory or left it, got further, were sent
+// something, ended, or were deleted by Delete. One that much happens to is yielded
+// once for all of it, in no order; a slow receiver delays nobody and misses none. It
+// ends when ctx ends, or the engine.
+//
+// What other processes do on a store they share is seen when the store hints at it,
+// and otherwise by a look at the newest executions, and the newest that run, each
+// second.
+func (e *Engine) Changes(ctx context.Context) iter.Seq[string] {
+	return func(yield func(string) bool) {
+		l := e.feed.join("")
+		defer e.feed.leave("", l)
+		ticks, stop := e.ticks()
+		defer stop()
+		var seen glances
+		if ticks != nil {
+			seen.look(ctx, e)
+		}
+		for {
+			tick, err := e.await(ctx, l, ticks)
+			if err != nil {
+				return
+			}
+			ids := e.feed.taken(l)
+			if tick {
+				for _, id := range seen.look(ctx, e) {
+					if _, told := ids[id]; !told && !yield(id) {
+						return
+					}
+				}
+			}
+			for id := range ids {
+				if !yield(id) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// glances are what was last seen of executions, by number.
+type glances map[uint64]glance
+
+// glance is what tells that an execution has changed.
+type glance struct {
+	tail, inbox, epoch uint64
+	status             checkpoint.Status
+	owned              bool
+	held               int
+}
+
+// glanceAt is how many executions a look looks at, of all and of those that run.
+const glanceAt = 200
+
+// look returns the executions that are not as they were. One that left the sight of a
+// look did so by the newer ones before it.
+func (g *glances) look(ctx context.Context, e *Engine) (changed []string) {
+	seen := make(glances, len(*g))
+	for _, status := range []checkpoint.Status{0, checkpoint.Running} {
+		for s, err := range e.store.List(ctx, checkpoint.Query{Status: status, Limit: glanceAt}) {
+			if err != nil {
+				return changed // the next look is soon
+			}
+			if _, again := seen[s.Number]; again {
+				continue
+			}
+			seen[s.Number] = glance{s.Tail, s.InboxTail, s.Epoch, s.Status, s.Owned, len(s.HeldBuilds)}
+			if (*g)[s.Number] != seen[s.Number] {
+				changed = append(changed, s.ID)
+			}
+		}
+	}
+	*g = seen
+	return changed
+}

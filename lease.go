@@ -1,0 +1,57 @@
+package durable
+
+import (
+	"errors"
+	"time"
+)
+
+// What an engine runs is its own only as long as its store says so: on one that leases
+// (checkpoint.Leased) everything stops before the lease runs out, and no body begins
+// after that. What is in memory is written off; who owns it then begins from the store.
+
+var errLeaseOver = errors.New("durable: the lease has run out before it was renewed")
+
+// holdsLease reports whether a residency that began under a lease still owns its execution.
+func (e *Engine) holdsLease(number int64) bool {
+	if e.leased == nil {
+		return true
+	}
+	now, until := e.leased.Lease()
+	return now == number && time.Until(until) > 0
+}
+
+// watchLease sees to it that a residency does not outlive its lease. e.mu is held.
+func (e *Engine) watchLease(x *residency) {
+	if e.leased == nil {
+		return
+	}
+	number, until := e.leased.Lease()
+	x.lease = number
+	if !e.leaseWatched {
+		e.leaseWatched = true
+		time.AfterFunc(time.Until(until), e.checkLease)
+	}
+}
+
+// checkLease ends what has no lease any more, and looks again when the lease runs out
+// unless it is renewed.
+func (e *Engine) checkLease() {
+	number, until := e.leased.Lease()
+	left := time.Until(until)
+	var over []*residency
+	e.mu.Lock()
+	for _, x := range e.residents {
+		if x.lease != number || left <= 0 {
+			over = append(over, x)
+		}
+	}
+	if e.leaseWatched = left > 0 && len(e.residents) > len(over) && !e.shut; e.leaseWatched {
+		time.AfterFunc(left, e.checkLease)
+	}
+	e.mu.Unlock()
+	for _, x := range over {
+		x.mu.Lock()
+		x.lost(errLeaseOver)
+		x.mu.Unlock()
+	}
+}

@@ -1,0 +1,132 @@
+package durable_test
+
+import (
+	"context"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/durable-go/durable"
+	"github.com/durable-go/durable/checkpoint"
+	"github.com/durable-go/durable/checkpoint/memstore"
+)
+
+// leasing is a store whose lease the test renews, or doesn't.
+type leasing struct {
+	checkpoint.Store
+	mu     sync.Mutex
+	number int64
+	until  time.Time
+}
+
+func (l *leasing) Lease() (int64, time.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.number, l.until
+}
+
+// Claim gives nothing without a lease.
+func (l *leasing) Claim(ctx context.Context, r checkpoint.ClaimRequest) ([]checkpoint.Claim, error) {
+	if _, until := l.Lease(); time.Until(until) <= 0 {
+		return nil, nil
+	}
+	return l.Store.Claim(ctx, r)
+}
+
+func (l *leasing) SteadyClock() bool { return true }
+
+func (l *leasing) renew(number int64, d time.Duration) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.number, l.until = number, time.Now().Add(d)
+}
+
+// TestLease is about an engine whose store owns for a time.
+func TestLease(t *testing.T) {
+	t.Parallel()
+	// busy has a body that works until its context ends; then it begins another.
+	busy := func(bodies chan<- context.Context) *durable.Function[int, int] {
+		return durable.Define("busy", func(ctx *durable.Context, _ int) (int, error) {
+			time.Sleep(time.Second)
+			return durable.Step(ctx, "work", func(ctx context.Context) (int, error) {
+				bodies <- ctx
+				<-ctx.Done()
+				return 0, ctx.Err()
+			})
+		})
+	}
+	run := func(t *testing.T) (*leasing, <-chan context.Context) {
+		s := &leasing{Store: memstore.New()}
+		s.renew(1, time.Minute)
+		bodies := make(chan context.Context, 100)
+		f := busy(bodies)
+		e, err := durable.New(s, &durable.Options{Functions: []durable.Definition{f}})
+		require.NoError(t, err)
+		t.Cleanup(func() { e.Close() })
+		_, err = f.Start(t.Context(), e, 0, durable.WithExecutionID("x"))
+		require.NoError(t, err)
+		return s, bodies
+	}
+
+	t.Run("ThatIsRenewedChangesNothing", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			s, bodies := run(t)
+			body := <-bodies
+			for range 100 {
+				time.Sleep(50 * time.Second)
+				s.renew(1, time.Minute)
+			}
+			require.NoError(t, body.Err())
+			require.Empty(t, bodies)
+		})
+	})
+
+	t.Run("ThatIsOverLetsNoBodyBegin", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			s, bodies := run(t)
+			time.Sleep(time.Second / 2)
+			s.renew(1, -time.Second) // the process was stopped: no timer has rung yet
+			time.Sleep(10 * time.Second)
+			require.Empty(t, bodies)
+			s.renew(2, time.Minute)
+			require.NoError(t, (<-bodies).Err())
+		})
+	})
+
+	t.Run("ThatRunsOutEndsBodies", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			s, bodies := run(t)
+			body := <-bodies
+			<-body.Done()
+			_, until := s.Lease()
+			require.Equal(t, until, time.Now())
+			time.Sleep(time.Hour)
+			require.Empty(t, bodies)
+			s.renew(2, time.Minute)
+			require.NoError(t, (<-bodies).Err())
+			sum, err := s.Get(t.Context(), "x")
+			require.NoError(t, err)
+			require.Equal(t, checkpoint.Running, sum.Status)
+			for r, err := range s.Records(t.Context(), "x", 1) {
+				require.NoError(t, err)
+				require.NotEqual(t, checkpoint.StepFailed, r.Type, "the end of the lease is recorded as the body's failure")
+			}
+		})
+	})
+
+	t.Run("UnderAnotherNumberOwnsNothingOfBefore", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			s, bodies := run(t)
+			body := <-bodies
+			_, until := s.Lease()
+			time.Sleep(30 * time.Second)
+			s.renew(2, 10*time.Minute)
+			<-body.Done()
+			require.Equal(t, until, time.Now(), "seen when the lease would have run out")
+			require.NoError(t, (<-bodies).Err())
+		})
+	})
+}
