@@ -119,6 +119,7 @@ func TestPgBouncer(t *testing.T) {
 	if *throughBouncer {
 		t.Skip("this is that process")
 	}
+	t.Parallel()
 	need(t)
 	if findBouncer() == "" {
 		t.Skip("PgBouncer is not installed (apt-get install pgbouncer)")

@@ -77,10 +77,16 @@ func TestAnyProcess(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			opts.Schema = c.Schema()
-			e, err := durable.New(openAt(t, c.url, opts.Schema, opts), &durable.Options{Logger: slog.New(slog.DiscardHandler)})
+			url := c.url + "&application_name=any"
+			e, err := durable.New(openAt(t, url, opts.Schema, opts), &durable.Options{Logger: slog.New(slog.DiscardHandler)})
 			require.NoError(t, err)
 			defer e.Close()
-			startWorker(t, c.url, opts)
+			startWorker(t, url, opts)
+			if !opts.NoListen { // or the one would not see by notifications what the other does first
+				require.Eventually(t, func() bool {
+					return c.exec(t, `SELECT FROM pg_stat_activity WHERE application_name = 'any' AND query LIKE 'SELECT pg_notify%' AND state = 'idle'`) >= 2
+				}, quick, 10*time.Millisecond)
+			}
 			ctx, cancel := context.WithTimeout(t.Context(), quick)
 			defer cancel()
 			began := time.Now()

@@ -237,7 +237,7 @@ func TestLease(t *testing.T) {
 		t.Parallel()
 		schema := c.Schema()
 		const lease = 4 * time.Second
-		opts := pgstore.Options{Lease: lease, Poll: 100 * time.Millisecond}
+		opts := pgstore.Options{Lease: lease, Poll: time.Hour} // what is lost is looked for all the same
 		b := open(t, schema, opts)
 		hints := watched(b)
 		for _, signal := range []string{"SIGKILL", "SIGSTOP"} {

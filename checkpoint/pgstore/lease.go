@@ -33,6 +33,10 @@ func (s *Store) leased(until time.Time) {
 	s.lease.Store(&lease{s.process.Load(), until})
 }
 
+// idle is how long a transaction may wait for its process: one that is stopped, or cut
+// off, in the middle must not hold others up at the executions that it has locked.
+func (s *Store) idle() time.Duration { return max(s.opts.Lease/4, 100*time.Millisecond) }
+
 // register begins a lease. What was owned under another one is not owned any more.
 func (s *Store) register(ctx context.Context) error {
 	w := &s.writer

@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/durable-go/durable"
+	"github.com/durable-go/durable/checkpoint"
 	"github.com/durable-go/durable/checkpoint/pgstore"
 )
 
@@ -59,7 +60,11 @@ func TestBodiesEndWithTheLease(t *testing.T) {
 	_, _, others := worker(c.url)
 	proxy.cut()
 	cut := time.Now()
-	<-first.ctx.Done()
+	select {
+	case <-first.ctx.Done():
+	case <-time.After(patience):
+		t.Fatal("the body's context does not end")
+	}
 	ended := time.Since(cut)
 	require.Less(t, ended, lease)
 	second := next(others)
@@ -68,4 +73,37 @@ func TestBodiesEndWithTheLease(t *testing.T) {
 	require.LessOrEqual(t, took, lease*3/2)
 	require.NoError(t, second.ctx.Err())
 	t.Logf("cut off, the body's context ended after %s, and another process began it after %s, lease %s", ended.Round(time.Millisecond), took.Round(time.Millisecond), lease)
+}
+
+// TestStoppedInATransaction has a process stop for ever while it has locked what others
+// need, and its lease.
+func TestStoppedInATransaction(t *testing.T) {
+	c := need(t)
+	t.Parallel()
+	const lease = 4 * time.Second
+	schema := c.Schema()
+	proxy := startProxy(t, c)
+	a := openAt(t, proxy.url(), schema, pgstore.Options{Lease: lease})
+	b := openAt(t, c.url, schema, pgstore.Options{Lease: lease})
+	hints := watched(b)
+	create(t, a, "x", true)
+	create(t, b, "y", true)
+	cancel := func(s *pgstore.Store) error {
+		return s.Deliver(context.Background(), checkpoint.Delivery{ID: "y", Record: checkpoint.Record{Type: checkpoint.CancelRequested}})
+	}
+	frozen := proxy.freeze()
+	go cancel(a)
+	select {
+	case <-frozen:
+	case <-time.After(patience):
+		t.Fatal("there was no transaction to stop in")
+	}
+	since := time.Now()
+	require.NoError(t, cancel(b))
+	waited := time.Since(since)
+	require.Less(t, waited, lease/2, "others wait for a process that is stopped")
+	require.True(t, claimed(t, b, hints, "x").Lost)
+	took := time.Since(since)
+	require.LessOrEqual(t, took, lease*3/2)
+	t.Logf("stopped in a transaction: others waited %s for what it had locked, and took over after %s, lease %s", waited.Round(time.Millisecond), took.Round(time.Millisecond), lease)
 }

@@ -283,7 +283,7 @@ func (s *Store) connect(ctx context.Context) (err error) {
 	return err
 }
 
-// idleTimeout lets the server end a transaction whose process was stopped within it.
+// idleTimeout is the setting of idle.
 func (s *Store) idleTimeout() string {
-	return fmt.Sprintf("idle_in_transaction_session_timeout = %d", s.opts.Lease.Milliseconds())
+	return fmt.Sprintf("idle_in_transaction_session_timeout = %d", s.idle().Milliseconds())
 }

@@ -1,6 +1,7 @@
 package pgstore_test
 
 import (
+	"bytes"
 	"fmt"
 	"io"
 	"net"
@@ -24,6 +25,9 @@ type proxy struct {
 	isCut bool
 	drop  bool
 	lose  func(answer []byte) bool // says which to drop, too
+
+	frozen chan struct{} // if not nil, connections say so that stop for ever in the middle of a transaction
+	closed chan struct{}
 }
 
 var proxies atomic.Int64
@@ -31,7 +35,7 @@ var proxies atomic.Int64
 func startProxy(t *testing.T, c *cluster) *proxy {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
-	p := &proxy{listener: l, to: fmt.Sprintf("127.0.0.1:%d", c.port), name: fmt.Sprint("proxy", proxies.Add(1)), more: c.more, conns: make(map[net.Conn]bool)}
+	p := &proxy{listener: l, to: fmt.Sprintf("127.0.0.1:%d", c.port), name: fmt.Sprint("proxy", proxies.Add(1)), more: c.more, conns: make(map[net.Conn]bool), closed: make(chan struct{})}
 	go func() {
 		for {
 			client, err := l.Accept()
@@ -43,6 +47,7 @@ func startProxy(t *testing.T, c *cluster) *proxy {
 	}()
 	t.Cleanup(func() {
 		l.Close()
+		close(p.closed)
 		p.reset()
 	})
 	return p
@@ -77,9 +82,14 @@ func (p *proxy) serve(client net.Conn) {
 			return
 		}
 		p.mu.Lock()
-		drop := p.drop || p.lose != nil && p.lose(b[:n])
+		drop, frozen := p.drop || p.lose != nil && p.lose(b[:n]), p.frozen
 		p.drop = false
 		p.mu.Unlock()
+		if frozen != nil && bytes.Contains(b[:n], []byte("Z\x00\x00\x00\x05T")) {
+			frozen <- struct{}{}
+			<-p.closed
+			return
+		}
 		if drop { // the server has done what it was asked for
 			p.dropped.Add(1)
 			return
@@ -112,6 +122,14 @@ func (p *proxy) mend() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.isCut = false
+}
+
+// freeze stops connections for ever, in the middle of their next transaction.
+func (p *proxy) freeze() (frozen <-chan struct{}) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.frozen = make(chan struct{}, 100)
+	return p.frozen
 }
 
 // dropAnswer drops the next thing that the server says, and its connection.

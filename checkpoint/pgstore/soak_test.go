@@ -107,6 +107,7 @@ func TestSoakPlants(t *testing.T) {
 			continue
 		}
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			functions := strings.Fields(bug.Functions)
 			if len(functions) == 0 {
 				functions = fleetFunctions

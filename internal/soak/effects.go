@@ -25,8 +25,8 @@ type follower struct {
 
 	runs   map[place]*run
 	made   map[string]line // values, also those that a crash took
-	given  map[string]bool // executions whose result the outside has
-	lost   map[string]bool // whether the last owner before did not release an execution
+	given  map[string]int  // executions whose result the outside has
+	lost   map[string]int  // how often an owner of an execution did not release it
 	thawed map[int]int64   // when lives were let go on that had been stopped
 }
 
@@ -52,13 +52,14 @@ func (l *line) tenure() tenure { return tenure{l.Life, l.Epoch} }
 // run is what the lines so far tell of an operation's bodies.
 type run struct {
 	last  line
+	lost  int            // how often the execution had been lost then
 	used  string         // who was given its value
 	lives map[owner]bool // in which the last attempt ran
 }
 
 func (w *World) checkEffects(lines []line, journals map[string]*journal, d durability) {
 	f := &follower{World: w, journals: journals, durable: d, lines: lines, owners: make(map[string]place), outcomes: make(map[place]uint64),
-		attempts: make(map[place][]attempted), finals: make(map[string]int), given: make(map[string]bool), lost: make(map[string]bool), thawed: make(map[int]int64),
+		attempts: make(map[place][]attempted), finals: make(map[string]int), given: make(map[string]int), lost: make(map[string]int), thawed: make(map[int]int64),
 		runs: make(map[place]*run), made: make(map[string]line)}
 	for _, j := range journals {
 		f.learn(j)
@@ -68,9 +69,11 @@ func (w *World) checkEffects(lines []line, journals map[string]*journal, d durab
 		case effect:
 			f.follow(i, l)
 		case heard:
-			f.given[l.Execution] = true
+			f.given[l.Execution] = l.Life
 		case claimed:
-			f.lost[l.Execution] = l.Lost
+			if l.Lost {
+				f.lost[l.Execution]++
+			}
 		case mended:
 			if l.Name == faultStop {
 				f.thawed[l.Life] = l.At
@@ -145,8 +148,8 @@ func (f *follower) follow(i int, l line) {
 		if l.At > j.EndedAt+int64(f.fleet.Lease) {
 			f.violate(ruleAfter, "%s: it had been ended from outside for longer than a lease", told)
 		}
-	} else if f.given[l.Execution] {
-		f.violate(ruleAfter, "%s: its result had been given", told)
+	} else if life, ok := f.given[l.Execution]; ok && (f.fleet != nil || life < l.Life) {
+		f.violate(ruleAfter, "%s: life %d had given its result", told, life) // as heard; in one life a body may have begun before
 	}
 	for _, a := range f.attempts[p] {
 		if at, ok := f.durable[recordOf{l.Execution, a.seq}]; ok && at < i && l.Attempt <= a.n {
@@ -160,7 +163,7 @@ func (f *follower) follow(i int, l line) {
 	} else {
 		f.again(told, r, l)
 	}
-	r.lives[l.owner()], r.last = true, l
+	r.lives[l.owner()], r.last, r.lost = true, l, f.lost[l.Execution]
 	for _, v := range l.Depends {
 		f.depends(told, v, i, l)
 	}
@@ -188,8 +191,8 @@ func (f *follower) again(told string, r *run, l line) {
 		if l.Once {
 			f.violate(ruleOnce, "%s: it ran in life %d", told, r.last.Life)
 		}
-		// In a fleet it may have been lost before that, and be claimed as lost.
-		if f.shutDown[r.last.Life] && (f.fleet == nil || l.Life != r.last.Life && !f.lost[l.Execution]) {
+		// In a fleet it may have been lost before that, and was claimed as lost since.
+		if f.shutDown[r.last.Life] && (f.fleet == nil || l.Life != r.last.Life && r.lost == f.lost[l.Execution]) {
 			f.violate(ruleShutdown, "%s: life %d had shut down", told, r.last.Life)
 		}
 		if r.lives[l.owner()] {
