@@ -152,6 +152,7 @@ func (x *residency) catchUp() {
 		}
 		due = append(due, d)
 	}
+	noNews := x.noNews && !x.newsPending
 	x.mu.Unlock()
 	if x.lastInvocation == 0 {
 		x.e.woken(x.tally, x.sum.StartedAt, now)
@@ -160,9 +161,14 @@ func (x *residency) catchUp() {
 		x.e.woken(x.tally, d.at, now)
 		if d.o.typ == typeCallback {
 			x.expireCallback(d) // the outcome is in the inbox afterwards
+			noNews = false
 		}
 	}
-	entries, err := x.e.store.Inbox(x.e.life, x.id, x.sum.InboxSeen)
+	var entries []checkpoint.Record
+	var err error
+	if !noNews { // else there is no need to ask, which takes a store on a server a message
+		entries, err = x.e.store.Inbox(x.e.life, x.id, x.sum.InboxSeen)
+	}
 	if err != nil {
 		x.mu.Lock()
 		defer x.mu.Unlock()

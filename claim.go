@@ -94,6 +94,7 @@ func (e *Engine) claimDue() error {
 		e.hungry.Store(false)
 		r := e.claims
 		r.Max = places
+		astray := e.hintsAstray()
 		claims, err := e.store.Claim(e.life, r)
 		if err != nil {
 			e.unreserve(places)
@@ -105,7 +106,7 @@ func (e *Engine) claimDue() error {
 			return nil
 		}
 		for i := range claims {
-			e.admit(&claims[i])
+			e.admit(&claims[i], astray)
 		}
 	}
 }
@@ -153,12 +154,15 @@ func (e *Engine) expire() (more bool) {
 
 // admit makes a claimed execution, for which a place is reserved, resident and
 // runs it. If an earlier residency of it still has goroutines, it waits for them.
-func (e *Engine) admit(c *checkpoint.Claim) {
+// astray is hintsAstray from before the claim: if it is the same, and no earlier
+// residency got them, all news that came since then were for this one.
+func (e *Engine) admit(c *checkpoint.Claim, astray uint64) {
 	def := e.defs[c.Function]
 	x := newResidency(e, def, c)
 	e.mu.Lock()
 	earlier := e.residents[c.ID]
 	e.residents[c.ID] = x
+	x.noNews = earlier == nil && e.astray == astray && c.InboxTail == c.InboxSeen
 	e.watchLease(x)
 	e.reserved--
 	e.invocations++
@@ -182,6 +186,12 @@ func (e *Engine) admit(c *checkpoint.Claim) {
 			routineMain(x, r, run)
 		}
 	}()
+}
+
+func (e *Engine) hintsAstray() uint64 {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.astray
 }
 
 // letCallerLeave waits a moment for the caller of an execution to leave memory,

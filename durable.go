@@ -93,9 +93,10 @@ type Engine struct {
 	residents map[string]*residency
 	lending   int // residents that gave their place up
 	reserved  int
-	extra     int  // places beyond the bound
-	retiring  bool // takes no new work
-	shut      bool // takes no calls
+	astray    uint64 // hints of news for what was not resident: it may be about to be admitted
+	extra     int    // places beyond the bound
+	retiring  bool   // takes no new work
+	shut      bool   // takes no calls
 	failed    error
 	watchers  map[string][]chan struct{}
 	disowned  map[string]int // lost residencies in a row
@@ -246,7 +247,13 @@ func (e *Engine) hint(h checkpoint.Hint) {
 	case checkpoint.HintDue:
 		e.wake()
 	case checkpoint.HintInbox:
-		if x := e.resident(h.ID); x != nil {
+		e.mu.Lock()
+		x := e.residents[h.ID]
+		if x == nil {
+			e.astray++
+		}
+		e.mu.Unlock()
+		if x != nil {
 			x.news()
 		}
 	case checkpoint.HintEnded:

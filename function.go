@@ -238,6 +238,7 @@ func (e *Engine) put(ctx context.Context, c *checkpoint.Creation, made func(*che
 	var claim checkpoint.Claim
 	var created bool
 	var err error
+	astray := e.hintsAstray()
 	claim.Summary, created, err = e.store.Create(ctx, *c)
 	if err != nil {
 		return fmt.Errorf("start execution %s of %q: %w", id, function, e.outward(err))
@@ -248,7 +249,7 @@ func (e *Engine) put(ctx context.Context, c *checkpoint.Creation, made func(*che
 	}
 	if created && c.Claim {
 		admitted = true
-		e.admit(&claim)
+		e.admit(&claim, astray)
 	}
 	return nil
 }

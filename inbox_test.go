@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"math/rand/v2"
 	"sync"
 	"sync/atomic"
@@ -15,6 +16,7 @@ import (
 
 	"github.com/durable-go/durable"
 	"github.com/durable-go/durable/checkpoint"
+	"github.com/durable-go/durable/checkpoint/memstore"
 )
 
 // callbacksOf are the IDs of an execution's open callbacks.
@@ -507,5 +509,63 @@ func TestInvokeOverCrashes(t *testing.T) {
 			require.Equal(t, durable.ExecutionFailed, info.Status)
 			require.Equal(t, "Canceled", info.Failure.Type)
 		}
+	})
+}
+
+// early delivers a cancel between the creation of an execution and its residency.
+type early struct {
+	*memstore.Store
+	cancels bool
+	asked   atomic.Int32 // for an inbox
+	hinted  chan struct{}
+}
+
+func (s *early) Watch(fn func(checkpoint.Hint)) {
+	s.Store.Watch(func(h checkpoint.Hint) {
+		fn(h)
+		if h.Kind == checkpoint.HintInbox {
+			close(s.hinted)
+		}
+	})
+}
+
+func (s *early) Create(ctx context.Context, c checkpoint.Creation) (checkpoint.Summary, bool, error) {
+	sum, created, err := s.Store.Create(ctx, c)
+	if s.cancels && err == nil {
+		err = s.Deliver(ctx, checkpoint.Delivery{ID: c.ID, Record: checkpoint.Record{Type: checkpoint.CancelRequested}})
+		<-s.hinted
+	}
+	return sum, created, err
+}
+
+func (s *early) Inbox(ctx context.Context, id string, after uint64) ([]checkpoint.Record, error) {
+	s.asked.Add(1)
+	return s.Store.Inbox(ctx, id, after)
+}
+
+func TestInboxIsAskedFor(t *testing.T) {
+	sleep := durable.Define("sleep", func(ctx *durable.Context, d time.Duration) (bool, error) {
+		return true, durable.Wait(ctx, "sleep", d)
+	})
+	run := func(t *testing.T, cancels bool) (*early, error) {
+		s := &early{Store: memstore.New(), cancels: cancels, hinted: make(chan struct{})}
+		e, err := durable.New(s, &durable.Options{Functions: []durable.Definition{sleep}, Logger: slog.New(slog.DiscardHandler)})
+		require.NoError(t, err)
+		defer e.Close()
+		_, err = sleep.Run(t.Context(), e, time.Millisecond)
+		return s, err
+	}
+	t.Run("WhenNewsCameBeforeTheResidency", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			_, err := run(t, true)
+			require.ErrorIs(t, err, durable.ErrCanceled)
+		})
+	})
+	t.Run("NotOtherwise", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			s, err := run(t, false)
+			require.NoError(t, err)
+			require.Zero(t, s.asked.Load())
+		})
 	})
 }

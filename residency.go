@@ -51,6 +51,7 @@ type residency struct {
 	draining       bool       // a goroutine moves the inbox into the journal
 	drainAgain     bool       // and something came since it looked
 	cancelling     bool       // a cancel of the execution is being taken over
+	noNews         bool       // the inbox was empty when the residency began to get hints
 	newsPending    bool       // the inbox got something while the residency was loading
 	replayed       bool       // its last append was not made: what it did may be done again
 	unwritten      bool       // and not because somebody else ended the execution

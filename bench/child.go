@@ -98,7 +98,7 @@ func carryOut(o order) (r reply) {
 	ctx, cancel := context.WithTimeoutCause(context.Background(), o.Limit, fmt.Errorf("%w: stopped after %s", errTooSlow, o.Limit))
 	defer cancel()
 	if o.Workload == floorName {
-		found, err := measureFloor(o.Folder, o.Size)
+		found, err := measureFloor(o.Folder, o.Postgres, o.Size)
 		if err != nil {
 			return fail(err)
 		}

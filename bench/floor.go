@@ -9,8 +9,9 @@ import (
 	bolt "go.etcd.io/bbolt"
 )
 
-// The floor: what the disk and the file system cost whatever anybody does. The
-// first line is what ratios are to.
+// The floor: what the disk and the file system cost whatever anybody does, and the
+// server, if there is one. The first line is what ratios are to, the server's floor
+// for systems on the server.
 var floors = []metric{
 	{key: "floor", title: "write 256 B + " + flushName + ", preallocated file", unit: nanoseconds},
 	{key: "floor growing", title: "write 256 B + " + flushName + ", file growing", unit: nanoseconds},
@@ -18,8 +19,10 @@ var floors = []metric{
 	{key: "floor bolt", title: "bbolt Update of one put (two flushes)", unit: nanoseconds},
 }
 
+var serverFloor = metric{key: "floor postgres", title: "Postgres: insert a row of 256 B and commit, through pgx", unit: nanoseconds}
+
 // measureFloor does each n times after a tenth of it as warm-up.
-func measureFloor(folder string, n int) (figures, error) {
+func measureFloor(folder, url string, n int) (figures, error) {
 	found := figures{}
 	for _, f := range []struct {
 		key     string
@@ -29,7 +32,11 @@ func measureFloor(folder string, n int) (figures, error) {
 		{"floor growing", func(folder string, n int) ([]time.Duration, error) { return appends(folder, n, 256, false, 0) }},
 		{"floor sync", func(folder string, n int) ([]time.Duration, error) { return appends(folder, n, 4096, true, syncFlag) }},
 		{"floor bolt", updates},
+		{serverFloor.key, postgres{url}.inserts},
 	} {
+		if f.key == serverFloor.key && url == "" {
+			continue
+		}
 		warm := n / 10
 		all, err := f.measure(folder, warm+n)
 		if err != nil {

@@ -2,12 +2,16 @@ module github.com/durable-go/durable/bench
 
 go 1.26.0
 
-replace github.com/durable-go/durable => ../
+replace (
+	github.com/durable-go/durable => ../
+	github.com/durable-go/durable/checkpoint/pgstore => ../checkpoint/pgstore
+)
 
 require (
 	github.com/cschleiden/go-workflows v1.4.2
 	github.com/dbos-inc/dbos-transact-golang v1.8.0
 	github.com/durable-go/durable v0.0.0
+	github.com/durable-go/durable/checkpoint/pgstore v0.0.0
 	github.com/jackc/pgx/v5 v5.10.0
 	github.com/microsoft/durabletask-go v0.6.0
 	go.etcd.io/bbolt v1.5.0

@@ -2,6 +2,7 @@ package main
 
 import (
 	"cmp"
+	"slices"
 	"strings"
 	"time"
 )
@@ -26,6 +27,7 @@ type about struct {
 	Kind       kind   `json:"kind"`
 	About      string `json:"about"`
 	Durability string `json:"durability"`
+	Server     bool   `json:"server,omitempty"` // its store is on the server
 }
 
 type floorLine struct {
@@ -58,6 +60,7 @@ type value struct {
 	ToFloor float64 `json:"toFloor,omitempty"`
 	ToPeer  float64 `json:"toPeer,omitempty"`
 	kind    kind
+	server  bool
 }
 
 // A cell is one workload of one system.
@@ -71,15 +74,22 @@ type cell struct {
 func newReport(p plan, folder string, ss []system, ws []workload) *report {
 	r := &report{Machine: thisMachine(folder), At: time.Now().UTC(), Short: p.short, Rounds: p.rounds, cells: make(map[string]*cell)}
 	for _, s := range ss {
-		r.Systems = append(r.Systems, about{Name: s.name(), Kind: s.kind(), About: s.about()})
+		_, server := s.(tabular)
+		r.Systems = append(r.Systems, about{Name: s.name(), Kind: s.kind(), About: s.about(), Server: server})
 	}
 	for _, f := range floors {
 		r.Floor = append(r.Floor, floorLine{Title: f.title, metric: f})
+	}
+	if p.postgres != "" {
+		r.Floor = append(r.Floor, floorLine{Title: serverFloor.title, metric: serverFloor})
 	}
 	for _, w := range ws {
 		size := p.sized(w.size, w.small)
 		for i, s := range ss {
 			l := s.limit(w.name)
+			if w.tabular && !r.Systems[i].Server {
+				l = cannot("it is not on a server")
+			}
 			c := &cell{Size: size, about: &r.Systems[i]}
 			if l.size < 0 || (l.size > 0 && l.size < size) {
 				c.Size, c.Note = l.size, l.why
@@ -122,27 +132,31 @@ func (r *report) sum() {
 	for _, l := range r.Lines {
 		for _, s := range r.Systems {
 			c := r.cells[l.Workload+"/"+s.Name]
-			v := &value{System: s.Name, Size: c.Size, Note: c.Note, kind: s.Kind}
+			v := &value{System: s.Name, Size: c.Size, Note: c.Note, kind: s.Kind, server: s.Server}
 			for _, f := range c.Rounds {
 				v.Rounds = append(v.Rounds, f[l.Key])
 			}
 			v.Median = medians(v.Rounds)
 			l.Values = append(l.Values, v)
 		}
-		l.compare(r.Floor[0].Median.P50)
+		l.compare(r.Floor[0].Median.P50, l.Values)
+		if last := r.Floor[len(r.Floor)-1]; last.metric.key == serverFloor.key {
+			l.compare(last.Median.P50, slices.DeleteFunc(slices.Clone(l.Values), func(v *value) bool { return !v.server }))
+		}
 	}
 }
 
-// compare sets the ratios of a line.
-func (l *line) compare(floor float64) {
+// compare sets the ratios of systems among themselves.
+func (l *line) compare(floor float64, values []*value) {
 	best, free := 0.0, false
-	for _, v := range l.Values {
+	for _, v := range values {
 		free = free || v.kind == peer && len(v.Rounds) > 0 && v.Median.P50 <= 0 // nothing is as good as that
 		if v.kind == peer && v.Median.P50 > 0 && (v.Size == l.Size || l.metric.each) && (best == 0 || l.Unit.better(v.Median.P50, best)) {
 			best = v.Median.P50
 		}
 	}
-	for _, v := range l.Values {
+	for _, v := range values {
+		v.ToFloor, v.ToPeer = 0, 0
 		if v.Median.P50 <= 0 {
 			continue
 		}

@@ -57,14 +57,14 @@ func TestReportCompares(t *testing.T) {
 	t.Run("Rates", func(t *testing.T) {
 		t.Parallel()
 		l := &line{Unit: perSecond, metric: metric{flushes: true}, Values: []*value{{Median: figure{P50: 5e7}}, {kind: peer, Median: figure{P50: 1e7}}}}
-		l.compare(100)
+		l.compare(100, l.Values)
 		near(t, "to floor", l.Values[0].ToFloor, 5)
 		near(t, "to the best peer", l.Values[0].ToPeer, 5)
 	})
 	t.Run("NotWithAPeerThatTakesNothing", func(t *testing.T) {
 		t.Parallel()
 		l := &line{Unit: inBytes, Values: []*value{{Median: figure{P50: 5}}, {kind: peer, Median: figure{P50: 9}, Rounds: []figure{{}}}, {kind: peer, Rounds: []figure{{}}}}}
-		l.compare(100)
+		l.compare(100, l.Values)
 		if l.Values[0].ToPeer != 0 {
 			t.Errorf("better than nothing: %v times", l.Values[0].ToPeer)
 		}

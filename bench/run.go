@@ -83,7 +83,7 @@ func (p plan) run(ctx context.Context, progress io.Writer) (*report, error) {
 	r := newReport(p, folder, ss, ws)
 	for round := range p.rounds {
 		fmt.Fprintf(progress, "round %d of %d: floor\n", round+1, p.rounds)
-		r.addFloor(p.send(ctx, folder, order{Workload: floorName, Size: p.sized(2_000, 100)}))
+		r.addFloor(p.send(ctx, folder, order{Workload: floorName, Size: p.sized(2_000, 100), Postgres: p.postgres}))
 		for _, w := range ws {
 			for i := range ss {
 				s := ss[(i+round)%len(ss)]

@@ -27,6 +27,10 @@ var space = workload{
 			if err := j.close(ctx, e); err != nil {
 				return 0, err
 			}
+			if s, ok := j.system.(tabular); ok {
+				_, bytes, err := s.occupies(ctx, j.folder)
+				return bytes, err
+			}
 			return diskUsage(j.folder)
 		}
 		before, err := used(1)

@@ -74,18 +74,16 @@ type limit struct {
 func cannot(why string) limit { return limit{-1, why} }
 
 // systems are all that take part, in the order of the table.
-func systems(postgres string) []system {
-	list := []system{boltStore{}, memStore{}}
-	// Ours on Postgres belongs here.
-	list = append(list, dbosSQLite{})
-	if postgres != "" {
-		list = append(list, dbosPostgres{postgres})
+func systems(url string) []system {
+	if url == "" {
+		return []system{boltStore{}, memStore{}, dbosSQLite{}, goWorkflows{}, durableTask{}}
 	}
-	return append(list, goWorkflows{}, durableTask{})
+	server := postgres{url}
+	return []system{boltStore{}, pgStore{server}, memStore{}, dbosSQLite{}, dbosPostgres{server}, goWorkflows{}, durableTask{}}
 }
 
-func systemNamed(name, postgres string) (system, error) {
-	for _, s := range systems(postgres) {
+func systemNamed(name, url string) (system, error) {
+	for _, s := range systems(url) {
 		if s.name() == name {
 			return s, nil
 		}

@@ -35,18 +35,30 @@ func (r *report) write(w io.Writer) {
 	for _, s := range r.Systems {
 		t.head = append(t.head, s.Name)
 	}
-	t.head = append(t.head, "÷ floor", "best peer")
+	compared := r.ours()
+	for i, s := range compared {
+		if i == 0 {
+			t.head = append(t.head, "÷ floor", "best peer")
+		} else {
+			t.head = append(t.head, s+" ÷ floor", "best peer")
+		}
+	}
 	var notes []string
 	for _, l := range r.Lines {
 		row := []string{l.Title}
 		for _, v := range l.Values {
 			row = append(row, v.text(l, &notes))
 		}
-		t.rows = append(t.rows, append(row, l.ratio(func(v *value) float64 { return v.ToFloor }), l.ratio(func(v *value) float64 { return v.ToPeer })))
+		for _, s := range compared {
+			row = append(row, l.ratio(s, func(v *value) float64 { return v.ToFloor }), l.ratio(s, func(v *value) float64 { return v.ToPeer }))
+		}
+		t.rows = append(t.rows, row)
 	}
 	t.write(w)
-	if r.ours() != "" {
-		r.explain(w)
+	for _, s := range r.Systems {
+		if s.Kind == ours {
+			s.explain(w)
+		}
 	}
 	for i, n := range notes {
 		fmt.Fprintf(w, "[%d] %s\n", i+1, n)
@@ -60,24 +72,28 @@ func (r *report) write(w io.Writer) {
 	}
 }
 
-func (r *report) explain(w io.Writer) {
-	fmt.Fprintf(w, "÷ floor: %s against the floor's first line (a time: how many times as long; a rate: how many times as often).\n", r.ours())
-	fmt.Fprintf(w, "best peer: how many times better %s is than the best peer that did the same.\n\n", r.ours())
+func (s about) explain(w io.Writer) {
+	line, peers := "first line", ""
+	if s.Server {
+		line, peers = "last line", " on Postgres"
+	}
+	fmt.Fprintf(w, "÷ floor: %s against the floor's %s (a time: how many times as long; a rate: how many times as often).\n", s.Name, line)
+	fmt.Fprintf(w, "best peer: how many times better %s is than the best peer%s that did the same.\n\n", s.Name, peers)
 }
 
-// ours is the system that the ratios are of: the first of that kind; "" if there is none.
-func (r *report) ours() string {
+// ours are the systems that the ratios are of.
+func (r *report) ours() (names []string) {
 	for _, s := range r.Systems {
 		if s.Kind == ours {
-			return s.Name
+			names = append(names, s.Name)
 		}
 	}
-	return ""
+	return names
 }
 
-func (l *line) ratio(of func(*value) float64) string {
+func (l *line) ratio(system string, of func(*value) float64) string {
 	for _, v := range l.Values {
-		if v.kind != ours {
+		if v.System != system {
 			continue
 		}
 		if f := of(v); f > 0 {

@@ -14,6 +14,7 @@ const (
 	nanoseconds unit = "ns"
 	perSecond   unit = "/s"
 	inBytes     unit = "B"
+	rowCount    unit = "rows"
 )
 
 // better reports whether a is the better figure.
@@ -37,7 +38,7 @@ func (u unit) format(f float64) string {
 			}
 		}
 		return digits(f) + " ns"
-	case perSecond:
+	case perSecond, rowCount:
 		return thousands(f)
 	}
 	for _, s := range []struct {

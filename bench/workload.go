@@ -19,6 +19,7 @@ type workload struct {
 	// crash: nothing is closed. Nil: the folder is empty.
 	prepare func(context.Context, *job) error
 	measure func(context.Context, *job) (figures, error)
+	tabular bool // it is only for such systems
 }
 
 // A metric is a line of the table. Its key is unique over all workloads; {n} in
@@ -49,7 +50,7 @@ func workloads(sustain time.Duration) []workload {
 		list = append(list, sustained(sustain))
 	}
 	return append(list, single, fan("fan", 1_000, 100), fan("fan more", 10_000, 200), replay, late,
-		parked("parked", 10_000, 100), parked("parked more", 100_000, 300), space,
+		parked("parked", 10_000, 100), parked("parked more", 100_000, 300), space, rows,
 		signal("signal, resident", kept), signal("signal, suspended", evicted), timer)
 }
 

@@ -52,6 +52,7 @@ import (
 	"github.com/durable-go/durable/checkpoint"
 	"github.com/durable-go/durable/checkpoint/internal/dispatch"
 	"github.com/durable-go/durable/checkpoint/internal/ledger"
+	"github.com/durable-go/durable/checkpoint/internal/queue"
 	"github.com/durable-go/durable/checkpoint/internal/wal"
 	bolt "go.etcd.io/bbolt"
 )
@@ -85,7 +86,7 @@ type Store struct {
 
 	db    *bolt.DB
 	file  *os.File // of db, to let go of it when db can't be closed
-	queue queue
+	queue *queue.Queue[*command]
 	calls *dispatch.Dispatcher
 
 	// What the writer knows beside the file; only it and Open touch them.
@@ -134,14 +135,16 @@ func (s *Store) Watch(fn func(checkpoint.Hint)) { s.calls.Watch(fn) }
 // records are encoded before it returns.
 func (s *Store) Append(a checkpoint.Append, done func(error)) {
 	c := commands.Get().(*command)
-	c.kind, c.a, c.done = appending, a, done
-	if c.err = ledger.CheckAppend(&a); c.err == nil {
+	c.a, c.Done = a, done
+	if c.Err = ledger.CheckAppend(&a); c.Err != nil {
+		c.Refused = true
+	} else {
 		for i := range a.Records {
 			c.encoded = checkpoint.AppendRecord(c.encoded, &a.Records[i])
 		}
-		c.bytes = len(c.encoded)
+		c.Bytes = len(c.encoded)
 	}
-	if err := s.queue.add(c); err != nil {
+	if err := s.queue.Add(c); err != nil {
 		s.calls.Done(done, err)
 	}
 }
@@ -224,23 +227,7 @@ func (s *Store) Delete(ctx context.Context, id string) error {
 // change is not made; once the writer has begun with it, do waits for the end.
 // bytes is about how much it writes.
 func (s *Store) do(ctx context.Context, bytes int, change func(*view, *ledger.Round) error) error {
-	if err := ctx.Err(); err != nil {
-		return err
-	}
-	c := &command{kind: changing, bytes: bytes, change: change, reply: make(chan struct{})}
-	if err := s.queue.add(c); err != nil {
-		return err
-	}
-	select {
-	case <-c.reply:
-		return c.err
-	case <-ctx.Done():
-		if c.state.CompareAndSwap(waiting, abandoned) {
-			return ctx.Err()
-		}
-		<-c.reply
-		return c.err
-	}
+	return s.queue.Do(ctx, &command{Command: queue.Command{Bytes: bytes}, change: change})
 }
 
 // Close makes what is queued, brings all of it into the file, removes the log and
@@ -251,7 +238,7 @@ func (s *Store) do(ctx context.Context, bytes int, change func(*view, *ledger.Ro
 func (s *Store) Close() error {
 	var err error
 	s.closing.Do(func() {
-		s.queue.close()
+		s.queue.Close()
 		<-s.ended
 		err = cmp.Or(s.drain(), s.failed(), s.present())
 		s.closed.Store(true)

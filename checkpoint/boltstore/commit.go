@@ -62,14 +62,13 @@ func (s *Store) write() {
 	defer close(s.ended)
 	debug.SetPanicOnFault(true)
 	for {
-		round := s.queue.take()
+		round := s.queue.Take()
 		if len(round) == 0 {
 			return
 		}
 		s.makeRound(round)
 		n := len(round)
-		clear(round)
-		s.queue.gather(n)
+		s.queue.Gather(n)
 	}
 }
 
@@ -78,30 +77,19 @@ func (s *Store) write() {
 // others. One that fails half-way, over damaged data, is refused, and the
 // round is made again without it.
 func (s *Store) makeRound(round []*command) {
-	n := 0
-	for _, c := range round {
-		if c.begin() {
-			c.refused = c.err != nil
-			round[n] = c
-			n++
-		}
-	}
-	round = round[:n]
 	var hints []checkpoint.Hint
 	for again := true; again; {
 		var err error
 		if again, hints, err = s.tryRound(round); err != nil {
 			for _, c := range round {
-				c.err = err
+				c.Err = err
 			}
 		}
 	}
 	for _, c := range round {
-		if c.kind == appending {
-			s.calls.Done(c.done, c.err)
+		c.Answer(s.calls)
+		if c.Done != nil {
 			c.recycle()
-		} else {
-			close(c.reply)
 		}
 	}
 	for _, h := range hints {
@@ -139,14 +127,14 @@ func (s *Store) tryRound(round []*command) (again bool, hints []checkpoint.Hint,
 // decide runs the commands; again says that one was torn.
 func (s *Store) decide(round []*command, v *view, r *ledger.Round) (again bool) {
 	for _, c := range round {
-		if c.refused {
+		if c.Refused {
 			continue
 		}
 		before := v.writes
 		torn := false
-		c.err, torn = s.runCommand(c, v, r)
-		if torn || c.err != nil && v.writes != before {
-			c.refused = true
+		c.Err, torn = s.runCommand(c, v, r)
+		if torn || c.Err != nil && v.writes != before {
+			c.Refused = true
 			return true
 		}
 	}

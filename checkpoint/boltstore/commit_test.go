@@ -222,7 +222,7 @@ func TestATornCommandIsTakenOutOfItsRound(t *testing.T) {
 					return checkpoint.ErrCorrupt
 				})
 			}()
-			for s.queue.len() < 2 {
+			for s.queue.Len() < 2 {
 				runtime.Gosched()
 			}
 			second := s.start(step("a", 2))

@@ -18,6 +18,7 @@ import (
 
 	"github.com/durable-go/durable/checkpoint"
 	"github.com/durable-go/durable/checkpoint/internal/dispatch"
+	"github.com/durable-go/durable/checkpoint/internal/queue"
 	"github.com/durable-go/durable/checkpoint/internal/wal"
 	bolt "go.etcd.io/bbolt"
 	berrors "go.etcd.io/bbolt/errors"
@@ -54,7 +55,7 @@ func Open(path string, opts *Options) (*Store, error) {
 		return nil, fmt.Errorf("durable: open the store: %w", err)
 	}
 	s := &Store{
-		path: path, real: real, log: log, now: opts.now, calls: dispatch.New(), writer: newWriter(), heads: make(map[uint32]head),
+		path: path, real: real, log: log, now: opts.now, queue: queue.New[*command](maxRound, maxRoundBytes), calls: dispatch.New(), writer: newWriter(), heads: make(map[uint32]head),
 		ended: make(chan struct{}), fed: make(chan struct{}), failing: make(chan struct{}), wake: make(chan struct{}, 1),
 		feeder:  feeder{active: newGeneration(), progress: make(chan struct{})},
 		walDir:  real + logSuffix,
@@ -67,7 +68,6 @@ func Open(path string, opts *Options) (*Store, error) {
 	if s.walOpts.Files == nil {
 		s.walOpts.Files = wal.Disk{NoSync: opts.UnsafeNoSync}
 	}
-	s.queue.init()
 	if err := s.open(opts); err != nil {
 		s.letGo()
 		return nil, err

@@ -9,6 +9,20 @@
 // epoch and all else. So a process that was stopped, or cut off, can't write what
 // is not its own any more, whatever it believes.
 //
+// Most rounds are one message, and one statement in it, however many executions they
+// are of: it renews the lease, inserts the new executions and the records, and updates
+// the executions that have changed, from arrays of their columns. The server runs it as
+// a transaction of its own, so a round waits for the network and for the disk once.
+// What makes that possible is that nothing has to be read first: what this process owns
+// it keeps as its last round left it, and the statement compares the revision; a new
+// execution has a number that an earlier round drew, and hopes that nobody has its ID,
+// which the unique index checks. When a guess was wrong the database refuses the round,
+// and it is made again with everything read and locked. Claims, and changes of what
+// others own, begin a transaction that reads first.
+//
+// Numbers of executions are in the order of their creation in one process. Among
+// processes two that were created within 50 ms may have them the other way round.
+//
 // A process that can't renew its lease stops being the owner of its executions
 // before the lease runs out: appends get [checkpoint.ErrFenced]. Others take over
 // what is left, at most a lease and two looks (Options.Poll) later. When the

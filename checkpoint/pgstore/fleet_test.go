@@ -304,6 +304,21 @@ func TestLease(t *testing.T) {
 		t.Logf("cut off, an append was refused after %s of a lease of %s", took.Round(time.Millisecond), lease)
 	})
 
+	t.Run("IsNotWaitedForByClose", func(t *testing.T) {
+		t.Parallel()
+		proxy := startProxy(t, c)
+		a, err := pgstore.Open(t.Context(), proxy.url(), &pgstore.Options{Schema: c.Schema(), Lease: time.Minute, Poll: time.Hour, NoListen: true})
+		require.NoError(t, err)
+		sum := create(t, a, "x", true)
+		proxy.cut()
+		done := make(chan error, 1)
+		a.Append(step(sum, 1), func(err error) { done <- err })
+		since := time.Now()
+		require.NoError(t, a.Close())
+		require.ErrorIs(t, <-done, checkpoint.ErrFenced)
+		require.Less(t, time.Since(since), 15*time.Second)
+	})
+
 	t.Run("ThatTheDatabaseFindsRunOut", func(t *testing.T) {
 		t.Parallel()
 		schema := c.Schema()

@@ -63,7 +63,7 @@ func (s *Store) lapse() error {
 	s.lose()
 	s.writer.drop()
 	s.leased(time.Time{})
-	ctx, cancel := context.WithTimeout(context.Background(), min(s.opts.Lease/3, 5*time.Second))
+	ctx, cancel := s.patience(time.Now().Add(min(s.opts.Lease/3, 5*time.Second)))
 	defer cancel()
 	if err := s.connect(ctx); err != nil {
 		return err
@@ -75,7 +75,7 @@ func (s *Store) lapse() error {
 // to it that it can't be made later. It tries until the lease has run out.
 func (s *Store) outcome() (made, settled bool) {
 	w := &s.writer
-	ctx, cancel := context.WithDeadline(context.Background(), w.until)
+	ctx, cancel := s.patience(w.until)
 	defer cancel()
 	tried := w.round + 1
 	for wait := 10 * time.Millisecond; ; wait = min(2*wait, time.Second) {
@@ -119,13 +119,14 @@ func (s *Store) resign() {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
+	conn.PgConn().Conn().SetDeadline(time.Time{}) // of the last round
 	conn.Exec(ctx, sqlFor(s.opts.Schema, `UPDATE $S.process SET lease_until = 0 WHERE id = $1`), s.process.Load())
 }
 
 // wantsLease reports whether a round is made although it changes nothing.
 func wantsLease(round []*command) bool {
 	for _, c := range round {
-		if c.done == nil && c.change == nil {
+		if c.Done == nil && c.change == nil {
 			return true
 		}
 	}

@@ -1,10 +1,11 @@
 package pgstore
 
 import (
+	"context"
 	"errors"
-	"fmt"
 	"math"
 	"slices"
+	"time"
 
 	"github.com/durable-go/durable/checkpoint"
 	"github.com/durable-go/durable/checkpoint/internal/ledger"
@@ -19,17 +20,19 @@ func (v *view) begin(more *pgx.Batch) (err error) {
 	}
 	if v.begun {
 		if more.Len() > 0 {
-			err = v.s.writer.conn.SendBatch(v.ctx, more).Close()
+			err = v.s.writer.conn.SendBatch(context.Background(), more).Close()
 		}
 	} else {
 		w := &v.s.writer
 		b := &pgx.Batch{}
 		b.Queue("begin")
-		b.Queue(fmt.Sprintf("set local idle_in_transaction_session_timeout = %d", v.s.idle().Milliseconds()))
+		if v.s.opts.NoListen { // see connect
+			b.Queue("set local " + v.s.idleTimeout())
+		}
 		b.Queue(v.s.sql.renew, v.s.process.Load(), w.round+1, int64(v.s.opts.Lease)).QueryRow(v.renewed)
 		b.QueuedQueries = append(b.QueuedQueries, more.QueuedQueries...)
 		v.begun = true
-		err = w.conn.SendBatch(v.ctx, b).Close()
+		err = w.conn.SendBatch(context.Background(), b).Close()
 	}
 	if err != nil {
 		return v.failed(err)
@@ -100,8 +103,13 @@ func (v *view) draw(n int) error {
 }
 
 func (v *view) queueDraw(b *pgx.Batch, n int) {
-	b.Queue(v.s.sql.draw, n).Query(func(rows pgx.Rows) (err error) {
-		v.numbers, err = pgx.CollectRows(rows, pgx.RowTo[int64])
+	b.Queue(v.s.sql.draw, n).Query(func(rows pgx.Rows) error {
+		w := &v.s.writer
+		numbers, err := pgx.CollectRows(rows, pgx.RowTo[int64])
+		if len(w.numbers) == 0 {
+			w.drawn = time.Now()
+		}
+		w.numbers = append(w.numbers, numbers...)
 		return err
 	})
 }

@@ -18,7 +18,7 @@ func (s *Store) look() {
 	defer poll.Stop()
 	renew := time.NewTicker(s.opts.Lease / 4)
 	defer renew.Stop()
-	since := s.Now()
+	since, polls := s.Now(), 0
 	for {
 		select {
 		case <-s.life.Done():
@@ -34,8 +34,12 @@ func (s *Store) look() {
 		case <-poll.C:
 			ctx, cancel := context.WithTimeout(s.life, s.opts.Lease)
 			now := s.Now()
-			if err := s.lookOnce(ctx, since); err == nil {
-				since = now.Add(-3 * s.opts.Poll) // an end is written a little after its time
+			ends := !s.listening.Load() || polls%10 == 0 // a connection that is silent may be dead
+			polls++
+			if err := s.lookOnce(ctx, since, ends); err == nil {
+				if ends {
+					since = now.Add(-3 * s.opts.Poll) // an end is written a little after its time
+				}
 			} else if s.life.Err() == nil {
 				s.log.Warn("durable: the store could not look for work", "schema", s.opts.Schema, "error", err.Error())
 			}
@@ -60,8 +64,9 @@ func (s *Store) takeOver(ctx context.Context) (others int, err error) {
 	return others, err
 }
 
-// lookOnce gives hints of all that may have happened since a time.
-func (s *Store) lookOnce(ctx context.Context, since time.Time) error {
+// lookOnce gives hints of all that may have happened, and of what has ended since a
+// time, if that is asked for.
+func (s *Store) lookOnce(ctx context.Context, since time.Time, ends bool) error {
 	sql := func(q string) string { return sqlFor(s.opts.Schema, q) }
 	others, err := s.takeOver(ctx)
 	if err != nil {
@@ -75,6 +80,9 @@ func (s *Store) lookOnce(ctx context.Context, since time.Time) error {
 		checkpoint.HintInbox: `SELECT id FROM $S.execution WHERE owner = $1 AND inbox_tail > inbox_seen AND $2::bigint IS NOT NULL`,
 		checkpoint.HintEnded: `SELECT id FROM $S.execution WHERE status <> 1 AND $1::bigint IS NOT NULL AND ended_at >= $2`,
 	} {
+		if kind == checkpoint.HintEnded && !ends {
+			continue
+		}
 		rows, err := s.pool.Query(ctx, sql(query), s.process.Load(), since.UnixNano())
 		if err != nil {
 			return err
@@ -126,9 +134,11 @@ func (s *Store) listenOnce() error {
 	if _, err := conn.Exec(s.life, s.sql.notify, s.channel(), []string{fmt.Sprintf("%d 0 ", s.process.Load())}); err != nil {
 		return err
 	}
-	if err := s.lookOnce(s.life, s.Now().Add(-s.opts.Lease)); err != nil {
+	if err := s.lookOnce(s.life, s.Now().Add(-s.opts.Lease), true); err != nil {
 		return err
 	}
+	s.listening.Store(true)
+	defer s.listening.Store(false)
 	for {
 		n, err := conn.WaitForNotification(s.life)
 		if err != nil {

@@ -13,6 +13,7 @@ import (
 	"github.com/durable-go/durable/checkpoint"
 	"github.com/durable-go/durable/checkpoint/internal/dispatch"
 	"github.com/durable-go/durable/checkpoint/internal/ledger"
+	"github.com/durable-go/durable/checkpoint/internal/queue"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 )
@@ -27,20 +28,22 @@ type Store struct {
 	sql     statements
 	clock   clock
 
-	queue  queue
+	queue  *queue.Queue[*command]
 	calls  *dispatch.Dispatcher
 	writer writer
 	steps  transactions
 
-	process atomic.Int64 // the writer's lease, for those who look
-	lease   atomic.Pointer[lease]
-	alone   atomic.Bool // no other process was alive at the last look
-	life    context.Context
-	end     context.CancelFunc
-	looking sync.WaitGroup
-	written chan struct{} // closed when the writer has ended
-	closing sync.Once
-	closed  atomic.Bool
+	process   atomic.Int64 // the writer's lease, for those who look
+	lease     atomic.Pointer[lease]
+	alone     atomic.Bool  // no other process was alive at the last look
+	listening atomic.Bool  // notifications come
+	closeBy   atomic.Int64 // Unix nanoseconds, once the store closes
+	life      context.Context
+	end       context.CancelFunc
+	looking   sync.WaitGroup
+	written   chan struct{} // closed when the writer has ended
+	closing   sync.Once
+	closed    atomic.Bool
 
 	committed atomic.Pointer[func(checkpoint.Commit)] // nil: nobody watches
 }
@@ -71,12 +74,11 @@ func Open(ctx context.Context, connString string, opts *Options) (*Store, error)
 // New is Open for a pool that exists. It stays the caller's, who closes it after
 // the store.
 func New(ctx context.Context, pool *pgxpool.Pool, opts *Options) (*Store, error) {
-	s := &Store{opts: opts.orDefaults(), pool: pool, calls: dispatch.New(), written: make(chan struct{})}
+	s := &Store{opts: opts.orDefaults(), pool: pool, queue: queue.New[*command](maxRound, maxRoundBytes), calls: dispatch.New(), written: make(chan struct{})}
 	s.log = s.opts.Logger
 	s.sql = newStatements(s.opts.Schema)
-	s.queue.filled.L = &s.queue.mu
 	s.life, s.end = context.WithCancel(context.Background())
-	s.writer = writer{turns: ledger.NewTurns(), cache: make(map[uint64]*work), ids: make(map[string]uint64)}
+	s.writer = writer{turns: ledger.NewTurns(), cache: make(map[uint64]*work), ids: make(map[string]uint64), next: make(map[ledger.Queue]int64)}
 	if err := s.open(ctx); err != nil {
 		s.end()
 		s.calls.Close()
@@ -119,17 +121,17 @@ func (s *Store) Watch(fn func(checkpoint.Hint)) { s.calls.Watch(fn) }
 
 // Append changes a journal; done is called on the store's own goroutine.
 func (s *Store) Append(a checkpoint.Append, done func(error)) {
-	c := &command{a: a, done: done, bytes: sizes(a.Records)}
+	c := &command{Command: queue.Command{Done: done, Bytes: sizes(a.Records...)}, a: a}
 	if err := ledger.CheckAppend(&a); err != nil {
-		c.err, c.refused = err, true
+		c.Err, c.Refused = err, true
 	}
-	if err := s.queue.add(c); err != nil {
+	if err := s.queue.Add(c); err != nil {
 		s.calls.Done(done, err)
 	}
 }
 
 // sizes is about how long the binary form of records is.
-func sizes(records []checkpoint.Record) (n int) {
+func sizes(records ...checkpoint.Record) (n int) {
 	for i := range records {
 		r := &records[i]
 		n += 96 + len(r.OperationID) + len(r.Name) + len(r.Payload) + len(r.Failure) + len(r.Batch)
@@ -143,8 +145,10 @@ func (s *Store) Create(ctx context.Context, c checkpoint.Creation) (sum checkpoi
 	if c.Caller != nil {
 		ids = append(ids, c.Caller.ID)
 	}
-	err = s.do(ctx, &command{ids: ids, numbers: 1, bytes: sizes([]checkpoint.Record{c.Started}) + sizes(c.Records), change: func(_ *view, r *ledger.Round) (err error) {
-		sum, created, err = r.Create(&c)
+	err = s.do(ctx, &command{Command: queue.Command{Bytes: sizes(c.Started) + sizes(c.Records...)}, ids: ids, creates: true, change: func(v *view, r *ledger.Round) (err error) {
+		if sum, created, err = r.Create(&c); !created && (err == nil || errors.Is(err, checkpoint.ErrExists)) {
+			v.s.writer.wary = 256
+		}
 		return err
 	}})
 	return sum, created && err == nil, err
@@ -172,7 +176,7 @@ func (s *Store) Disown(ctx context.Context, id string, epoch uint64) error {
 
 // Deliver puts an event from outside into an inbox.
 func (s *Store) Deliver(ctx context.Context, d checkpoint.Delivery) error {
-	return s.do(ctx, &command{ids: []string{d.ID}, bytes: sizes([]checkpoint.Record{d.Record}), change: func(_ *view, r *ledger.Round) error { return r.Deliver(&d) }})
+	return s.do(ctx, &command{Command: queue.Command{Bytes: sizes(d.Record)}, ids: []string{d.ID}, change: func(_ *view, r *ledger.Round) error { return r.Deliver(&d) }})
 }
 
 // Heartbeat moves the heartbeat due time of a callback.
@@ -205,35 +209,19 @@ func (s *Store) Delete(ctx context.Context, id string) error {
 
 // do has the writer make a change and waits for it. If ctx ends first, the change
 // is not made; once the writer has begun with it, do waits for the end.
-func (s *Store) do(ctx context.Context, c *command) error {
-	if err := ctx.Err(); err != nil {
-		return err
-	}
-	c.reply = make(chan struct{})
-	if err := s.queue.add(c); err != nil {
-		return err
-	}
-	select {
-	case <-c.reply:
-		return c.err
-	case <-ctx.Done():
-		if c.state.CompareAndSwap(waiting, abandoned) {
-			return ctx.Err()
-		}
-		<-c.reply
-		return c.err
-	}
-}
+func (s *Store) do(ctx context.Context, c *command) error { return s.queue.Do(ctx, c) }
 
 // Close makes what is queued and gives up the lease: executions that are still
-// owned are lost, and others may take them. It must not be called from done of
+// owned are lost, and others may take them. While the database can't be reached it
+// goes on trying for 3 s; what is not made then gets an error. It must not be called from done of
 // Append, nor from the function set by Watch.
 func (s *Store) Close() error {
 	s.closing.Do(func() {
+		s.closeBy.Store(time.Now().Add(closePatience).UnixNano())
 		s.end()
 		s.steps.close()
 		s.looking.Wait()
-		s.queue.close()
+		s.queue.Close()
 		<-s.written
 		s.resign()
 		s.disconnect()
@@ -255,10 +243,35 @@ func (s *Store) disconnect() {
 	}
 }
 
+// closePatience is how long Close tries to reach the database.
+const closePatience = 3 * time.Second
+
+// patience is a context for what the writer tries again and again: until the lease has
+// run out, or Close has waited long enough.
+func (s *Store) patience(until time.Time) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithDeadline(context.Background(), until)
+	stop := context.AfterFunc(s.life, func() {
+		select {
+		case <-time.After(time.Until(time.Unix(0, s.closeBy.Load()))):
+			cancel()
+		case <-ctx.Done():
+		}
+	})
+	return ctx, func() {
+		stop()
+		cancel()
+	}
+}
+
 // connect makes the writer's connection.
 func (s *Store) connect(ctx context.Context) (err error) {
 	s.disconnect()
-	if s.writer.conn, err = pgx.ConnectConfig(ctx, s.pool.Config().ConnConfig); err != nil || s.opts.NoListen {
+	config := s.pool.Config().ConnConfig
+	if s.opts.NoListen && config.DefaultQueryExecMode == pgx.QueryExecModeCacheStatement {
+		// The server then plans each statement for the tables as they are: see below.
+		config.DefaultQueryExecMode = pgx.QueryExecModeExec
+	}
+	if s.writer.conn, err = pgx.ConnectConfig(ctx, config); err != nil || s.opts.NoListen {
 		return err
 	}
 	// Every statement of the writer finds its rows by keys. To think about that anew each
@@ -266,6 +279,11 @@ func (s *Store) connect(ctx context.Context) (err error) {
 	// would end in reading all of them. (What stands between might give the settings to
 	// somebody else, if it can't LISTEN.)
 	_, err = s.writer.conn.Exec(ctx, `SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off;
-		SET enable_hashjoin = off; SET enable_mergejoin = off; SET jit = off`, pgx.QueryExecModeSimpleProtocol)
+		SET enable_hashjoin = off; SET enable_mergejoin = off; SET jit = off; SET `+s.idleTimeout(), pgx.QueryExecModeSimpleProtocol)
 	return err
+}
+
+// idleTimeout is the setting of idle.
+func (s *Store) idleTimeout() string {
+	return fmt.Sprintf("idle_in_transaction_session_timeout = %d", s.idle().Milliseconds())
 }

@@ -2,7 +2,10 @@ package pgstore_test
 
 import (
 	"flag"
+	"fmt"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/durable-go/durable/checkpoint"
 	"github.com/durable-go/durable/checkpoint/pgstore"
@@ -58,4 +61,34 @@ func testStore(t *testing.T, url string, opts pgstore.Options) {
 			return opened(t, schema)
 		},
 	}.Run(t)
+}
+
+// A hint that something is due comes for what is due earlier than all that is known.
+func TestHintsOfReleases(t *testing.T) {
+	s := open(t, need(t).Schema(), pgstore.Options{Poll: time.Hour, NoListen: true})
+	var due atomic.Int64
+	s.Watch(func(h checkpoint.Hint) {
+		if h.Kind == checkpoint.HintDue {
+			due.Add(1)
+		}
+	})
+	hints := func(in ...time.Duration) int64 {
+		before := due.Load()
+		for i, d := range in {
+			sum := create(t, s, fmt.Sprint(d, i), true)
+			a := step(sum, 1)
+			a.Release = &checkpoint.Release{WakeAt: s.Now().Add(d).UnixNano()}
+			require.NoError(t, appendTo(s, a))
+		}
+		// What the store calls, it calls in order: the hints of the last but this one came before.
+		require.NoError(t, appendTo(s, step(create(t, s, fmt.Sprint("last", in), true), 1)))
+		return due.Load() - before
+	}
+	require.EqualValues(t, 1, hints(time.Hour, 2*time.Hour, 3*time.Hour))
+	require.EqualValues(t, 2, hints(30*time.Minute, 40*time.Minute, 20*time.Minute))
+	require.EqualValues(t, 1, hints(-time.Second))
+	claims, err := s.Claim(t.Context(), checkpoint.ClaimRequest{Functions: []string{"f"}, Max: 10})
+	require.NoError(t, err)
+	require.Len(t, claims, 1)
+	require.EqualValues(t, 1, hints(25*time.Minute), "what was earliest was taken")
 }

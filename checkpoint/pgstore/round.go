@@ -20,24 +20,26 @@ type writer struct {
 	until time.Time // when the lease has run out at the latest, by this process's clock
 	cache map[uint64]*work
 	ids   map[string]uint64
+	next  map[ledger.Queue]int64 // due times that a hint has told of, and the earliest since
+
+	numbers []int64   // for new executions, drawn by an earlier round
+	drawn   time.Time // the oldest of them
+	wary    int       // so many creations are looked up first, because one was there
 }
+
+// fresh is how long a number that was drawn can be used: numbers are in the order of
+// creation in one process, and among processes but for that time.
+const fresh = 50 * time.Millisecond
 
 // write makes rounds until the queue is closed and empty.
 func (s *Store) write() {
 	defer close(s.written)
 	for {
-		round := s.queue.take()
+		round := s.queue.Take()
 		if len(round) == 0 {
 			return
 		}
-		n := 0
-		for _, c := range round {
-			if c.begin() {
-				round[n] = c
-				n++
-			}
-		}
-		s.makeRound(round[:n])
+		s.makeRound(round)
 	}
 }
 
@@ -52,14 +54,10 @@ func (s *Store) makeRound(round []*command) {
 		return
 	}
 	for _, c := range round {
-		if err != nil && !c.refused {
-			c.err = err
+		if err != nil && !c.Refused {
+			c.Err = err
 		}
-		if c.done != nil {
-			s.calls.Done(c.done, c.err)
-		} else {
-			close(c.reply)
-		}
+		c.Answer(s.calls)
 	}
 	for _, h := range hints {
 		s.calls.Hint(h)
@@ -81,9 +79,7 @@ func (s *Store) settle(round []*command) (hints []checkpoint.Hint, err error) {
 			}
 		}
 		var again bool
-		ctx, cancel := context.WithDeadline(context.Background(), w.until)
-		again, hints, err = s.try(ctx, round, strict)
-		cancel()
+		again, hints, err = s.try(round, strict)
 		e := refusal(err)
 		switch {
 		case err == nil && !again:
@@ -105,6 +101,8 @@ func (s *Store) settle(round []*command) (hints []checkpoint.Hint, err error) {
 			case try >= 10:
 				return nil, fmt.Errorf("durable: %w", err)
 			}
+		case e.Code == uniqueViolation && !strict: // most likely an execution that was not hoped for
+			strict = true
 		case e.Code == divisionByZero, e.Code == negativeRoot, e.Code == serialization, e.Code == deadlock, e.Code == lockNotAvailable, e.Code == uniqueViolation:
 			w.drop()
 			strict = true
@@ -125,8 +123,8 @@ func (s *Store) settle(round []*command) (hints []checkpoint.Hint, err error) {
 // out, as far as anybody knows here: others may own the executions.
 func fenceAppends(round []*command, cause error) error {
 	for _, c := range round {
-		if c.done != nil && !c.refused {
-			c.err, c.refused = fmt.Errorf("append to %s under epoch %d: %w: %w", c.a.ID, c.a.Epoch, checkpoint.ErrFenced, cause), true
+		if c.Done != nil && !c.Refused {
+			c.Err, c.Refused = fmt.Errorf("append to %s under epoch %d: %w: %w", c.a.ID, c.a.Epoch, checkpoint.ErrFenced, cause), true
 		}
 	}
 	return cause
@@ -146,19 +144,31 @@ func (s *Store) last(hints []checkpoint.Hint) []checkpoint.Hint {
 // try decides and makes one transaction. again says that nothing was made, and that
 // it has to be tried anew. Hints are returned also with an error: they are for the
 // case that it was made.
-func (s *Store) try(ctx context.Context, round []*command, strict bool) (again bool, hints []checkpoint.Hint, err error) {
+func (s *Store) try(round []*command, strict bool) (again bool, hints []checkpoint.Hint, err error) {
 	w := &s.writer
 	if w.conn == nil || w.conn.IsClosed() {
+		ctx, cancel := s.patience(w.until)
+		defer cancel()
 		if err := s.connect(ctx); err != nil {
 			return false, nil, &unreachable{err}
 		}
 	}
+	// A context that ends would cost a goroutine each time.
+	if err := w.conn.PgConn().Conn().SetDeadline(w.until); err != nil {
+		return false, nil, err
+	}
 	sent := time.Now()
-	v := s.newView(ctx, strict)
+	v := s.newView(strict)
 	r := ledger.NewRound(v, w.turns)
 	if err := v.gather(round); err != nil {
 		return false, nil, s.abandon(v, err)
 	}
+	made := false
+	defer func() {
+		if !made {
+			v.undo()
+		}
+	}()
 	again = v.decide(round, r)
 	if v.err != nil {
 		return false, nil, s.abandon(v, v.err)
@@ -171,15 +181,27 @@ func (s *Store) try(ctx context.Context, round []*command, strict bool) (again b
 		return false, hints, s.abandon(v, err)
 	}
 	v.keep(sent)
+	made = true
 	if watch := s.committed.Load(); watch != nil {
 		(*watch)(checkpoint.Commit{Took: time.Since(sent), Changes: len(round)})
 	}
 	return false, hints, nil
 }
 
+// undo takes back what a try that was not made has done to what is kept.
+func (v *view) undo() {
+	w := &v.s.writer
+	clear(w.next)
+	for number, x := range v.works {
+		if w.cache[number] == x {
+			x.restore(v.s.process.Load())
+		}
+	}
+}
+
 // gather reads in one message what the commands will look at.
 func (v *view) gather(round []*command) error {
-	b := &pgx.Batch{}
+	b, w := &pgx.Batch{}, &v.s.writer
 	var ids []string
 	numbers := 0
 	want := func(id string) {
@@ -188,14 +210,20 @@ func (v *view) gather(round []*command) error {
 		}
 	}
 	for _, c := range round {
-		if c.refused {
+		if c.Refused {
 			continue
 		}
-		numbers += c.numbers
-		for _, id := range c.ids {
+		others := c.ids
+		if c.creates {
+			numbers++
+			if v.hopes(c.ids[0]) {
+				others = others[1:]
+			}
+		}
+		for _, id := range others {
 			want(id)
 		}
-		if c.done != nil {
+		if c.Done != nil {
 			want(c.a.ID)
 			for i := range c.a.Deliver {
 				want(c.a.Deliver[i].ID)
@@ -205,13 +233,33 @@ func (v *view) gather(round []*command) error {
 	if len(ids) > 0 {
 		v.queueLoad(b, ids, nil)
 	}
-	if numbers > 0 {
-		v.queueDraw(b, numbers)
+	if time.Since(w.drawn) > fresh {
+		w.numbers = nil
+	}
+	if n := numbers - len(w.numbers); n > 0 {
+		v.queueDraw(b, n)
 	}
 	if b.Len() == 0 {
 		return nil
 	}
 	return v.begin(b)
+}
+
+// hopes assumes that there is no execution of an ID that one is to be made with, which
+// spares a message. If there is one, the database refuses the round.
+func (v *view) hopes(id string) bool {
+	w := &v.s.writer
+	switch {
+	case v.knows(id):
+		return true
+	case v.strict:
+		return false
+	case w.wary > 0:
+		w.wary--
+		return false
+	}
+	v.ids[id], v.cached = 0, true
+	return true
 }
 
 // decide runs the commands. again says that the try is no good: a command was refused
@@ -220,19 +268,19 @@ func (v *view) decide(round []*command, r *ledger.Round) (again bool) {
 	r.Begin(time.Unix(0, v.now))
 	failed := false
 	for _, c := range round {
-		if c.refused {
+		if c.Refused {
 			continue
 		}
 		before := v.writes
 		r.At(time.Unix(0, v.now))
-		c.err = v.run(c, r)
+		c.Err = v.run(c, r)
 		if v.err != nil {
 			return false
 		}
-		if c.err != nil {
+		if c.Err != nil {
 			failed = true
 			if v.writes != before {
-				c.refused = true
+				c.Refused = true
 				return true
 			}
 		}
@@ -242,9 +290,9 @@ func (v *view) decide(round []*command, r *ledger.Round) (again bool) {
 
 func (v *view) run(c *command, r *ledger.Round) error {
 	switch {
-	case c.done == nil && c.change == nil: // the lease alone
+	case c.Done == nil && c.change == nil: // the lease alone
 		return nil
-	case c.done == nil:
+	case c.Done == nil:
 		return c.change(v, r)
 	}
 	row, err := v.Find(c.a.ID)
@@ -273,10 +321,8 @@ func (v *view) keep(sent time.Time) {
 			}
 			continue
 		}
-		if x.dirty {
-			x.rev++
-		}
-		w.cache[number] = x.again()
+		x.keep()
+		w.cache[number] = x
 		w.ids[x.row.ID] = number
 	}
 }

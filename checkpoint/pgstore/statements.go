@@ -11,10 +11,11 @@ type statements struct {
 	lock, lockQueues, heldQueues, lockOwned, expired string
 	callback, firstBeat, children, record            string
 
-	insert, update, advance, journal, step, inbox string
-	deleteExecution, deleteAll                    string
-	cutInbox, setCallback, dropCallbacks, notify  string
-	deleteProcess, within                         string
+	steps                                        [1 << stepParts]string // by what they do, see stepOf
+	append, hold, inbox                          string
+	deleteExecution, deleteAll                   string
+	cutInbox, setCallback, dropCallbacks, notify string
+	deleteProcess, within                        string
 
 	sum, records, inboxAfter, due, expire string
 }
@@ -34,17 +35,9 @@ const renewLease = `UPDATE $S.process SET round = $2::bigint, lease_until = ` + 
 
 func newStatements(schema string) statements {
 	q := func(sql string) string { return sqlFor(schema, sql) }
-	// Of parameters from that number on.
-	advance := func(from int) string {
-		return `UPDATE $S.execution e SET rev = e.rev + 1, tail = u.tail, last_event = u.last_event,
-			inbox_seen = u.inbox_seen, inbox_tail = u.inbox_tail
-			FROM unnest(` + arrays(from, "bigint", "bigint", "bigint", "bigint", "bigint", "bigint", "bigint") + `)
-				AS u (number, rev, epoch, tail, last_event, inbox_seen, inbox_tail)
-			WHERE e.number = u.number AND e.rev = u.rev AND e.epoch = u.epoch RETURNING 1`
-	}
-	journal := func(from int) string {
-		return `INSERT INTO $S.journal (number, seq, type, operation, at, data)
-			SELECT * FROM unnest(` + arrays(from, "bigint", "bigint", "smallint", "text", "bigint", "bytea") + `)`
+	var steps [1 << stepParts]string
+	for parts := range steps {
+		steps[parts] = q(stepOf(parts))
 	}
 	return statements{
 		renew: q(guarded(renewLease, `1`)),
@@ -70,24 +63,13 @@ func newStatements(schema string) statements {
 		children: q(`SELECT number FROM $S.execution WHERE caller_number = $1 AND caller_number <> 0 AND status = 1`),
 		record:   q(`SELECT data FROM $S.journal WHERE number = $1 AND seq = $2`),
 
-		insert: q(`INSERT INTO $S.execution (number, rev, id, incarnation, function, status, started_at, ended_at, deadline, wake_at,
-				caller_id, caller_incarnation, caller_operation, caller_number, digest, epoch, owner,
-				lost, cancelled, invoked, callbacks, heartbeats, tail, last_event, inbox_seen, inbox_tail,
-				held_builds, held, builds, queue, due_at)
-			VALUES ($1, 1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16,
-				$17, $18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28, $29, $30)`),
-		update: q(guarded(`UPDATE $S.execution SET rev = rev + 1, status = $3, ended_at = $4, wake_at = $5, epoch = $6, owner = $7,
-				lost = $8, cancelled = $9, invoked = $10, callbacks = $11, heartbeats = $12,
-				tail = $13, last_event = $14, inbox_seen = $15, inbox_tail = $16,
-				held_builds = $17, held = $18, builds = $19, queue = $20, due_at = $21
-			WHERE number = $1 AND rev = $2 RETURNING 1`, `1`)),
-		advance: q(guarded(advance(1), `cardinality($1)`)),
-		journal: q(journal(1)),
-		// The three in one, which spares time. It divides by zero when the lease is over, and
-		// takes the root of a negative number when an execution was changed by others.
-		step: q(`WITH renewed AS (` + renewLease + `), advanced AS (` + advance(4) + `), written AS (` + journal(11) + `)
-			SELECT 1 / (SELECT count(*) FROM renewed), ` + nanoseconds + `,
-				sqrt((SELECT count(*) FROM advanced) - coalesce(cardinality($4), 0))`),
+		steps: steps,
+		// The same for one record of one execution, which is what a lone step needs.
+		append: q(`WITH renewed AS (` + renewLease + `), advanced AS (UPDATE $S.execution SET rev = rev + 1, tail = $7, last_event = $8,
+				inbox_seen = $9, inbox_tail = $10 WHERE number = $4 AND rev = $5 AND epoch = $6 RETURNING 1),
+			written AS (INSERT INTO $S.journal VALUES ($4, $11, $12, $13, $14, $15))
+			SELECT 1 / (SELECT count(*) FROM renewed), ` + nanoseconds + `, sqrt(((SELECT count(*) FROM advanced) - 1)::float8)`),
+		hold: q(`UPDATE $S.execution SET held_builds = $2, held = $3 WHERE number = $1`),
 		// For the transaction of a step. It divides by zero when the execution was changed by
 		// others, or the transaction is not the one that was begun.
 		within: q(`WITH changed AS (UPDATE $S.execution e SET rev = e.rev + 1, tail = $5, last_event = greatest(e.last_event, $6)
@@ -128,6 +110,98 @@ func newStatements(schema string) statements {
 			c AS (DELETE FROM $S.callback USING x WHERE callback.number = x.number)
 			DELETE FROM $S.execution USING x WHERE execution.number = x.number`),
 	}
+}
+
+// What a step may do.
+const (
+	stepRenews = 1 << iota
+	stepCreates
+	stepAdvances
+	stepMoves
+	stepWrites
+
+	stepParts = iota
+)
+
+// The columns that unnest makes of a step's parameters.
+const (
+	createdColumns = "number bigint, id bytea, incarnation bytea, function bytea, started_at bigint, deadline bigint, " +
+		"caller_id bytea, caller_incarnation bytea, caller_operation bytea, caller_number bigint, digest bytea, " + stateColumns
+	advancedColumns = "number bigint, rev bigint, epoch bigint, tail bigint, last_event bigint, inbox_seen bigint, inbox_tail bigint"
+	movedColumns    = "number bigint, rev bigint, " + stateColumns
+	stateColumns    = "status smallint, ended_at bigint, wake_at bigint, epoch bigint, owner bigint, lost boolean, cancelled boolean, " +
+		"invoked boolean, callbacks boolean, heartbeats boolean, tail bigint, last_event bigint, inbox_seen bigint, inbox_tail bigint, " +
+		"builds bytea, queue bytea, due_at bigint"
+	writtenColumns = "number bigint, seq bigint, type smallint, operation text, at bigint, data bytea"
+)
+
+// stepOf is a statement that does all that most rounds need, of as many executions as
+// there are: one statement has one price, however many rows it changes. It divides by
+// zero when the lease is over, and takes the root of a negative number when an
+// execution was changed by others.
+func stepOf(parts int) string {
+	var with []string
+	next := 1
+	from := func(columns string) string {
+		var params, names []string
+		for column := range strings.SplitSeq(columns, ", ") {
+			name, typ, _ := strings.Cut(column, " ")
+			params, names = append(params, fmt.Sprintf("$%d::%s[]", next, typ)), append(names, name)
+			next++
+		}
+		return "unnest(" + strings.Join(params, ", ") + ") AS u (" + strings.Join(names, ", ") + ")"
+	}
+	renewed := "1"
+	if parts&stepRenews != 0 {
+		with, renewed = append(with, `renewed AS (`+renewLease+`)`), `1 / (SELECT count(*) FROM renewed)`
+		next += 3
+	}
+	if parts&stepCreates != 0 {
+		with = append(with, `created AS (INSERT INTO $S.execution (rev, held_builds, `+namesOf(createdColumns, "")+`)
+			SELECT 1, '{}', `+stateOf(createdColumns)+` FROM `+from(createdColumns)+`)`)
+	}
+	var changed []string
+	change := func(name, set, columns string) {
+		changed = append(changed, `(SELECT count(*) FROM `+name+`)`)
+		epoch := ""
+		if name == "advanced" {
+			epoch = " AND e.epoch = u.epoch"
+		}
+		with = append(with, name+` AS (UPDATE $S.execution e SET rev = e.rev + 1, `+set+` FROM `+from(columns)+`
+			WHERE e.number = u.number AND e.rev = u.rev`+epoch+` RETURNING 1)`)
+	}
+	if parts&stepAdvances != 0 {
+		change("advanced", `tail = u.tail, last_event = u.last_event, inbox_seen = u.inbox_seen, inbox_tail = u.inbox_tail`, advancedColumns)
+	}
+	if parts&stepMoves != 0 {
+		change("moved", `held_builds = '{}', held = NULL, (`+namesOf(stateColumns, "")+`) = ROW(`+stateOf(stateColumns)+`)`, movedColumns)
+	}
+	if parts&stepWrites != 0 {
+		with = append(with, `written AS (INSERT INTO $S.journal SELECT * FROM `+from(writtenColumns)+`)`)
+	}
+	guard := `0::float8`
+	if len(changed) > 0 {
+		guard = fmt.Sprintf(`sqrt((%s - $%d::bigint)::float8)`, strings.Join(changed, " + "), next)
+	}
+	sql := `SELECT ` + renewed + `, ` + nanoseconds + `, ` + guard
+	if len(with) > 0 {
+		sql = `WITH ` + strings.Join(with, ", ") + ` ` + sql
+	}
+	return sql
+}
+
+func namesOf(columns, table string) string {
+	var names []string
+	for column := range strings.SplitSeq(columns, ", ") {
+		name, _, _ := strings.Cut(column, " ")
+		names = append(names, table+name)
+	}
+	return strings.Join(names, ", ")
+}
+
+// stateOf are the values of columns: 0 is no owner, and no time to be due at.
+func stateOf(columns string) string {
+	return strings.NewReplacer("u.owner", "nullif(u.owner, 0)", "u.due_at", "nullif(u.due_at, 0)").Replace(namesOf(columns, "u."))
 }
 
 // arrays are parameters of those types.

@@ -332,6 +332,7 @@ func (s *Store) catchUp() {
 		case x == nil || x.rev >= n.rev:
 		case x.rev == n.rev-1:
 			x.rev, x.row.Tail, x.row.LastEvent = n.rev, n.tail, max(x.row.LastEvent, n.lastEvent)
+			x.base = *x.row
 		default:
 			delete(w.cache, n.number)
 			delete(w.ids, x.row.ID)

@@ -2,7 +2,6 @@ package pgstore
 
 import (
 	"bytes"
-	"context"
 	"crypto/sha256"
 	"slices"
 	"time"
@@ -30,10 +29,19 @@ type work struct {
 	first                        *checkpoint.Record // of the journal, if it is known
 }
 
-// again is a work for another round that begins with what this one has left.
-func (w *work) again() *work {
-	row := *w.row
-	return &work{row: &row, base: row, rev: w.rev, owner: w.owner, place: w.place}
+// keep makes a work that a round is done with one that another can begin with.
+func (w *work) keep() {
+	if w.dirty {
+		w.rev++
+		w.base = *w.row
+	}
+	*w = work{row: w.row, base: w.base, rev: w.rev, owner: w.owner, place: w.place}
+}
+
+// restore makes a kept work of a round that was not made what it was before.
+func (w *work) restore(owner int64) {
+	*w.row = w.base
+	*w = work{row: w.row, base: w.base, rev: w.rev, owner: owner, place: ledger.Place{Kind: ledger.Owned}}
 }
 
 // view is the ledger.View of one try to make a round. What it has not kept from
@@ -41,21 +49,20 @@ func (w *work) again() *work {
 // such read.
 type view struct {
 	s      *Store
-	ctx    context.Context
 	strict bool      // nothing that was kept is used
 	sent   time.Time // before the first message
 
-	begun   bool // the transaction
-	now     int64
-	cached  bool // something that was kept is used
-	err     error
-	works   map[uint64]*work
-	ids     map[string]uint64 // 0: there is none
-	numbers []int64           // drawn, not used yet
-	queues  map[ledger.Queue][]ledgerDue
-	held    map[string][]ledger.Queue
-	writes  int
-	gone    []int64 // processes to delete
+	begun  bool // the transaction
+	now    int64
+	cached bool // something that was kept is used
+	err    error
+	works  map[uint64]*work
+	ids    map[string]uint64 // 0: there is none
+	drew   int               // numbers used
+	queues map[ledger.Queue][]ledgerDue
+	held   map[string][]ledger.Queue
+	writes int
+	gone   []int64 // processes to delete
 }
 
 type ledgerDue struct {
@@ -65,9 +72,9 @@ type ledgerDue struct {
 
 var _ ledger.View = (*view)(nil)
 
-func (s *Store) newView(ctx context.Context, strict bool) *view {
+func (s *Store) newView(strict bool) *view {
 	return &view{
-		s: s, ctx: ctx, strict: strict, sent: time.Now(), now: s.Now().UnixNano(),
+		s: s, strict: strict, sent: time.Now(), now: s.Now().UnixNano(),
 		works: make(map[uint64]*work), ids: make(map[string]uint64),
 		queues: make(map[ledger.Queue][]ledgerDue), held: make(map[string][]ledger.Queue),
 	}
@@ -97,7 +104,7 @@ func (v *view) knows(id string) bool {
 }
 
 func (v *view) use(number uint64) *work {
-	w := v.s.writer.cache[number].again()
+	w := v.s.writer.cache[number]
 	v.cached = true
 	v.put(w)
 	return w
@@ -164,14 +171,16 @@ func (v *view) Summary(row *checkpoint.Row) (sum checkpoint.Summary, err error) 
 }
 
 func (v *view) NextNumber() uint64 {
-	if len(v.numbers) == 0 {
+	w := &v.s.writer
+	if len(w.numbers) == 0 {
 		v.draw(1)
 	}
-	if v.err != nil || len(v.numbers) == 0 {
+	if v.err != nil || len(w.numbers) == 0 {
 		return 0
 	}
-	n := v.numbers[0]
-	v.numbers = v.numbers[1:]
+	n := w.numbers[0]
+	w.numbers = w.numbers[1:]
+	v.drew++
 	return uint64(n)
 }
 
@@ -272,12 +281,17 @@ func (v *view) Children(parent uint64) (children []uint64, err error) {
 	return children, nil
 }
 
-// Move always says that nothing is due earlier: that would have to be looked up, and
-// a needless hint costs less.
+// Move says that nothing is due earlier, unless a hint of this process has told of
+// something that is, and that was not taken since. To look that up would cost more than
+// a needless hint.
 func (v *view) Move(number uint64, from, to ledger.Place) (first bool) {
 	v.writes++
 	w := v.works[number]
+	next := v.s.writer.next
 	if from.Kind == ledger.Queued {
+		if from.At <= next[from.Queue] {
+			delete(next, from.Queue)
+		}
 		v.queues[from.Queue] = slices.DeleteFunc(v.queues[from.Queue], func(d ledgerDue) bool { return d.number == number })
 	}
 	w.place, w.moved = to, true
@@ -285,6 +299,13 @@ func (v *view) Move(number uint64, from, to ledger.Place) (first bool) {
 	if to.Kind == ledger.Owned {
 		w.owner = v.s.process.Load()
 	}
+	if to.Kind != ledger.Queued {
+		return false
+	}
+	if at := next[to.Queue]; v.now < at && at <= to.At {
+		return false
+	}
+	next[to.Queue] = to.At
 	return true
 }
 

@@ -1,6 +1,7 @@
 package pgstore
 
 import (
+	"context"
 	"encoding/base64"
 	"fmt"
 	"slices"
@@ -19,29 +20,28 @@ func (v *view) commit(hints []checkpoint.Hint) error {
 	}
 	sql, b := &v.s.sql, &pgx.Batch{}
 	works := v.inOrder()
-	advances, lines := v.advances(works), v.lines(works)
-	switch {
-	case v.begun:
-	case advances.empty() && lines.empty():
-		b.Queue(sql.renew, v.lease()...).QueryRow(v.renewed)
-	default:
-		args := append(append(v.lease(), advances.args()...), lines.args()...)
-		b.Queue(sql.step, args...).QueryRow(v.stepped)
+	if !v.begun {
+		v.queueStep(b, works)
 	}
-	v.queueExecutions(b, works)
-	if v.begun && !advances.empty() {
-		b.Queue(sql.advance, advances.args()...).QueryRow(changedRow)
+	for _, w := range works { // before another one gets the ID
+		if w.removed && !w.isNew {
+			b.Queue(sql.deleteExecution, int64(w.row.Number), w.rev).QueryRow(changedRow)
+			b.Queue(sql.deleteAll, int64(w.row.Number))
+		}
 	}
-	if v.begun && !lines.empty() {
-		b.Queue(sql.journal, lines.args()...)
+	if v.begun {
+		v.queueStep(b, works)
 	}
-	for number, w := range v.works {
+	for _, w := range works {
 		if !w.removed {
-			v.queueBelongings(b, number, w)
+			v.queueBelongings(b, w)
 		}
 	}
 	if len(v.gone) > 0 {
 		b.Queue(sql.deleteProcess, v.gone)
+	}
+	if n := v.drew - len(v.s.writer.numbers); n > 0 { // the next round makes as many, perhaps
+		v.queueDraw(b, n)
 	}
 	if notes := v.notes(hints); len(notes) > 0 {
 		b.Queue(sql.notify, v.s.channel(), notes)
@@ -49,12 +49,64 @@ func (v *view) commit(hints []checkpoint.Hint) error {
 	if v.begun {
 		b.Queue("commit")
 	}
-	return v.s.writer.conn.SendBatch(v.ctx, b).Close()
+	return v.s.writer.conn.SendBatch(context.Background(), b).Close()
 }
 
 // lease are the first parameters of what renews it.
 func (v *view) lease() []any {
 	return []any{v.s.process.Load(), v.s.writer.round + 1, int64(v.s.opts.Lease)}
+}
+
+// queueStep writes all rows of executions and of journals with one statement.
+func (v *view) queueStep(b *pgx.Batch, works []*work) {
+	var created, moved states
+	var advanced advances
+	var written lines
+	moves := slices.ContainsFunc(works, func(w *work) bool { return w.dirty && !w.removed && !w.isNew && !w.advanced() })
+	for _, w := range works {
+		switch {
+		case w.removed || !w.dirty:
+		case w.isNew:
+			created.add(w)
+		case moves: // all of them, so that they are locked in the order of their numbers
+			moved.add(w)
+		default:
+			advanced.add(w)
+		}
+		if !w.removed {
+			written.add(w.row.Number, w.records)
+		}
+	}
+	if a := &advanced; !v.begun && len(works) == 1 && len(a.numbers) == 1 && len(written.numbers) == 1 {
+		l := &written
+		b.Queue(v.s.sql.append, append(v.lease(), a.numbers[0], a.revs[0], a.epochs[0], a.tails[0], a.events[0], a.seen[0], a.inboxTails[0],
+			l.seqs[0], l.types[0], l.operations[0], l.ats[0], l.data[0])...).QueryRow(v.stepped)
+		return
+	}
+	parts, args := 0, []any(nil)
+	add := func(part int, more []any) { parts, args = parts|part, append(args, more...) }
+	if !v.begun {
+		add(stepRenews, v.lease())
+	}
+	if len(created.numbers) > 0 {
+		add(stepCreates, append(created.origins(), created.args()...))
+	}
+	if len(advanced.numbers) > 0 {
+		add(stepAdvances, advanced.args())
+	}
+	if len(moved.numbers) > 0 {
+		add(stepMoves, append([]any{moved.numbers, moved.revs}, moved.args()...))
+	}
+	if len(written.numbers) > 0 {
+		add(stepWrites, written.args())
+	}
+	if parts == 0 {
+		return
+	}
+	if changed := len(advanced.numbers) + len(moved.numbers); changed > 0 {
+		args = append(args, int64(changed))
+	}
+	b.Queue(v.s.sql.steps[parts], args...).QueryRow(v.stepped)
 }
 
 // stepped takes the answer of the statement that does all in one.
@@ -76,57 +128,6 @@ func (v *view) inOrder() []*work {
 	return works
 }
 
-func (v *view) queueExecutions(b *pgx.Batch, works []*work) {
-	sql := &v.s.sql
-	for _, w := range works {
-		if w.removed && !w.isNew {
-			b.Queue(sql.deleteExecution, int64(w.row.Number), w.rev).QueryRow(changedRow)
-			b.Queue(sql.deleteAll, int64(w.row.Number))
-		}
-	}
-	for _, w := range works {
-		r := w.row
-		switch {
-		case w.removed || !w.dirty || w.advanced():
-		case w.isNew:
-			var callerID, callerIncarnation, callerOp []byte
-			if c := r.Caller; c != nil {
-				callerID, callerIncarnation, callerOp = []byte(c.ID), c.Incarnation[:], []byte(c.OperationID)
-			}
-			builds, queue, due := w.queued()
-			b.Queue(sql.insert, int64(r.Number), []byte(r.ID), r.Incarnation[:], []byte(r.Function), int16(r.Status),
-				r.StartedAt, r.EndedAt, r.Deadline, r.WakeAt, callerID, callerIncarnation, callerOp, int64(r.CallerNumber), r.Digest,
-				int64(r.Epoch), w.ownerOrNull(), r.Lost, r.Cancelled, r.Invoked, r.Callbacks, r.Heartbeats,
-				int64(r.Tail), int64(r.LastEvent), int64(r.InboxSeen), int64(r.InboxTail), heldBuilds(r), r.Held, builds, queue, due)
-		default:
-			builds, queue, due := w.queued()
-			b.Queue(sql.update, int64(r.Number), w.rev, int16(r.Status), r.EndedAt, r.WakeAt, int64(r.Epoch), w.ownerOrNull(),
-				r.Lost, r.Cancelled, r.Invoked, r.Callbacks, r.Heartbeats,
-				int64(r.Tail), int64(r.LastEvent), int64(r.InboxSeen), int64(r.InboxTail), heldBuilds(r), r.Held, builds, queue, due).QueryRow(changedRow)
-		}
-	}
-}
-
-// advances are the executions of which nothing but counters has changed, by column.
-type advances struct{ numbers, revs, epochs, tails, events, seen, inboxTails []int64 }
-
-func (a *advances) empty() bool { return len(a.numbers) == 0 }
-func (a *advances) args() []any {
-	return []any{a.numbers, a.revs, a.epochs, a.tails, a.events, a.seen, a.inboxTails}
-}
-
-func (v *view) advances(works []*work) *advances {
-	a := &advances{}
-	for _, w := range works {
-		if r := w.row; !w.removed && w.dirty && w.advanced() {
-			a.numbers, a.revs, a.epochs = append(a.numbers, int64(r.Number)), append(a.revs, w.rev), append(a.epochs, int64(r.Epoch))
-			a.tails, a.events = append(a.tails, int64(r.Tail)), append(a.events, int64(r.LastEvent))
-			a.seen, a.inboxTails = append(a.seen, int64(r.InboxSeen)), append(a.inboxTails, int64(r.InboxTail))
-		}
-	}
-	return a
-}
-
 // changedRow takes the answer of a guarded statement.
 func changedRow(row pgx.Row) error {
 	var one int
@@ -134,27 +135,78 @@ func changedRow(row pgx.Row) error {
 	return row.Scan(&one, &now)
 }
 
-func heldBuilds(r *checkpoint.Row) [][]byte {
-	builds := make([][]byte, len(r.HeldBuilds))
-	for i, b := range r.HeldBuilds {
-		builds[i] = []byte(b)
-	}
-	return builds
+// advances are the executions of which nothing but counters has changed, by column.
+type advances struct{ numbers, revs, epochs, tails, events, seen, inboxTails []int64 }
+
+func (a *advances) add(w *work) {
+	r := w.row
+	a.numbers, a.revs, a.epochs = append(a.numbers, int64(r.Number)), append(a.revs, w.rev), append(a.epochs, int64(r.Epoch))
+	a.tails, a.events = append(a.tails, int64(r.Tail)), append(a.events, int64(r.LastEvent))
+	a.seen, a.inboxTails = append(a.seen, int64(r.InboxSeen)), append(a.inboxTails, int64(r.InboxTail))
 }
 
-func (w *work) ownerOrNull() *int64 {
-	if w.owner == 0 {
-		return nil
-	}
-	return &w.owner
+func (a *advances) args() []any {
+	return []any{a.numbers, a.revs, a.epochs, a.tails, a.events, a.seen, a.inboxTails}
 }
 
-// queued is what the columns say of the place in a queue.
-func (w *work) queued() (builds, queue []byte, due *int64) {
+// states are executions, by column: new ones, or those that are changed.
+type states struct {
+	numbers, revs []int64
+
+	ids, incarnations, functions               [][]byte
+	started, deadlines                         []int64
+	callerIDs, callerIncarnations, callerOps   [][]byte
+	callerNumbers                              []int64
+	digests                                    [][]byte
+	statuses                                   []int16
+	ended, wakes, epochs, owners               []int64
+	lost, cancelled, invoked, callbacks, beats []bool
+	tails, events, seen, inboxTails            []int64
+	builds, queues                             [][]byte
+	dues                                       []int64
+}
+
+func (s *states) add(w *work) {
+	r := w.row
+	s.numbers, s.revs = append(s.numbers, int64(r.Number)), append(s.revs, w.rev)
+	if w.isNew {
+		var callerID, callerIncarnation, callerOp []byte
+		if c := r.Caller; c != nil {
+			callerID, callerIncarnation, callerOp = []byte(c.ID), c.Incarnation[:], []byte(c.OperationID)
+		}
+		s.ids, s.incarnations, s.functions = append(s.ids, []byte(r.ID)), append(s.incarnations, r.Incarnation[:]), append(s.functions, []byte(r.Function))
+		s.started, s.deadlines = append(s.started, r.StartedAt), append(s.deadlines, r.Deadline)
+		s.callerIDs, s.callerIncarnations = append(s.callerIDs, callerID), append(s.callerIncarnations, callerIncarnation)
+		s.callerOps, s.callerNumbers = append(s.callerOps, callerOp), append(s.callerNumbers, int64(r.CallerNumber))
+		s.digests = append(s.digests, r.Digest)
+	}
+	s.statuses, s.ended, s.wakes = append(s.statuses, int16(r.Status)), append(s.ended, r.EndedAt), append(s.wakes, r.WakeAt)
+	s.epochs, s.owners = append(s.epochs, int64(r.Epoch)), append(s.owners, w.owner)
+	s.lost, s.cancelled, s.invoked = append(s.lost, r.Lost), append(s.cancelled, r.Cancelled), append(s.invoked, r.Invoked)
+	s.callbacks, s.beats = append(s.callbacks, r.Callbacks), append(s.beats, r.Heartbeats)
+	s.tails, s.events = append(s.tails, int64(r.Tail)), append(s.events, int64(r.LastEvent))
+	s.seen, s.inboxTails = append(s.seen, int64(r.InboxSeen)), append(s.inboxTails, int64(r.InboxTail))
+	builds, queue, due := w.queued()
+	s.builds, s.queues, s.dues = append(s.builds, builds), append(s.queues, queue), append(s.dues, due)
+}
+
+// origins are what only new ones have.
+func (s *states) origins() []any {
+	return []any{s.numbers, s.ids, s.incarnations, s.functions, s.started, s.deadlines,
+		s.callerIDs, s.callerIncarnations, s.callerOps, s.callerNumbers, s.digests}
+}
+
+func (s *states) args() []any {
+	return []any{s.statuses, s.ended, s.wakes, s.epochs, s.owners, s.lost, s.cancelled, s.invoked, s.callbacks, s.beats,
+		s.tails, s.events, s.seen, s.inboxTails, s.builds, s.queues, s.dues}
+}
+
+// queued is what the columns say of the place in a queue; due is 0 where there is none.
+func (w *work) queued() (builds, queue []byte, due int64) {
 	if w.place.Kind != ledger.Queued {
-		return []byte{}, []byte{}, nil
+		return []byte{}, []byte{}, 0
 	}
-	return []byte(w.place.Queue.Builds), queueKey(w.place.Queue), &w.place.At
+	return []byte(w.place.Queue.Builds), queueKey(w.place.Queue), w.place.At
 }
 
 // lines are new records of journals, by column.
@@ -163,22 +215,6 @@ type lines struct {
 	types              []int16
 	operations         []string
 	data               [][]byte
-}
-
-func (l *lines) empty() bool { return len(l.numbers) == 0 }
-func (l *lines) args() []any {
-	return []any{l.numbers, l.seqs, l.types, l.operations, l.ats, l.data}
-}
-
-func (v *view) lines(works []*work) *lines {
-	l := &lines{}
-	for _, w := range works {
-		if w.removed {
-			continue
-		}
-		l.add(w.row.Number, w.records)
-	}
-	return l
 }
 
 func (l *lines) add(number uint64, records []checkpoint.Record) {
@@ -191,13 +227,24 @@ func (l *lines) add(number uint64, records []checkpoint.Record) {
 	}
 }
 
+func (l *lines) args() []any {
+	return []any{l.numbers, l.seqs, l.types, l.operations, l.ats, l.data}
+}
+
 // legible is what a column of text takes.
 func legible(s string) string {
 	return strings.ReplaceAll(strings.ToValidUTF8(s, "\uFFFD"), "\x00", "\uFFFD")
 }
 
-func (v *view) queueBelongings(b *pgx.Batch, number uint64, w *work) {
-	sql, n := &v.s.sql, int64(number)
+func (v *view) queueBelongings(b *pgx.Batch, w *work) {
+	sql, n := &v.s.sql, int64(w.row.Number)
+	if builds := w.row.HeldBuilds; w.dirty && len(builds) > 0 {
+		held := make([][]byte, len(builds))
+		for i, build := range builds {
+			held[i] = []byte(build)
+		}
+		b.Queue(sql.hold, n, held, w.row.Held)
+	}
 	if w.cutInbox > 0 {
 		b.Queue(sql.cutInbox, n, int64(w.cutInbox))
 	}
