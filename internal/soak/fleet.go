@@ -135,6 +135,7 @@ func (w *World) launch(dir string, place, build int) error {
 		case err == nil && l.asked:
 			w.shutDown[n] = true
 		case l.wasKilled() && said == "":
+		case l.asked && l.cmd.ProcessState.String() == "signal: interrupt": // before it had begun
 		case l.asked && l.cmd.ProcessState.Exited(): // it could not write what it did last, and said so
 			w.Figures.ended++
 		default:

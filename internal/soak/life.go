@@ -321,7 +321,7 @@ func (l *life) resulted(x *asked, m message) {
 func given(failure string, values []string) string { return failure + " " + strings.Join(values, ",") }
 
 // unreachable tells of errors of a database to which something was done.
-var unreachable = regexp.MustCompile(`database can't be reached|not known whether the database|failed to connect|unexpected EOF|connection re|broken pipe|conn closed|SQLSTATE (57P|25P03)`)
+var unreachable = regexp.MustCompile(`database can't be reached|not known whether the database|failed to connect|unexpected EOF|connection re|broken pipe|conn closed|SQLSTATE (57P|25P03|08)`)
 
 // again makes a request of a fleet once more, after a while.
 func (l *life) again(r request) {
