@@ -39,7 +39,7 @@ auth_file = %s
 pool_mode = transaction
 default_pool_size = 20
 max_client_conn = 500
-server_login_retry = 1
+server_login_retry = 0.2
 `
 
 // findBouncer is the program, "" if it is not installed.
