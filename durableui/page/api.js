@@ -1,5 +1,6 @@
 // The API stands beside the page, whatever prefix both are mounted under.
 const root = new URL('api/', document.baseURI.split(/[?#]/)[0])
+root.username = root.password = '' // in the address of the page; fetch takes none, and the browser knows them
 
 // APIError is an answer that is not a success, in words.
 export class APIError extends Error {

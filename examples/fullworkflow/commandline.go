@@ -23,6 +23,9 @@ func (o runOptions) commandLine(subcommand ...string) string {
 	if o.callback != callbackAuto {
 		words = append(words, "-callback", o.callback)
 	}
+	if o.ui {
+		words = append(words, "-ui")
+	}
 	return strings.Join(words, " ")
 }
 

@@ -9,8 +9,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"math/rand/v2"
+	"net/http"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -25,6 +27,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/durable-go/durable"
+	"github.com/durable-go/durable/durablehttp"
 	"github.com/durable-go/durable/examples/fullworkflow/workflow"
 )
 
@@ -288,6 +291,63 @@ func TestResumeWhileRunning(t *testing.T) {
 	require.Empty(t, p.stdout.String())
 	require.NoFileExists(t, addressFile(db))
 	require.Contains(t, operationResult(t, db, "x", "2"), `"by":"hand"`)
+}
+
+// TestUI looks at a run in the console, on the socket, and at its end once more.
+func TestUI(t *testing.T) {
+	t.Parallel()
+	db := newDB(t)
+	p := start(t, "-db", db, "-id", "x", "-ui")
+	console := p.line(`^    (http://127.0.0.1:\d+/\w{26}/)$`)[1]
+	get := func(url, host string) (int, string) {
+		r, err := http.NewRequestWithContext(t.Context(), "GET", url, nil)
+		require.NoError(t, err)
+		r.Host = host
+		answer, err := http.DefaultClient.Do(r)
+		require.NoError(t, err)
+		defer answer.Body.Close()
+		body, err := io.ReadAll(answer.Body)
+		require.NoError(t, err)
+		return answer.StatusCode, string(body)
+	}
+	status, page := get(console, "")
+	require.Equal(t, http.StatusOK, status)
+	require.Contains(t, page, "<html")
+	status, list := get(console+"api/executions", "")
+	require.Equal(t, http.StatusOK, status)
+	require.Contains(t, list, `"id":"x"`)
+	status, _ = get(console+"api/executions", "a.name.of.a.page.example")
+	require.Equal(t, http.StatusForbidden, status)
+	secret := strings.Split(console, "/")[3]
+	status, _ = get(strings.Replace(console, secret, strings.Repeat("A", len(secret)), 1)+"api/executions", "")
+	require.Equal(t, http.StatusNotFound, status, "another user of the machine, who does not know the address")
+
+	p.line(`stays open until Ctrl-C`)
+	conn, err := durablehttp.DialBeside(t.Context(), db)
+	require.NoError(t, err, "for durable --store")
+	conn.Close()
+	status, list = get(console+"api/executions", "")
+	require.Equal(t, http.StatusOK, status)
+	require.Contains(t, list, `"SUCCEEDED"`)
+	require.NoError(t, p.Process.Signal(os.Interrupt))
+	require.Zero(t, p.end(), p.seen.String())
+	var result workflow.Result
+	require.NoError(t, json.Unmarshal(p.stdout.Bytes(), &result))
+	require.NoFileExists(t, db+".sock")
+
+	// Of one that failed as well; and Ctrl-C in the middle is what it was.
+	p = start(t, "-db", db, "-id", "y", "-ui", "-callback", "manual")
+	id := p.line(callbackLine)[1]
+	require.Zero(t, do(t, "resume", "-db", db, id, "failure", "not approved").code)
+	p.line(`It has no result: execution y failed: .*not approved`)
+	p.line(`stays open until Ctrl-C`)
+	require.NoError(t, p.Process.Signal(os.Interrupt))
+	require.Equal(t, exitError, p.end(), p.seen.String())
+	p = start(t, "-db", db, "-id", "z", "-ui", "-callback", "manual")
+	p.line(callbackLine)
+	require.NoError(t, p.Process.Signal(os.Interrupt))
+	require.Equal(t, exitInterrupted, p.end(), p.seen.String())
+	require.Contains(t, p.seen.String(), "-id z -callback manual -ui\n", "how to go on")
 }
 
 func operationResult(t *testing.T, db, executionID, operationID string) string {

@@ -25,6 +25,7 @@ type runOptions struct {
 	callback string
 	startNew bool
 	quiet    bool
+	ui       bool // the console is told of, and stays after the result
 }
 
 // shutdownGrace is how long steps that run may take to end after Ctrl-C.
@@ -49,8 +50,11 @@ func (p program) run(ctx context.Context, o runOptions) error {
 	}
 	defer engine.Close() // after Shutdown it does nothing
 
-	loopback, err := listen(o.db, engine)
-	if err != nil {
+	loopback, err := listen(o.db, engine, display.logger())
+	switch {
+	case err != nil && o.ui:
+		return err
+	case err != nil:
 		display.note("resume and history can't reach this program while it runs: " + plain(err))
 	}
 	defer loopback.close()
@@ -66,30 +70,50 @@ func (p program) run(ctx context.Context, o runOptions) error {
 	if err := board.catchUp(ctx, engine, x.ID()); err != nil {
 		return err
 	}
+	if o.ui {
+		display.note("The console is at\n\n    " + loopback.address + "\n")
+	}
 	display.start(x.ID(), beginning(found, x.ID(), o.db, board))
 	defer display.close()
 
 	r := &attended{x, engine, board, display, o}
 	result, err := r.result(ctx)
-	loopback.close()
 	if err != nil && ctx.Err() != nil {
+		loopback.close()
 		return p.suspend(r)
 	}
 	display.close()
-	if err != nil {
-		return err
+	if err == nil {
+		err = p.print(result, x.ID())
 	}
-	out := json.NewEncoder(p.stdout)
-	out.SetEscapeHTML(false)
-	out.SetIndent("", "  ")
-	if err := out.Encode(result); err != nil {
-		return fmt.Errorf("write the result: %w: it is kept, -id %s prints it again", err, x.ID())
+	if o.ui {
+		p.stay(ctx, err)
 	}
+	loopback.close()
 	// What else was unfinished in the file goes on when it is opened again.
 	grace, cancel := context.WithTimeout(context.Background(), shutdownGrace)
 	defer cancel()
 	engine.Shutdown(grace)
+	return err
+}
+
+func (p program) print(result workflow.Result, id string) error {
+	out := json.NewEncoder(p.stdout)
+	out.SetEscapeHTML(false)
+	out.SetIndent("", "  ")
+	if err := out.Encode(result); err != nil {
+		return fmt.Errorf("write the result: %w: it is kept, -id %s prints it again", err, id)
+	}
 	return nil
+}
+
+// stay keeps the console open for whoever looks at how it ended.
+func (p program) stay(ctx context.Context, err error) {
+	if err != nil {
+		fmt.Fprintln(p.stderr, "It has no result:", plain(err))
+	}
+	fmt.Fprintln(p.stderr, "The console stays open until Ctrl-C.")
+	<-ctx.Done()
 }
 
 // beginning says what this process does with an execution.

@@ -31,6 +31,7 @@ flags:
   -callback auto|manual   who answers the callback: this program after a second, or you by resume (default auto)
   -new                    start another execution, even if there is an unfinished one
   -quiet                  do not show the stages
+  -ui                     print the address of the console, and keep it open after the result until Ctrl-C
 `
 
 // usageError is a command line that makes no sense.
@@ -52,6 +53,7 @@ func parse(args []string) (command, error) {
 		f.StringVar(&o.callback, "callback", callbackAuto, "")
 		f.BoolVar(&o.startNew, "new", false, "")
 		f.BoolVar(&o.quiet, "quiet", false, "")
+		f.BoolVar(&o.ui, "ui", false, "")
 	})
 	switch {
 	case err != nil:
