@@ -55,6 +55,11 @@ func (c *client) get(ctx context.Context, path string, query url.Values, out any
 // post sends in as JSON; nil is no body, json.RawMessage goes as it is. It decodes the
 // answer into out, which may be nil.
 func (c *client) post(ctx context.Context, path string, in, out any) error {
+	return c.postTo(ctx, path, nil, in, out)
+}
+
+// postTo is post with a query.
+func (c *client) postTo(ctx context.Context, path string, query url.Values, in, out any) error {
 	var data []byte
 	if in != nil {
 		var err error
@@ -62,7 +67,7 @@ func (c *client) post(ctx context.Context, path string, in, out any) error {
 			return err
 		}
 	}
-	answer, err := c.send(ctx, "POST", path, nil, data)
+	answer, err := c.send(ctx, "POST", path, query, data)
 	if err != nil {
 		return err
 	}

@@ -41,19 +41,12 @@ stays as it ended; one that had not goes on in whatever program runs the store. 
 			if err != nil {
 				return err
 			}
-			path := "/import"
+			q := url.Values{}
 			if id != "" {
-				var fields map[string]json.RawMessage
-				if err := json.Unmarshal(data, &fields); err != nil {
-					return usageError("%s is not a recording: %w", given[0], err)
-				}
-				fields["id"], _ = json.Marshal(id)
-				if data, err = json.Marshal(fields); err != nil {
-					return err
-				}
+				q.Set("id", id)
 			}
 			var started newExecution
-			if err := api.post(c.Context(), path, data, &started); err != nil {
+			if err := api.postTo(c.Context(), "/import", q, data, &started); err != nil {
 				return err
 			}
 			return f.printID(c, started)
