@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/json"
 	"io"
+	"net/url"
 
 	"github.com/spf13/cobra"
 )
@@ -15,15 +16,13 @@ func newExportCommand(f *flags) *cobra.Command {
 results in plain text, without callback IDs. durabletest.Replay, and durable.Replay, run
 today's code over it; import brings it into another store.`,
 		Example: "  durable run export order-42 > order-42.json",
-		Args:    args("ID"), ValidArgsFunction: f.completeExecutions,
+		Args:    args("ID"), ValidArgsFunction: f.completeExecution,
 		RunE: f.with(func(c *cobra.Command, api *client, given []string) error {
-			answer, err := api.send(c.Context(), "GET", executionPath(given[0], "recording"), nil, nil)
-			if err != nil {
+			var recording json.RawMessage
+			if err := api.get(c.Context(), executionPath(given[0], "recording"), reveal, &recording); err != nil {
 				return err
 			}
-			defer answer.Body.Close()
-			_, err = io.Copy(c.OutOrStdout(), answer.Body)
-			return err
+			return f.printJSON(c.OutOrStdout(), recording)
 		}),
 	}
 }
