@@ -188,12 +188,13 @@ func (r *replayRun) verdict() error {
 // tell logs the operation that f's code has just come through.
 func (r *replayRun) tell(f *frame) {
 	r.x.mu.Lock()
-	var operation, status string
-	if o := r.x.ops[f.id(f.counter)]; o != nil {
-		operation, status = describeOp(o.typ, o.sub, o.name), string(o.status)
+	id := f.id(f.counter)
+	var kind, name, status string
+	if o := r.x.ops[id]; o != nil {
+		kind, name, status = cmp.Or(o.sub.String(), o.typ.String()), o.name, string(o.status)
 	}
 	r.x.mu.Unlock()
-	r.x.e.log.Debug("replayed "+operation, "execution", r.x.id, "operation", f.id(f.counter), "status", status)
+	r.x.e.log.Debug("replayed", "execution", r.x.id, "operation", id, "type", kind, "name", name, "status", status)
 }
 
 // excerpt is the beginning of a payload as people see it.

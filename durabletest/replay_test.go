@@ -60,7 +60,7 @@ func TestReplayLogs(t *testing.T) {
 	config.Functions = []durable.Definition{orders}
 	config.Options.Logger = slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	durabletest.Replay(t, config, recordingFile)
-	require.Contains(t, log.String(), `msg="replayed STEP (Step) \"charge\""`)
+	require.Contains(t, log.String(), `type=Step name=charge status=SUCCEEDED`)
 	require.NotContains(t, log.String(), line)
 }
 

@@ -124,7 +124,7 @@ func (f *flags) followTree(c *cobra.Command, api *client, id string, t tree, q u
 			t.width = width - 1 // what clears the rest of a line would clear the last column
 			lines := t.lines(&x, ops)
 			if lost != nil {
-				lines = append(lines, t.cut(oneLine(lost.Error())+"; trying again …"))
+				lines = append(lines, t.cut("trying again: "+oneLine(lost.Error())))
 			}
 			s.draw(lines, height)
 			select {
