@@ -26,7 +26,6 @@ import (
 	"github.com/durable-go/durable"
 	"github.com/durable-go/durable/checkpoint/boltstore"
 	"github.com/durable-go/durable/checkpoint/pgstore"
-	"github.com/durable-go/durable/checkpoint/pgstore/pgtest"
 	"github.com/durable-go/durable/durablehttp"
 )
 
@@ -41,10 +40,8 @@ func TestMain(m *testing.M) {
 // TestScripts runs testdata/script, which is documentation as well: each file is a
 // session with the command line.
 func TestScripts(t *testing.T) {
-	server, noServer := pgtest.Start()
-	if noServer == nil {
-		t.Cleanup(func() { server.Close() })
-	} else {
+	server, noServer := startPostgres(t)
+	if noServer != nil {
 		t.Log("the session with PostgreSQL is left out: " + noServer.Error())
 	}
 	testscript.Run(t, testscript.Params{
@@ -53,9 +50,7 @@ func TestScripts(t *testing.T) {
 		Setup: func(e *testscript.Env) error {
 			e.Setenv("TZ", "UTC")
 			e.Values[announced{}] = make(map[string]*exec.Cmd)
-			if server != nil {
-				e.Setenv("PG", server.URL())
-			}
+			e.Setenv("PG", server)
 			return nil
 		},
 		Condition: func(cond string) (bool, error) {
