@@ -57,7 +57,7 @@ func (c *Context) Replaying() bool {
 
 // Logger returns the engine's logger with the execution, its function and the
 // context's operation. It is silent while replaying, so that each line appears
-// once, except around a crash.
+// once, except around a crash. Under Replay it is never silent.
 func (c *Context) Logger() *slog.Logger {
 	x := c.f.x
 	l := slog.New(&replayHandler{x.e.log.Handler(), c}).With("execution", x.id, "function", x.sum.Function)
@@ -74,7 +74,7 @@ type replayHandler struct {
 }
 
 func (h *replayHandler) Enabled(ctx context.Context, l slog.Level) bool {
-	return h.Handler.Enabled(ctx, l) && !h.c.Replaying()
+	return h.Handler.Enabled(ctx, l) && (h.c.f.x.replay != nil || !h.c.Replaying())
 }
 
 func (h *replayHandler) WithAttrs(attrs []slog.Attr) slog.Handler {

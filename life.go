@@ -120,8 +120,11 @@ func (x *residency) refuse(o, by *operation) error {
 // leave ends what enter began. x.mu is not held.
 func (c *Context) leave() {
 	f := c.f
-	f.inUse.Store(false)
 	x := f.x
+	if x.replay != nil {
+		x.replay.tell(f)
+	}
+	f.inUse.Store(false)
 	x.mu.Lock()
 	if x.cancels > 0 {
 		f.showCancel()

@@ -19,7 +19,9 @@ import (
 //
 // Nothing begins: no body is called, no execution started, no time waited for, and
 // nothing is recorded. Only code between operations runs, on this process's
-// goroutines, so a debugger can step through it. Of the options the functions, the
+// goroutines, so a debugger can step through it. What it logs with Context.Logger goes to
+// Options.Logger, if there is one, as if it ran for the first time, and at Debug so does
+// each operation that it comes through, without payloads. Of the options the functions, the
 // codec, the sealer, the errors, the logger and the limits are used; the recorded
 // function must be among the functions. Callback IDs are other ones than the
 // recorded execution had.
@@ -181,6 +183,18 @@ func (r *replayRun) verdict() error {
 		return r.first
 	}
 	return fmt.Errorf("durable: replay of execution %s: %w: the code waits for something else where the recorded execution had ended", r.x.id, ErrNonDeterministic)
+}
+
+// tell logs the operation that f's code has just come through.
+func (r *replayRun) tell(f *frame) {
+	r.x.mu.Lock()
+	id := f.id(f.counter)
+	var kind, name, status string
+	if o := r.x.ops[id]; o != nil {
+		kind, name, status = cmp.Or(o.sub.String(), o.typ.String()), o.name, string(o.status)
+	}
+	r.x.mu.Unlock()
+	r.x.e.log.Debug("replayed", "execution", r.x.id, "operation", id, "type", kind, "name", name, "status", status)
 }
 
 // excerpt is the beginning of a payload as people see it.

@@ -1,10 +1,12 @@
 package durable_test
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -158,6 +160,20 @@ func TestReplay(t *testing.T) {
 	t.Run("TheRecordedWay", func(t *testing.T) {
 		require.NoError(t, replay(t, nil, 0))
 		require.Len(t, n.all(), ran, "no body is called")
+	})
+	t.Run("Logged", func(t *testing.T) {
+		var log bytes.Buffer
+		opts := opts
+		opts.Logger = slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug}))
+		opts.Functions = []durable.Definition{durable.Define("f", func(c *durable.Context, in int) (string, error) {
+			out, err := eachOperation(&n, child)(c, in)
+			c.Logger().Info("came here", "replaying", c.Replaying())
+			return out, err
+		})}
+		require.NoError(t, durable.Replay(t.Context(), recording, &opts))
+		require.Contains(t, log.String(), `msg="came here" execution=`+recording.ID+` function=f replaying=true`)
+		require.Regexp(t, `msg=replayed execution=\S+ operation=1 type=Step name=a status=SUCCEEDED`, log.String())
+		require.Regexp(t, `operation=\d+-\d+ .*status=SUCCEEDED`, log.String(), "operations inside others")
 	})
 	t.Run("AsFarAsItGoes", func(t *testing.T) {
 		for cut := range records(t, recording) {

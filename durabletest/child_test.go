@@ -14,10 +14,10 @@ const childVariable = "DURABLETEST_CHILD"
 func inChild() bool { return os.Getenv(childVariable) != "" }
 
 // child runs tests of this package in a process of its own.
-func child(t *testing.T, pattern string) (string, error) {
+func child(t *testing.T, pattern string, flags ...string) (string, error) {
 	self, err := os.Executable()
 	require.NoError(t, err)
-	cmd := exec.CommandContext(t.Context(), self, "-test.run="+pattern, "-test.v", "-test.timeout", "5m")
+	cmd := exec.CommandContext(t.Context(), self, append([]string{"-test.run=" + pattern, "-test.v", "-test.timeout=5m"}, flags...)...)
 	cmd.Env = append(os.Environ(), childVariable+"=1")
 	output, err := cmd.CombinedOutput()
 	return string(output), err

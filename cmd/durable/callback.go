@@ -18,7 +18,7 @@ func newCallbackCommand(f *flags) *cobra.Command {
 	succeed := &cobra.Command{
 		Use: "succeed ID CALLBACK [PAYLOAD]", Short: "The callback succeeds with a payload: JSON, @FILE or @-; default null",
 		Example: `  durable callback succeed order-42 approval '{"approved": true}'`,
-		Args:    args("ID", "CALLBACK", "[PAYLOAD]"), ValidArgsFunction: f.completeExecutions,
+		Args:    args("ID", "CALLBACK", "[PAYLOAD]"), ValidArgsFunction: f.completeCallback,
 		RunE: f.with(func(c *cobra.Command, api *client, given []string) error {
 			payload := json.RawMessage("null")
 			if len(given) == 3 {
@@ -33,7 +33,7 @@ func newCallbackCommand(f *flags) *cobra.Command {
 	fail := &cobra.Command{
 		Use: "fail ID CALLBACK [MESSAGE]", Short: "The callback fails",
 		Example: `  durable callback fail order-42 approval 'too expensive' --type Rejected`,
-		Args:    args("ID", "CALLBACK", "[MESSAGE]"), ValidArgsFunction: f.completeExecutions,
+		Args:    args("ID", "CALLBACK", "[MESSAGE]"), ValidArgsFunction: f.completeCallback,
 		RunE: f.with(func(c *cobra.Command, api *client, given []string) error {
 			failure := durable.Failure{Type: failureType}
 			if len(given) == 3 {
@@ -59,7 +59,7 @@ func newCallbackCommand(f *flags) *cobra.Command {
 	fail.Flags().StringVar(&data, "data", "", "more about it: JSON, or @FILE")
 	heartbeat := &cobra.Command{
 		Use: "heartbeat ID CALLBACK", Short: "Whoever works on it is still there: restart its heartbeat timeout",
-		Args: args("ID", "CALLBACK"), ValidArgsFunction: f.completeExecutions,
+		Args: args("ID", "CALLBACK"), ValidArgsFunction: f.completeCallback,
 		RunE: f.with(func(c *cobra.Command, api *client, given []string) error {
 			return api.post(c.Context(), executionPath(given[0], "callbacks", given[1], "heartbeat"), nil, nil)
 		}),

@@ -55,6 +55,11 @@ func (c *client) get(ctx context.Context, path string, query url.Values, out any
 // post sends in as JSON; nil is no body, json.RawMessage goes as it is. It decodes the
 // answer into out, which may be nil.
 func (c *client) post(ctx context.Context, path string, in, out any) error {
+	return c.postTo(ctx, path, nil, in, out)
+}
+
+// postTo is post with a query.
+func (c *client) postTo(ctx context.Context, path string, query url.Values, in, out any) error {
 	var data []byte
 	if in != nil {
 		var err error
@@ -62,7 +67,7 @@ func (c *client) post(ctx context.Context, path string, in, out any) error {
 			return err
 		}
 	}
-	answer, err := c.send(ctx, "POST", path, nil, data)
+	answer, err := c.send(ctx, "POST", path, query, data)
 	if err != nil {
 		return err
 	}
@@ -111,7 +116,7 @@ func (c *client) send(ctx context.Context, method, path string, query url.Values
 		return answer, nil
 	}
 	defer answer.Body.Close()
-	return nil, c.refusal(answer)
+	return nil, c.refusal(answer, path)
 }
 
 // broken is an error of the connection.
@@ -135,11 +140,26 @@ type apiError struct {
 
 func (e *apiError) Error() string { return e.Text }
 
-func (c *client) refusal(answer *http.Response) error {
+// refusal is the error of an answer that is not a success, to a request for path.
+func (c *client) refusal(answer *http.Response, path string) error {
 	e := &apiError{status: answer.StatusCode}
 	data, _ := io.ReadAll(io.LimitReader(answer.Body, 1<<20))
 	if json.Unmarshal(data, e) != nil || e.Text == "" {
 		return &codedError{exitUnreachable, fmt.Errorf("%s answers %s: is it a durablehttp.Admin?", c.about, answer.Status)}
+	}
+	switch {
+	case e.Code == "execution_not_found":
+		e.Text += " in " + c.about
+	case e.Code == "function_not_found" && c.engine != nil:
+		e.Text = "no program has " + c.about + " open: start the one that has the function, serving beside the file (durablehttp.ServeBeside), and try again"
+	case e.status == http.StatusUnauthorized:
+		e.Text += ": a name and a password go into the URL of --addr, a token into $DURABLE_TOKEN"
+	}
+	if below, ok := strings.CutPrefix(path, "/executions/"); ok && e.Failure == nil {
+		id, _, _ := strings.Cut(below, "/")
+		if id, err := url.PathUnescape(id); err == nil {
+			e.Text = id + ": " + e.Text
+		}
 	}
 	return &codedError{e.exitCode(), e}
 }
@@ -154,6 +174,8 @@ func (e *apiError) exitCode() int {
 		return exitConflict
 	case e.status == http.StatusUnauthorized, e.status == http.StatusForbidden:
 		return exitDenied
+	case e.status == http.StatusBadRequest, e.status == http.StatusRequestEntityTooLarge:
+		return exitUsage
 	case e.status == http.StatusServiceUnavailable:
 		return exitUnreachable
 	}

@@ -1,16 +1,21 @@
 package main
 
 import (
+	"bufio"
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"os"
+	"os/exec"
 	"os/signal"
 	"regexp"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -21,7 +26,6 @@ import (
 	"github.com/durable-go/durable"
 	"github.com/durable-go/durable/checkpoint/boltstore"
 	"github.com/durable-go/durable/checkpoint/pgstore"
-	"github.com/durable-go/durable/checkpoint/pgstore/pgtest"
 	"github.com/durable-go/durable/durablehttp"
 )
 
@@ -36,19 +40,17 @@ func TestMain(m *testing.M) {
 // TestScripts runs testdata/script, which is documentation as well: each file is a
 // session with the command line.
 func TestScripts(t *testing.T) {
-	server, noServer := pgtest.Start()
-	if noServer == nil {
-		t.Cleanup(func() { server.Close() })
-	} else {
+	server, noServer := startPostgres(t)
+	if noServer != nil {
 		t.Log("the session with PostgreSQL is left out: " + noServer.Error())
 	}
 	testscript.Run(t, testscript.Params{
-		Dir: "testdata/script",
+		Dir:      "testdata/script",
+		Deadline: time.Now().Add(2 * time.Minute),
 		Setup: func(e *testscript.Env) error {
 			e.Setenv("TZ", "UTC")
-			if server != nil {
-				e.Setenv("PG", server.URL())
-			}
+			e.Values[announced{}] = make(map[string]*exec.Cmd)
+			e.Setenv("PG", server)
 			return nil
 		},
 		Condition: func(cond string) (bool, error) {
@@ -58,10 +60,13 @@ func TestScripts(t *testing.T) {
 			return false, fmt.Errorf("no condition %q", cond)
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"exits":    exits,
-			"eventual": eventual,
-			"appears":  appears,
-			"flip":     flip,
+			"exits":     exits,
+			"eventual":  eventual,
+			"appears":   appears,
+			"flip":      flip,
+			"announces": announces,
+			"interrupt": interrupt,
+			"replays":   replays,
 		},
 	})
 }
@@ -117,17 +122,78 @@ func appears(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// flip changes a byte in the middle of a file.
+// announces runs a command in the background and takes a variable from the first line
+// that it prints, where the pattern has its group: announces NAME PATTERN COMMAND …
+func announces(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 3 {
+		ts.Fatalf("usage: announces NAME PATTERN COMMAND …")
+	}
+	cmd := exec.Command(args[2], args[3:]...)
+	cmd.Dir = ts.MkAbs(".")
+	for _, name := range []string{"DURABLE_STORE", "DURABLE_ADDR", "DURABLE_TOKEN"} {
+		cmd.Env = append(cmd.Environ(), name+"="+ts.Getenv(name))
+	}
+	out, err := cmd.StdoutPipe()
+	ts.Check(err)
+	ts.Check(cmd.Start())
+	ts.Defer(func() {
+		if cmd.ProcessState == nil {
+			cmd.Process.Kill()
+			cmd.Wait()
+		}
+	})
+	line, err := bufio.NewReader(out).ReadString('\n')
+	ts.Check(err)
+	found := regexp.MustCompile(args[1]).FindStringSubmatch(line)
+	if len(found) != 2 {
+		ts.Fatalf("%q does not match %s", line, args[1])
+	}
+	ts.Setenv(args[0], found[1])
+	ts.Value(announced{}).(map[string]*exec.Cmd)[args[0]] = cmd
+}
+
+// announced is the key of the commands that run in the background, by their variables.
+type announced struct{}
+
+// interrupt ends a command that announced a variable, which must be a success.
+func interrupt(ts *testscript.TestScript, neg bool, args []string) {
+	cmd := ts.Value(announced{}).(map[string]*exec.Cmd)[args[0]]
+	ts.Check(cmd.Process.Signal(os.Interrupt))
+	ts.Check(cmd.Wait())
+}
+
+// replays runs the program's functions over a recording in a file. With ! it must be
+// found that they don't go the recorded way.
+func replays(ts *testscript.TestScript, neg bool, args []string) {
+	data, err := os.ReadFile(ts.MkAbs(args[0]))
+	ts.Check(err)
+	var recording durable.Recording
+	ts.Check(json.Unmarshal(data, &recording))
+	functions := programs
+	if neg {
+		functions = []durable.Definition{durable.Define("greet", func(ctx *durable.Context, name string) (string, error) {
+			return durable.Step(ctx, "write", func(context.Context) (string, error) { return "Dear " + name, nil })
+		})}
+	}
+	switch err := durable.Replay(context.Background(), &recording, &durable.Options{Functions: functions}); {
+	case neg && !errors.Is(err, durable.ErrNonDeterministic):
+		ts.Fatalf("%s fits other code: %v", args[0], err)
+	case !neg:
+		ts.Check(err)
+	}
+}
+
+// flip changes a bit wherever a file has a text: it may lie in a free page too.
 func flip(ts *testscript.TestScript, neg bool, args []string) {
 	path := ts.MkAbs(args[0])
 	data, err := os.ReadFile(path)
 	ts.Check(err)
-	i := strings.Index(string(data), args[1])
-	if i < 0 {
+	text := []byte(args[1])
+	if !bytes.Contains(data, text) {
 		ts.Fatalf("%s does not contain %q", args[0], args[1])
 	}
-	data[i] ^= 1
-	ts.Check(os.WriteFile(path, data, 0o600))
+	flipped := append([]byte{text[0] ^ 1}, text[1:]...)
+	ts.Check(os.WriteFile(path, bytes.ReplaceAll(data, text, flipped), 0o600))
 }
 
 // fetch prints what is at a URL: fetch URL [Header: value …]
@@ -183,10 +249,14 @@ var (
 	})
 )
 
+var programs = []durable.Definition{greet, approve, broken, batch}
+
 // program is a program that has executions: program STORE COMMAND …
 //
-//	start FUNCTION ID INPUT …   starts executions and ends when nothing can go on
+//	start FUNCTION ID INPUT …   starts executions; ends when they have, or wait for a callback
+//	finish ID …                 ends when these executions have
 //	serve                       runs and serves beside the file until it is interrupted
+//	serve-http                  runs and serves over HTTP, with passwords, and says where
 //	hold                        only has it open
 func program() {
 	if err := runProgram(os.Args[1], os.Args[2], os.Args[3:]); err != nil {
@@ -199,7 +269,7 @@ func runProgram(store, command string, args []string) error {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	opts := &durable.Options{
-		Functions: []durable.Definition{greet, approve, broken, batch}, ParkFor: -1, Logger: slog.New(slog.DiscardHandler),
+		Functions: programs, ParkFor: -1, Logger: slog.New(slog.DiscardHandler),
 	}
 	if command == "hold" {
 		opts.Functions = nil
@@ -225,17 +295,23 @@ func runProgram(store, command string, args []string) error {
 	defer e.Close()
 	switch command {
 	case "start":
+		var ids []string
 		for ; len(args) >= 3; args = args[3:] {
+			ids = append(ids, args[1])
 			if _, err := e.StartByName(ctx, args[0], json.RawMessage(args[2]), durable.WithExecutionID(args[1])); err != nil {
 				return err
 			}
 		}
-		return settle(ctx, e)
+		return settle(ctx, e, ids, true)
+	case "finish":
+		return settle(ctx, e, args, false)
 	case "serve":
 		fmt.Println("serving")
 		if err := durablehttp.ServeBeside(ctx, e, store, nil); err != nil {
 			return err
 		}
+	case "serve-http":
+		return serveHTTP(ctx, e)
 	case "hold":
 		if err := os.WriteFile(store+".open", nil, 0o600); err != nil {
 			return err
@@ -245,18 +321,52 @@ func runProgram(store, command string, args []string) error {
 	return e.Shutdown(context.Background())
 }
 
-// settle returns when nothing is in memory or due any more.
-func settle(ctx context.Context, e *durable.Engine) error {
-	for ; ; time.Sleep(5 * time.Millisecond) {
-		busy := false
-		for info, err := range e.Executions(ctx, durable.Query{Status: durable.ExecutionRunning}) {
+// serveHTTP serves ann, and whoever has the token, fully; eve may look, at what is not hidden.
+func serveHTTP(ctx context.Context, e *durable.Engine) error {
+	authorize := func(r *http.Request, access durablehttp.Access) error {
+		name, password, _ := r.BasicAuth()
+		switch {
+		case name == "ann" && password == "s3cret", r.Header.Get("Authorization") == "Bearer t0ken":
+			return nil
+		case name == "eve" && access == durablehttp.Reading && !r.URL.Query().Has("payloads"):
+			return nil
+		case name == "eve":
+			return errors.New("eve only looks")
+		}
+		return durablehttp.ErrUnauthenticated
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return err
+	}
+	admin := durablehttp.Admin(e, &durablehttp.AdminOptions{Authorize: authorize, HidePayloads: true})
+	server := &http.Server{Handler: http.StripPrefix("/durable", admin)}
+	context.AfterFunc(ctx, func() { server.Close() })
+	fmt.Printf("serving on %s\n", l.Addr())
+	if err := server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+		return err
+	}
+	return e.Shutdown(context.Background())
+}
+
+// settle returns when executions have ended, or wait for a callback and left memory.
+func settle(ctx context.Context, e *durable.Engine, ids []string, callbacks bool) error {
+	for ; len(ids) > 0; time.Sleep(5 * time.Millisecond) {
+		info, err := e.Describe(ctx, ids[0])
+		if err != nil {
+			return err
+		}
+		waits := false
+		if callbacks && !info.Resident {
+			ops, err := e.Operations(ctx, ids[0])
 			if err != nil {
 				return err
 			}
-			busy = busy || info.Resident || !info.WakeAt.IsZero() && info.WakeAt.Before(time.Now()) || info.Function == "greet"
+			waits = slices.ContainsFunc(ops, func(o durable.Operation) bool { return o.Type == "CALLBACK" })
 		}
-		if !busy {
-			return e.Shutdown(ctx)
+		if waits || info.Status != durable.ExecutionRunning {
+			ids = ids[1:]
 		}
 	}
+	return e.Shutdown(ctx)
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net/url"
 	"os"
 	"strconv"
@@ -22,10 +23,10 @@ var errEnded = errors.New("the execution has ended")
 
 // follow gives each event of an execution to tell, until the execution has ended. A
 // connection that breaks off is made again; the first one must succeed.
-func (c *client) follow(ctx context.Context, id string, tell func(raw []byte, ev *durable.Event) error) error {
+func (c *client) follow(ctx context.Context, id string, payloads url.Values, tell func(raw []byte, ev *durable.Event) error) error {
 	after, connected := int64(0), false
 	for {
-		q := url.Values{}
+		q := maps.Clone(payloads)
 		if after > 0 {
 			q.Set("after", strconv.FormatInt(after, 10))
 		}
@@ -44,13 +45,12 @@ func (c *client) follow(ctx context.Context, id string, tell func(raw []byte, ev
 			}
 			return nil
 		})
-		coded, _ := errors.AsType[*codedError](err)
 		switch {
 		case errors.Is(err, errEnded):
 			return nil
 		case ctx.Err() != nil:
 			return ctx.Err()
-		case err != nil && (!connected || coded == nil || coded.code != exitUnreachable):
+		case err != nil && (!connected || !isUnreachable(err)):
 			return err
 		}
 		select {
@@ -62,8 +62,8 @@ func (c *client) follow(ctx context.Context, id string, tell func(raw []byte, ev
 }
 
 // followEvents prints a line for each event.
-func (f *flags) followEvents(c *cobra.Command, api *client, id string) error {
-	return api.follow(c.Context(), id, func(raw []byte, ev *durable.Event) error {
+func (f *flags) followEvents(c *cobra.Command, api *client, id string, q url.Values) error {
+	return api.follow(c.Context(), id, q, func(raw []byte, ev *durable.Event) error {
 		if f.output != "table" {
 			_, err := fmt.Fprintf(c.OutOrStdout(), "%s\n", raw)
 			return err
@@ -75,16 +75,38 @@ func (f *flags) followEvents(c *cobra.Command, api *client, id string) error {
 	})
 }
 
-// repaintEvery bounds how often the live tree is drawn.
+// repaintEvery bounds how often the live tree is asked for.
 const repaintEvery = 200 * time.Millisecond
 
-// followTree draws the tree again and again until the execution has ended.
-func (f *flags) followTree(c *cobra.Command, api *client, id string, all bool) error {
+// lookEvery is how soon it is noticed that the program is gone, or back.
+const lookEvery = 2 * time.Second
+
+// followTree draws the tree until the execution has ended, on the terminal's other
+// screen; what it has come to stays on the usual one.
+func (f *flags) followTree(c *cobra.Command, api *client, id string, t tree, q url.Values) error {
 	ctx, cancel := context.WithCancel(c.Context())
 	defer cancel()
+	var x execution
+	var ops []durable.Operation
+	var looked time.Time
+	look := func() error {
+		looked = time.Now()
+		now, err := api.describe(ctx, id, q)
+		if err != nil {
+			return err
+		}
+		operations, err := api.operations(ctx, id, q)
+		if err == nil {
+			x, ops = now, operations
+		}
+		return err
+	}
+	if err := look(); err != nil {
+		return err
+	}
 	changed, ended := make(chan struct{}, 1), make(chan error, 1)
 	go func() {
-		ended <- api.follow(ctx, id, func([]byte, *durable.Event) error {
+		ended <- api.follow(ctx, id, q, func([]byte, *durable.Event) error {
 			select {
 			case changed <- struct{}{}:
 			default:
@@ -93,70 +115,74 @@ func (f *flags) followTree(c *cobra.Command, api *client, id string, all bool) e
 		})
 	}()
 	s := screen{out: c.OutOrStdout().(*os.File)}
-	t := tree{paint: paintFor(s.out), all: all}
-	var x execution
-	var ops []durable.Operation
-	var err error
-	for over := false; ; {
-		if x, err = api.describe(ctx, id); err == nil {
-			ops, err = api.operations(ctx, id)
-		}
-		if err != nil {
-			return err
-		}
-		t.width, _, _ = term.GetSize(int(s.out.Fd()))
-		s.draw(t.lines(&x, ops), over)
-		if over {
-			return nil
-		}
-		// Countdowns go on between events, of which the tree needs no new ones.
-		pause := time.After(repaintEvery)
-	wait:
-		for tick := time.NewTicker(time.Second); ; {
+	s.open()
+	err := func() error {
+		defer s.close()
+		var lost error
+		for tick, again := time.NewTicker(repaintEvery), changed; ; { // countdowns go on between events
+			width, height := s.size()
+			t.width = width - 1 // what clears the rest of a line would clear the last column
+			lines := t.lines(&x, ops)
+			if lost != nil {
+				lines = append(lines, t.cut("trying again: "+oneLine(lost.Error())))
+			}
+			s.draw(lines, height)
 			select {
 			case err := <-ended:
-				tick.Stop()
-				if err != nil {
-					return err
+				if err == nil {
+					err = look()
 				}
-				over = true
-				break wait
-			case <-changed:
-				tick.Stop()
-				break wait
+				return err
+			case <-again:
+				again = nil // until the next tick
+				if lost = look(); lost != nil && !isUnreachable(lost) {
+					return lost
+				}
 			case <-tick.C:
-				s.draw(t.lines(&x, ops), false)
+				again = changed
+				if time.Since(looked) > lookEvery {
+					if lost = look(); lost != nil && !isUnreachable(lost) {
+						return lost
+					}
+				}
 			case <-ctx.Done():
-				tick.Stop()
 				return ctx.Err()
 			}
 		}
-		if !over {
-			<-pause
-		}
+	}()
+	t.width, _ = s.size()
+	for _, line := range t.lines(&x, ops) {
+		fmt.Fprintln(s.out, line)
 	}
+	return err
 }
 
-// screen draws lines over those that it drew before.
+// screen is the other screen of a terminal, where lines are drawn over those before.
 type screen struct {
 	out   *os.File
-	drawn int
+	shown string
 }
 
-// draw draws lines; unless it is the last time, only as many as the terminal has.
-func (s *screen) draw(lines []string, last bool) {
-	if _, height, err := term.GetSize(int(s.out.Fd())); err == nil && !last && height > 2 && len(lines) > height-1 {
+func (s *screen) open() { s.out.WriteString("\x1b[?1049h\x1b[?25l\x1b[?7l") } // without a cursor, cutting long lines
+
+func (s *screen) close() { s.out.WriteString("\x1b[?7h\x1b[?25h\x1b[?1049l") }
+
+// size is the terminal's; 0 if it is not known.
+func (s *screen) size() (width, height int) {
+	width, height, _ = term.GetSize(int(s.out.Fd()))
+	return width, height
+}
+
+// draw draws the first one of lines, and the last ones that fit, if they differ from
+// what is shown.
+func (s *screen) draw(lines []string, height int) {
+	if height > 3 && len(lines) > height {
 		cut := len(lines) - (height - 2)
-		lines = append([]string{fmt.Sprintf("… %d lines above", cut)}, lines[cut:]...)
+		lines = append([]string{lines[0], fmt.Sprintf("… %d lines", cut-1)}, lines[cut:]...)
 	}
-	var b strings.Builder
-	if s.drawn > 0 {
-		fmt.Fprintf(&b, "\x1b[%dF", s.drawn)
+	frame := "\x1b[H" + strings.Join(lines, "\x1b[K\n") + "\x1b[J"
+	if key := fmt.Sprint(s.size()) + frame; key != s.shown {
+		s.out.WriteString(frame)
+		s.shown = key
 	}
-	for _, l := range lines {
-		b.WriteString(l + "\x1b[K\n")
-	}
-	b.WriteString("\x1b[J")
-	s.out.WriteString(b.String())
-	s.drawn = len(lines)
 }

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"encoding/json"
 	"fmt"
 	"net/url"
@@ -17,6 +16,7 @@ import (
 func newListCommand(f *flags) *cobra.Command {
 	var status, function, prefix, since, until string
 	var limit int
+	var payloads func() url.Values
 	c := &cobra.Command{
 		Use:     "list",
 		Aliases: []string{"ls"},
@@ -24,7 +24,7 @@ func newListCommand(f *flags) *cobra.Command {
 		Example: "  durable run list --store orders.db --status failed --since 24h\n  durable run list -n 0 -o jsonl | jq -r .id",
 		Args:    args(),
 		RunE: func(c *cobra.Command, args []string) error {
-			q := url.Values{}
+			q := payloads()
 			set := func(key, value string) {
 				if value != "" {
 					q.Set(key, value)
@@ -43,6 +43,7 @@ func newListCommand(f *flags) *cobra.Command {
 			return f.with(func(c *cobra.Command, api *client, _ []string) error { return f.list(c, api, q, limit) })(c, args)
 		},
 	}
+	payloads = payloadsFlag(c)
 	fl := c.Flags()
 	fl.StringVar(&status, "status", "", "only running, succeeded, failed, timed-out or stopped ones")
 	fl.StringVar(&function, "function", "", "only executions of this function")
@@ -141,30 +142,4 @@ func listed(x *execution) []string {
 		waits = "for something from outside"
 	}
 	return []string{x.ID, x.Function, statusOf(&x.ExecutionInfo), stamp(x.StartedAt), took, waits}
-}
-
-// completeExecutions completes IDs of executions.
-func (f *flags) completeExecutions(c *cobra.Command, given []string, prefix string) ([]string, cobra.ShellCompDirective) {
-	if len(given) > 0 {
-		return nil, cobra.ShellCompDirectiveNoFileComp
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
-	defer cancel()
-	if c.Root().PersistentPreRunE(c, nil) != nil {
-		return nil, cobra.ShellCompDirectiveNoFileComp
-	}
-	api, err := f.connect(ctx)
-	if err != nil {
-		return nil, cobra.ShellCompDirectiveNoFileComp
-	}
-	defer api.close()
-	var answer struct{ Executions []execution }
-	if api.get(ctx, "/executions", url.Values{"prefix": {prefix}, "limit": {"50"}}, &answer) != nil {
-		return nil, cobra.ShellCompDirectiveNoFileComp
-	}
-	var ids []string
-	for _, x := range answer.Executions {
-		ids = append(ids, x.ID+"\t"+x.Function+" "+string(x.Status))
-	}
-	return ids, cobra.ShellCompDirectiveNoFileComp
 }

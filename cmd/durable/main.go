@@ -37,7 +37,7 @@ func run(ctx context.Context) int {
 	if text := err.Error(); text != "" {
 		fmt.Fprintln(os.Stderr, "durable:", oneLine(text))
 	}
-	if code == exitUsage {
+	if _, answered := errors.AsType[*apiError](err); code == exitUsage && !answered {
 		fmt.Fprintln(os.Stderr, "durable: help shows how it is used")
 	}
 	return code
@@ -69,6 +69,12 @@ func (e *codedError) Unwrap() error { return e.err }
 // usageError is a command line that makes no sense.
 func usageError(format string, args ...any) error {
 	return &codedError{exitUsage, fmt.Errorf(format, args...)}
+}
+
+// isUnreachable reports whether err may pass by itself.
+func isUnreachable(err error) bool {
+	coded, ok := errors.AsType[*codedError](err)
+	return ok && coded.code == exitUnreachable
 }
 
 func exitCodeOf(ctx context.Context, err error) int {

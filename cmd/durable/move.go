@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/json"
 	"io"
+	"net/url"
 
 	"github.com/spf13/cobra"
 )
@@ -15,15 +16,13 @@ func newExportCommand(f *flags) *cobra.Command {
 results in plain text, without callback IDs. durabletest.Replay, and durable.Replay, run
 today's code over it; import brings it into another store.`,
 		Example: "  durable run export order-42 > order-42.json",
-		Args:    args("ID"), ValidArgsFunction: f.completeExecutions,
+		Args:    args("ID"), ValidArgsFunction: f.completeExecution,
 		RunE: f.with(func(c *cobra.Command, api *client, given []string) error {
-			answer, err := api.send(c.Context(), "GET", executionPath(given[0], "recording"), nil, nil)
-			if err != nil {
+			var recording json.RawMessage
+			if err := api.get(c.Context(), executionPath(given[0], "recording"), reveal, &recording); err != nil {
 				return err
 			}
-			defer answer.Body.Close()
-			_, err = io.Copy(c.OutOrStdout(), answer.Body)
-			return err
+			return f.printJSON(c.OutOrStdout(), recording)
 		}),
 	}
 }
@@ -41,19 +40,12 @@ stays as it ended; one that had not goes on in whatever program runs the store. 
 			if err != nil {
 				return err
 			}
-			path := "/import"
+			q := url.Values{}
 			if id != "" {
-				var fields map[string]json.RawMessage
-				if err := json.Unmarshal(data, &fields); err != nil {
-					return usageError("%s is not a recording: %w", given[0], err)
-				}
-				fields["id"], _ = json.Marshal(id)
-				if data, err = json.Marshal(fields); err != nil {
-					return err
-				}
+				q.Set("id", id)
 			}
 			var started newExecution
-			if err := api.post(c.Context(), path, data, &started); err != nil {
+			if err := api.postTo(c.Context(), "/import", q, data, &started); err != nil {
 				return err
 			}
 			return f.printID(c, started)

@@ -57,8 +57,7 @@ func printable(s string) string {
 type paint bool
 
 func paintFor(w io.Writer) paint {
-	_, off := os.LookupEnv("NO_COLOR")
-	return paint(!off && isTerminal(w))
+	return paint(os.Getenv("NO_COLOR") == "" && isTerminal(w))
 }
 
 func isTerminal(w io.Writer) bool {

@@ -43,6 +43,9 @@ Exit codes: 0 done, 1 error, 2 usage, 3 not found, 4 not in the state for that,
 	p.StringVarP(&f.output, "output", "o", "table", "table, json or jsonl")
 	root.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{"table", "json", "jsonl"}, cobra.ShellCompDirectiveNoFileComp))
 	root.PersistentPreRunE = func(cmd *cobra.Command, _ []string) error {
+		if name := cmd.Name(); name == cobra.ShellCompRequestCmd || name == cobra.ShellCompNoDescRequestCmd {
+			return nil // the flags of the command that is typed are not read yet: see completions
+		}
 		switch f.output {
 		case "table", "json", "jsonl":
 		default:

@@ -2,6 +2,8 @@ package main
 
 import (
 	"context"
+	"maps"
+	"net/url"
 
 	"github.com/spf13/cobra"
 )
@@ -30,6 +32,20 @@ func (f *flags) with(do func(c *cobra.Command, api *client, args []string) error
 }
 
 // describe asks for one execution.
-func (c *client) describe(ctx context.Context, id string) (x execution, err error) {
-	return x, c.get(ctx, executionPath(id), nil, &x)
+func (c *client) describe(ctx context.Context, id string, q url.Values) (x execution, err error) {
+	return x, c.get(ctx, executionPath(id), q, &x)
+}
+
+// reveal is the query that asks for payloads also where they are hidden.
+var reveal = url.Values{"payloads": {"true"}}
+
+// payloadsFlag gives a command the flag --payloads, and returns the query that it means.
+func payloadsFlag(c *cobra.Command) func() url.Values {
+	show := c.Flags().Bool("payloads", false, "show inputs and results also where the program hides them, if you may see them")
+	return func() url.Values {
+		if *show {
+			return maps.Clone(reveal)
+		}
+		return url.Values{}
+	}
 }

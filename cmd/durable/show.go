@@ -15,32 +15,33 @@ import (
 func newShowCommand(f *flags) *cobra.Command {
 	var follow, history, all bool
 	var operation string
+	var payloads func() url.Values
 	c := &cobra.Command{
 		Use:   "show ID",
 		Short: "Show an execution: its state and the tree of its operations",
 		Example: `  durable run show order-42 --follow             live, until it ends
   durable run show order-42 --operation 3-1      one operation, with what it returned
   durable run show order-42 --history -o jsonl   each event`,
-		Args: args("ID"), ValidArgsFunction: f.completeExecutions,
+		Args: args("ID"), ValidArgsFunction: f.completeExecution,
 		RunE: f.with(func(c *cobra.Command, api *client, given []string) error {
 			id := given[0]
 			switch {
 			case operation != "" && (follow || history):
 				return usageError("--operation goes with neither --follow nor --history")
 			case operation != "":
-				return f.showOperation(c, api, id, operation)
+				return f.showOperation(c, api, id, operation, payloads())
 			case follow && (f.output != "table" || !isTerminal(c.OutOrStdout()) || history):
-				return f.followEvents(c, api, id)
+				return f.followEvents(c, api, id, payloads())
 			case follow:
-				return f.followTree(c, api, id, all)
+				return f.followTree(c, api, id, tree{paint: paintFor(c.OutOrStdout()), all: all}, payloads())
 			case history:
-				return f.history(c, api, id)
+				return f.history(c, api, id, payloads())
 			}
-			x, err := api.describe(c.Context(), id)
+			x, err := api.describe(c.Context(), id, payloads())
 			if err != nil {
 				return err
 			}
-			ops, err := api.operations(c.Context(), id)
+			ops, err := api.operations(c.Context(), id, payloads())
 			if err != nil {
 				return err
 			}
@@ -54,23 +55,25 @@ func newShowCommand(f *flags) *cobra.Command {
 			return nil
 		}),
 	}
+	payloads = payloadsFlag(c)
 	fl := c.Flags()
 	fl.BoolVarP(&follow, "follow", "f", false, "go on showing it until it has ended: a live tree on a terminal, else a line for each event")
 	fl.BoolVar(&history, "history", false, "show its history, event by event")
 	fl.BoolVar(&all, "all", false, "leave nothing out: all items of large batches, whole payloads")
 	fl.StringVar(&operation, "operation", "", "show one operation, by its ID")
+	c.RegisterFlagCompletionFunc("operation", f.completeOperations)
 	return c
 }
 
-func (c *client) operations(ctx context.Context, id string) ([]durable.Operation, error) {
+func (c *client) operations(ctx context.Context, id string, q url.Values) ([]durable.Operation, error) {
 	var answer struct{ Operations []durable.Operation }
-	err := c.get(ctx, executionPath(id, "operations"), nil, &answer)
+	err := c.get(ctx, executionPath(id, "operations"), q, &answer)
 	return answer.Operations, err
 }
 
-func (f *flags) showOperation(c *cobra.Command, api *client, id, operation string) error {
+func (f *flags) showOperation(c *cobra.Command, api *client, id, operation string, q url.Values) error {
 	var o durable.Operation
-	if err := api.get(c.Context(), executionPath(id, "operations", operation), nil, &o); err != nil {
+	if err := api.get(c.Context(), executionPath(id, "operations", operation), q, &o); err != nil {
 		return err
 	}
 	if f.output != "table" {
@@ -104,7 +107,7 @@ func (f *flags) showOperation(c *cobra.Command, api *client, id, operation strin
 }
 
 // history prints the events of an execution, page by page.
-func (f *flags) history(c *cobra.Command, api *client, id string) error {
+func (f *flags) history(c *cobra.Command, api *client, id string, q url.Values) error {
 	all := []json.RawMessage{}
 	var rows [][]string
 	for after := int64(0); ; {
@@ -112,7 +115,8 @@ func (f *flags) history(c *cobra.Command, api *client, id string) error {
 			Events []json.RawMessage `json:"events"`
 			Next   int64             `json:"next"`
 		}
-		q := url.Values{"limit": {"1000"}, "after": {strconv.FormatInt(after, 10)}}
+		q.Set("limit", "1000")
+		q.Set("after", strconv.FormatInt(after, 10))
 		if err := api.get(c.Context(), executionPath(id, "history"), q, &answer); err != nil {
 			return err
 		}

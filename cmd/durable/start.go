@@ -33,7 +33,7 @@ The function must be one of the program that is asked; in a database it may be o
 of any program, and the execution waits for one that has it. In a file that no program
 has open nothing can be started.`,
 		Example: `  durable run start greet '"World"' --id greet-1 --wait`,
-		Args:    args("FUNCTION", "[INPUT]"),
+		Args:    args("FUNCTION", "[INPUT]"), ValidArgsFunction: f.completeFunction,
 		RunE: f.with(func(c *cobra.Command, api *client, given []string) error {
 			in := map[string]any{"function": given[0]}
 			if len(given) == 2 {
@@ -107,7 +107,7 @@ func newResultCommand(f *flags) *cobra.Command {
 		Short:             "Wait for the result of an execution and print it",
 		Long:              "Wait for the result of an execution and print it as JSON. If the execution did not\nsucceed, say why and exit with code 5.",
 		Args:              args("ID"),
-		ValidArgsFunction: f.completeExecutions,
+		ValidArgsFunction: f.completeExecution,
 		RunE: f.with(func(c *cobra.Command, api *client, given []string) error {
 			return f.result(c, api, given[0], wait)
 		}),
@@ -121,7 +121,7 @@ func (f *flags) result(c *cobra.Command, api *client, id string, wait time.Durat
 	ctx := c.Context()
 	deadline := time.Now().Add(wait)
 	for {
-		q := url.Values{"wait": {"30s"}}
+		q := url.Values{"wait": {"30s"}, "payloads": {"true"}}
 		if wait > 0 {
 			q.Set("wait", max(0, min(30*time.Second, time.Until(deadline))).String())
 		}

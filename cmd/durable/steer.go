@@ -55,7 +55,7 @@ func newRetryCommand(f *flags) *cobra.Command {
 		Short: "Run a failed execution again, from what failed",
 		Long: `Start a new execution with the input of one that failed, timed out or was stopped.
 It keeps what succeeded; what failed, or did not end, runs again. Prints the new ID.`,
-		Args: args("ID"), ValidArgsFunction: f.completeExecutions,
+		Args: args("ID"), ValidArgsFunction: f.completeExecution,
 		RunE: f.with(func(c *cobra.Command, api *client, given []string) error {
 			return f.again(c, api, executionPath(given[0], "retry"), map[string]string{}, id)
 		}),
@@ -73,13 +73,14 @@ func newRestartCommand(f *flags) *cobra.Command {
 outcomes before the operation --from; that one, and what came after it, runs again.
 Prints the new ID.`,
 		Example: "  durable run restart order-42 --from 3-1\n  durable run restart order-42              # from the very beginning",
-		Args:    args("ID"), ValidArgsFunction: f.completeExecutions,
+		Args:    args("ID"), ValidArgsFunction: f.completeExecution,
 		RunE: f.with(func(c *cobra.Command, api *client, given []string) error {
 			return f.again(c, api, executionPath(given[0], "restart"), map[string]string{"operation": from}, id)
 		}),
 	}
 	c.Flags().StringVar(&from, "from", "", "ID of an operation, as show prints it; default: from the beginning")
 	c.Flags().StringVar(&id, "id", "", "ID of the new execution")
+	c.RegisterFlagCompletionFunc("from", f.completeOperations)
 	return c
 }
 
@@ -145,7 +146,7 @@ func each(c *cobra.Command, ids []string, do func(id string) error) error {
 			continue
 		}
 		if len(ids) > 1 {
-			fmt.Fprintf(c.ErrOrStderr(), "durable: %s: %s\n", printable(id), oneLine(err.Error()))
+			fmt.Fprintf(c.ErrOrStderr(), "durable: %s\n", oneLine(err.Error()))
 			err = &codedError{exitCodeOf(c.Context(), err), fmt.Errorf("not all of them")}
 		}
 		if first == nil {

@@ -174,7 +174,7 @@ func (c *client) backupTo(ctx context.Context, path string, p *progress) (writte
 	}
 	part, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".*.part") // with mode 0600
 	if err != nil {
-		return 0, err
+		return 0, fmt.Errorf("%s can't be written: %w", path, errors.Unwrap(err))
 	}
 	defer os.Remove(part.Name())
 	counted := &counted{w: part, p: p}

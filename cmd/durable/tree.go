@@ -23,6 +23,7 @@ const shownItems = 12
 func (t *tree) lines(x *execution, ops []durable.Operation) []string {
 	now := time.Now()
 	lines := t.head(x, now)
+	ended := x.Status != durable.ExecutionRunning
 	below := make(map[string][]*durable.Operation)
 	for i := range ops {
 		below[ops[i].ParentID] = append(below[ops[i].ParentID], &ops[i])
@@ -38,7 +39,7 @@ func (t *tree) lines(x *execution, ops []durable.Operation) []string {
 					continue
 				}
 			}
-			rows = append(rows, operationRow(o, depth, now))
+			rows = append(rows, operationRow(o, depth, now, ended))
 			draw(o.ID, depth+1)
 		}
 		if passed > 0 {
@@ -61,7 +62,7 @@ func (t *tree) head(x *execution, now time.Time) []string {
 	} else {
 		first += "  started " + stamp(x.StartedAt) + ", took " + duration(x.EndedAt.Sub(x.StartedAt))
 	}
-	lines := []string{first}
+	lines := []string{t.cut(first)}
 	field := func(name, text string) {
 		if text != "" {
 			lines = append(lines, t.cut(p.as(dim, fmt.Sprintf("%-9s", name))+" "+printable(text)))
@@ -74,7 +75,7 @@ func (t *tree) head(x *execution, now time.Time) []string {
 			if x.WakeAt.IsZero() {
 				field("waits", "for something from outside")
 			} else {
-				field("waits", "until "+stamp(x.WakeAt)+left(x.WakeAt, now))
+				field("waits", until(x.WakeAt, now))
 			}
 		}
 	}
@@ -110,7 +111,8 @@ func (t *tree) payload(data []byte) string {
 // row is an operation on one line.
 type row struct{ id, name, status, took, note string }
 
-func operationRow(o *durable.Operation, depth int, now time.Time) row {
+// operationRow is the row of an operation, of an execution that has ended or not.
+func operationRow(o *durable.Operation, depth int, now time.Time, ended bool) row {
 	r := row{id: o.ID, status: string(o.Status)}
 	r.name = strings.Repeat("  ", depth) + cmpOr(printable(o.Name), "("+kindOf(o)+")")
 	if o.Name != "" && o.SubType != "Step" {
@@ -119,15 +121,17 @@ func operationRow(o *durable.Operation, depth int, now time.Time) row {
 	switch {
 	case !o.EndedAt.IsZero():
 		r.took = duration(o.EndedAt.Sub(o.StartedAt))
-	case !o.StartedAt.IsZero():
+	case !o.StartedAt.IsZero() && !ended:
 		r.took = duration(now.Sub(o.StartedAt)) + " …"
 	}
 	if o.Attempt > 1 {
 		r.note = fmt.Sprintf("attempt %d  ", o.Attempt)
 	}
 	switch {
+	case o.EndedAt.IsZero() && ended:
+		r.note += "has no outcome"
 	case o.EndedAt.IsZero() && !o.WakeAt.IsZero():
-		r.note += "until " + stamp(o.WakeAt) + left(o.WakeAt, now)
+		r.note += until(o.WakeAt, now)
 	case o.EndedAt.IsZero() && o.Type == "CALLBACK":
 		r.note += "waits for its outcome from outside"
 	}
@@ -137,12 +141,16 @@ func operationRow(o *durable.Operation, depth int, now time.Time) row {
 	return r
 }
 
-// left is how long it is until t.
-func left(t, now time.Time) string {
-	if d := t.Sub(now); d > 0 {
-		return " (in " + duration(d) + ")"
+// until says when t is, and how long that is from now; the day only if it is far off.
+func until(t, now time.Time) string {
+	d := t.Sub(now)
+	switch {
+	case d <= 0:
+		return "until " + stamp(t)
+	case d < 20*time.Hour:
+		return "until " + t.Local().Format("15:04:05") + " (in " + duration(d) + ")"
 	}
-	return ""
+	return "until " + stamp(t) + " (in " + duration(d) + ")"
 }
 
 // kindOf is the sub-type of an operation, or its type.
