@@ -77,8 +77,12 @@ func run(ctx context.Context, args []string) error {
 		"worker": worker, "run": client, "demo": demo,
 	}[f.Arg(0)]
 	switch {
-	case command == nil || f.NArg() != 1:
-		return fmt.Errorf("no command %q (-h shows the usage)", f.Arg(0))
+	case f.NArg() == 0:
+		return errors.New("which command? worker, run or demo (-h shows the usage)")
+	case command == nil:
+		return fmt.Errorf("no command %q: there are worker, run and demo (-h shows the usage)", f.Arg(0))
+	case f.NArg() != 1:
+		return fmt.Errorf("%q behind the command %s: flags stand before it (-h shows the usage)", f.Arg(1), f.Arg(0))
 	case s.db == "":
 		return errors.New("which database? Give -db or set DATABASE_URL, as in postgres://user:password@localhost/database")
 	}
