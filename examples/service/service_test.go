@@ -204,7 +204,7 @@ func TestWalk(t *testing.T) {
 	q.becomes("1005", "SUCCEEDED")
 	q.ask(http.StatusNoContent, "POST", "/callbacks/"+filepath.Base(second)+"/succeed", `{"approved": false, "by": "the boss"}`, "")
 	require.JSONEq(t, `{"status": "declined"}`, string(q.becomes("1004", "SUCCEEDED").Result))
-	require.NotContains(t, q.logged.String(), "msg=reserved", "what is on disk runs again")
+	require.NotContains(t, q.logged.String(), "msg=reserved execution=order-1004", "what is on disk runs again")
 
 	// An end in good order: nobody is left, and nothing beside the file.
 	q.order(`{"id": "1006", "item": "pen", "euros": 2}`)
