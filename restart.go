@@ -79,10 +79,9 @@ func (e *Engine) Retry(ctx context.Context, id string, opts ...StartOption) (new
 
 // endedJournal is the journal of an execution that has ended, opened.
 type endedJournal struct {
-	sum      checkpoint.Summary
-	records  []checkpoint.Record
-	failures []*failureRecord // of the records
-	ops      operations
+	sum     checkpoint.Summary
+	records []checkpoint.Record
+	ops     operations
 }
 
 func (e *Engine) endedJournal(ctx context.Context, id string) (*endedJournal, error) {
