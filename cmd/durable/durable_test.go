@@ -155,11 +155,15 @@ func announces(ts *testscript.TestScript, neg bool, args []string) {
 // announced is the key of the commands that run in the background, by their variables.
 type announced struct{}
 
-// interrupt ends a command that announced a variable, which must be a success.
+// interrupt ends a command that announced a variable, which must exit with a code, or 0:
+// interrupt NAME [CODE]
 func interrupt(ts *testscript.TestScript, neg bool, args []string) {
 	cmd := ts.Value(announced{}).(map[string]*exec.Cmd)[args[0]]
 	ts.Check(cmd.Process.Signal(os.Interrupt))
-	ts.Check(cmd.Wait())
+	cmd.Wait()
+	if got, want := fmt.Sprint(cmd.ProcessState.ExitCode()), append(args, "0")[1]; got != want {
+		ts.Fatalf("exit code %s, want %s", got, want)
+	}
 }
 
 // replays runs the program's functions over a recording in a file. With ! it must be
