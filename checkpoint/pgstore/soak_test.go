@@ -103,15 +103,12 @@ func TestSoakPlants(t *testing.T) {
 	c := need(t)
 	programs := builds(t)
 	for name, bug := range soak.Plants {
-		if name == "" || !bug.Fleet && !*soakPlants {
+		if name == "" || bug.File || !bug.Fleet && !*soakPlants {
 			continue
 		}
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			functions := strings.Fields(bug.Functions)
-			if len(functions) == 0 {
-				functions = fleetFunctions
-			}
+			functions := append(strings.Fields(bug.Functions), "moved", "renamed")
 			config := soak.Config{Kills: 3, Width: 24, Functions: functions, Plant: name, Faults: bug.Faults, Patience: time.Second}
 			for config.Seed = 1; ; config.Seed++ {
 				w, err := config.Fleet(t.TempDir(), fleet(t, c, programs, time.Second))

@@ -193,6 +193,11 @@ func (w *World) inject(dir, kind string, rng *rand.Rand) error {
 	f := w.fleet
 	place := rng.IntN(len(w.lives))
 	l := w.lives[place]
+	select {
+	case <-l.gone: // by itself, which is noted
+		return w.launch(dir, place, l.build)
+	default:
+	}
 	tell := func(what string) { (&witness{w.witness.f, l.n}).say(line{Kind: what, Name: kind}) }
 	// leases is between so many leases.
 	leases := func(low, high float64) time.Duration {

@@ -24,6 +24,7 @@ type Bug struct {
 	above   func(checkpoint.Store) checkpoint.Store // between the engine and the witness
 	options func(*durable.Options)
 	closes  bool     // instead of shutting down
+	File    bool     // only a file shows it
 	Fleet   bool     // it takes a fleet to show it
 	Faults  []string // and these
 }
@@ -176,7 +177,7 @@ var Plants = map[string]Bug{
 			return next(ctx)
 		}
 	}},
-	"ClosesForShutdown": {Breaks: ruleShutdown, Functions: "chain", Point: "close after all", closes: true},
+	"ClosesForShutdown": {File: true, Breaks: ruleShutdown, Functions: "chain", Point: "close after all", closes: true},
 	"RecordsTwice":      {Breaks: ruleJournal, Functions: "chain", above: adding(checkpoint.StepSucceeded)},
 	"StartsAgain":       {Breaks: ruleHistory, Functions: "chain", above: adding(checkpoint.StepStarted)},
 	"Panics": {Breaks: ruleProcess, Functions: "chain", above: func(s checkpoint.Store) checkpoint.Store {
