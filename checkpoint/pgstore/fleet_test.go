@@ -426,6 +426,7 @@ func TestOpen(t *testing.T) {
 		_, err = pgstore.New(t.Context(), pool, &pgstore.Options{Schema: schema, NoMigrate: true, NoListen: *throughBouncer})
 		require.ErrorContains(t, err, "there are no tables")
 		c.exec(t, pgstore.SQL(schema))
+		require.Equal(t, pgstore.SQL("durable"), pgstore.SQL(""), "as Options.Schema")
 		s, err := pgstore.New(t.Context(), pool, &pgstore.Options{Schema: schema, NoMigrate: true, NoListen: *throughBouncer})
 		require.NoError(t, err)
 		create(t, s, "x", false)

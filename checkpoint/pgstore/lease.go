@@ -59,7 +59,10 @@ func (s *Store) register(ctx context.Context) error {
 // Nobody renews the old one any more: what it owned is taken over when the database
 // finds it run out.
 func (s *Store) lapse() error {
-	s.log.Warn("durable: the lease has run out: its executions are given up", "schema", s.opts.Schema, "process", s.process.Load())
+	if id := s.process.Load(); id != s.writer.over { // it may take more than one attempt to get another one
+		s.writer.over = id
+		s.log.Warn("durable: the lease has run out: its executions are given up", "schema", s.opts.Schema, "process", id)
+	}
 	s.lose()
 	s.writer.drop()
 	s.leased(time.Time{})

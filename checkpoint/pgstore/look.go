@@ -18,7 +18,7 @@ func (s *Store) look() {
 	defer poll.Stop()
 	renew := time.NewTicker(s.opts.Lease / 4)
 	defer renew.Stop()
-	since, polls := s.Now(), 0
+	since, polls, blind := s.Now(), 0, false
 	for {
 		select {
 		case <-s.life.Done():
@@ -36,13 +36,14 @@ func (s *Store) look() {
 			now := s.Now()
 			ends := !s.listening.Load() || polls%10 == 0 // a connection that is silent may be dead
 			polls++
-			if err := s.lookOnce(ctx, since, ends); err == nil {
-				if ends {
-					since = now.Add(-3 * s.opts.Poll) // an end is written a little after its time
-				}
-			} else if s.life.Err() == nil {
+			err := s.lookOnce(ctx, since, ends)
+			if err == nil && ends {
+				since = now.Add(-3 * s.opts.Poll) // an end is written a little after its time
+			}
+			if err != nil && !blind && s.life.Err() == nil { // once, not each Poll
 				s.log.Warn("durable: the store could not look for work", "schema", s.opts.Schema, "error", err.Error())
 			}
+			blind = err != nil
 			cancel()
 		}
 	}
@@ -103,12 +104,14 @@ func (s *Store) channel() string { return "durable_" + hex.EncodeToString(hash(s
 
 // listen gives hints of what other processes do, as long as the database tells it.
 func (s *Store) listen() {
-	for s.life.Err() == nil {
-		err := s.listenOnce()
+	for told := false; s.life.Err() == nil; told = true {
+		came, err := s.listenOnce()
 		if s.life.Err() != nil {
 			return
 		}
-		s.log.Warn("durable: notifications have ended, the store looks by itself until they are back", "schema", s.opts.Schema, "error", err.Error())
+		if came || !told { // once, not each time that it tries
+			s.log.Warn("durable: notifications have ended, the store looks by itself until they are back", "schema", s.opts.Schema, "error", err.Error())
+		}
 		select {
 		case <-s.life.Done():
 		case <-time.After(min(s.opts.Poll, time.Second)):
@@ -116,10 +119,11 @@ func (s *Store) listen() {
 	}
 }
 
-func (s *Store) listenOnce() error {
+// listenOnce listens until something goes wrong; came is whether notifications came until then.
+func (s *Store) listenOnce() (came bool, err error) {
 	conn, err := pgx.ConnectConfig(s.life, s.pool.Config().ConnConfig)
 	if err != nil {
-		return err
+		return false, err
 	}
 	defer func() {
 		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
@@ -127,22 +131,22 @@ func (s *Store) listenOnce() error {
 		conn.Close(ctx)
 	}()
 	if _, err := conn.Exec(s.life, "LISTEN "+s.channel()); err != nil {
-		return err
+		return false, err
 	}
 	// A process that believes to be alone tells nothing, so it is greeted. What happened
 	// before is looked for.
 	if _, err := conn.Exec(s.life, s.sql.notify, s.channel(), []string{fmt.Sprintf("%d 0 ", s.process.Load())}); err != nil {
-		return err
+		return false, err
 	}
 	if err := s.lookOnce(s.life, s.Now().Add(-s.opts.Lease), true); err != nil {
-		return err
+		return false, err
 	}
 	s.listening.Store(true)
 	defer s.listening.Store(false)
 	for {
 		n, err := conn.WaitForNotification(s.life)
 		if err != nil {
-			return err
+			return true, err
 		}
 		var process int64
 		var h checkpoint.Hint

@@ -18,6 +18,7 @@ type writer struct {
 	turns *ledger.Turns
 	round int64     // last one that was made, or can't be made any more
 	until time.Time // when the lease has run out at the latest, by this process's clock
+	over  int64     // the lease of which the log says that it has run out
 	cache map[uint64]*work
 	ids   map[string]uint64
 	next  map[ledger.Queue]int64 // due times that a hint has told of, and the earliest since

@@ -1,6 +1,7 @@
 package pgstore
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -110,9 +111,9 @@ INSERT INTO $S.meta VALUES (true, 0, NULL) ON CONFLICT DO NOTHING;
 
 // SQL is what Open runs to make its tables in an empty schema, for people who make
 // and migrate schemas by hand. Run it in one transaction, and open the store with
-// Options.NoMigrate.
+// Options.NoMigrate. An empty name is the default of Options.Schema.
 func SQL(schema string) string {
-	return sqlFor(schema, makeMeta+strings.Join(migrations, "")+fmt.Sprintf("\nUPDATE $S.meta SET version = %d;\n", len(migrations)))
+	return sqlFor(cmp.Or(schema, defaultSchema), makeMeta+strings.Join(migrations, "")+fmt.Sprintf("\nUPDATE $S.meta SET version = %d;\n", len(migrations)))
 }
 
 func sqlFor(schema, sql string) string {
@@ -131,9 +132,13 @@ func migrate(ctx context.Context, conn *pgx.Conn, opts *Options) (secret []byte,
 		err := tx.QueryRow(ctx, `SELECT 0 FROM pg_catalog.pg_tables WHERE schemaname = $1 AND tablename = 'meta'`, opts.Schema).Scan(&version)
 		switch {
 		case errors.Is(err, pgx.ErrNoRows) && opts.NoMigrate:
-			return fmt.Errorf("there are no tables of a store in it: make them with what SQL returns, or without Options.NoMigrate")
+			return fmt.Errorf("there are no tables of a store in it: make them with what pgstore.SQL returns, or open it without Options.NoMigrate")
 		case errors.Is(err, pgx.ErrNoRows):
-			if _, err := tx.Exec(ctx, q(makeMeta), pgx.QueryExecModeSimpleProtocol); err != nil {
+			_, err := tx.Exec(ctx, q(makeMeta), pgx.QueryExecModeSimpleProtocol)
+			if e := refusal(err); e != nil && e.Code == insufficientPrivilege {
+				return fmt.Errorf("it has no tables of a store, and this role may not make them: run what pgstore.SQL returns as another one, or GRANT CREATE ON DATABASE: %w", err)
+			}
+			if err != nil {
 				return err
 			}
 		case err != nil:
@@ -173,12 +178,13 @@ func migrate(ctx context.Context, conn *pgx.Conn, opts *Options) (secret []byte,
 
 // Codes of the database that the store acts on.
 const (
-	divisionByZero   = "22012" // a guard of ours, see guarded
-	negativeRoot     = "2201F" // another one
-	uniqueViolation  = "23505"
-	serialization    = "40001"
-	deadlock         = "40P01"
-	lockNotAvailable = "55P03"
+	divisionByZero        = "22012" // a guard of ours, see guarded
+	negativeRoot          = "2201F" // another one
+	uniqueViolation       = "23505"
+	serialization         = "40001"
+	insufficientPrivilege = "42501"
+	deadlock              = "40P01"
+	lockNotAvailable      = "55P03"
 )
 
 // refusal is what a server that goes on serving said of a statement: its transaction

