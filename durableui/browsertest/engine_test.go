@@ -139,7 +139,7 @@ func serve(t *testing.T, opts durablehttp.AdminOptions) *service {
 	s := new(service)
 	quiet := slog.New(slog.NewTextHandler(io.Discard, nil))
 	var err error
-	s.Engine, err = durable.New(memstore.New(), &durable.Options{Functions: []durable.Definition{s.order(), s.moved(), greet, report, wide, quick}, Logger: quiet, ParkFor: 50 * time.Millisecond})
+	s.Engine, err = durable.New(memstore.New(), &durable.Options{Functions: []durable.Definition{s.order(), s.moved(), greet, report, wide, quick, hostile}, Logger: quiet, ParkFor: 50 * time.Millisecond})
 	require.NoError(t, err)
 	opts.AllowUnauthenticated, opts.Logger = true, quiet
 	mux := http.NewServeMux()

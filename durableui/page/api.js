@@ -84,8 +84,13 @@ export async function remove(path) { await request('DELETE', path) }
 // browser can: 12345678901234567890 and 1.0 would come out as other texts.
 export function parseExact(text) {
   if (!JSON.rawJSON) return JSON.parse(text)
-  return JSON.parse(text, (_, value, context) =>
-    typeof value === 'number' && context?.source !== undefined && String(value) !== context.source ? JSON.rawJSON(context.source) : value)
+  try {
+    return JSON.parse(text, (_, value, context) =>
+      typeof value === 'number' && context?.source !== undefined && String(value) !== context.source ? JSON.rawJSON(context.source) : value)
+  } catch (err) {
+    if (err instanceof RangeError) return JSON.parse(text) // thousands of levels: only without the function are they read
+    throw err
+  }
 }
 
 const connections = new Set()

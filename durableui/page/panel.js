@@ -1,6 +1,6 @@
 import { at, get } from './api.js'
 import { button, copyButton, fill, h, icon, notice } from './dom.js'
-import { failure, hidden, payload } from './payload.js'
+import { failure, hidden, payload, shortened } from './payload.js'
 import { badge, ended, nameOf, seenStatus, typeIcon, typeWord, waitsFor } from './status.js'
 import { absolute, duration, now, parse, relative, tick, when } from './time.js'
 import * as actions from './actions.js'
@@ -157,7 +157,7 @@ export function panel(ctx) {
         const more = a.to !== null && (a.failed || a.delay > 0)
         const line = [icon(status), h('span', null, `${a.number}`), h('span', { class: 'faint' }, absolute(a.from).slice(11)), h('span', null, a.to === null ? 'runs' : duration(a.to - a.from)),
           a.delay > 0 && h('span', { class: 'faint' }, `then ${duration(a.delay)}`)]
-        const text = a.failure && h('span', { class: 'failed' }, a.failure.message || a.failure.type)
+        const text = a.failure && h('span', { class: 'failed' }, shortened(a.failure.message || a.failure.type))
         if (!more) return h('li', { 'data-status': status }, h('div', { class: 'line' }, line), text)
         if (open.has(a.number)) unfold()
         return h('li', { 'data-status': status }, h('details', { open: open.has(a.number), ontoggle: e => e.target.open ? details.childElementCount || unfold() : open.delete(a.number) },
