@@ -104,10 +104,25 @@ function tellConnection() {
   onConnection(states.includes('lost') ? 'lost' : states.includes('live') ? 'live' : 'none')
 }
 
+// Browsers allow six connections to a host over HTTP/1.1, for all windows together. Some
+// must be left to ask and act, so windows share these.
+const streams = 4
+
+// stream reserves one of them: it returns what gives it back, or null if none is free.
+async function stream() {
+  if (!navigator.locks) return () => {} // plain HTTP from afar
+  for (let i = 0; i < streams; i++) {
+    const release = await new Promise(got => navigator.locks.request(`durable.stream.${i}`, { ifAvailable: true },
+      lock => lock ? new Promise(free => got(free)) : got(null)))
+    if (release) return release
+  }
+  return null
+}
+
 // follow listens to server-sent events until the returned function is called.
-// A page that nobody sees holds no connection: browsers allow six to a host. When it
-// is seen again, or a lost connection is back, onopen is called, since something may
-// have been missed.
+// A page that nobody sees holds no connection. When it is seen again, or a lost
+// connection is back, onopen is called, since something may have been missed; and every
+// few seconds while other windows have all the streams.
 export function follow(path, query, { onopen, ...handlers }) {
   const connection = { state: 'none' }
   connections.add(connection)
@@ -118,9 +133,25 @@ export function follow(path, query, { onopen, ...handlers }) {
     connection.state = state
     tellConnection()
   }
-  const open = () => {
+  let ended = false
+  let release = null
+  let reserving = false
+  const open = async () => {
     clearTimeout(retry)
-    if (source || document.hidden) return
+    if (source || document.hidden || reserving) return
+    reserving = true
+    release ??= await stream()
+    reserving = false
+    if (ended || document.hidden) {
+      shut()
+      return
+    }
+    if (!release) {
+      become('live')
+      onopen?.()
+      retry = setTimeout(open, 3000)
+      return
+    }
     source = new EventSource(address(path, typeof query === 'function' ? query() : query))
     source.onopen = () => {
       become('live')
@@ -140,11 +171,14 @@ export function follow(path, query, { onopen, ...handlers }) {
     clearTimeout(retry)
     source?.close()
     source = null
+    release?.()
+    release = null
   }
   const seen = () => document.hidden ? shut() : open()
   document.addEventListener('visibilitychange', seen)
   open()
   return () => {
+    ended = true
     document.removeEventListener('visibilitychange', seen)
     shut()
     connections.delete(connection)
