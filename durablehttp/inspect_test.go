@@ -536,3 +536,24 @@ func TestParts(t *testing.T) {
 	}
 	require.Equal(t, http.StatusBadRequest, d.do("GET", "/counts?startedAfter=yesterday", "").Code)
 }
+
+// deadlined notes how long a write may take.
+type deadlined struct {
+	*httptest.ResponseRecorder
+	until time.Time
+}
+
+func (d *deadlined) SetWriteDeadline(t time.Time) error { d.until = t; return nil }
+
+// TestListDeadline: a client that takes nothing of a long list does not keep it in memory for ever.
+func TestListDeadline(t *testing.T) {
+	t.Parallel()
+	d := newDesk(t, nil)
+	d.waiting("order-1")
+	for _, path := range []string{"/executions", "/executions/order-1/operations", "/executions/order-1/history", "/executions/order-1/children"} {
+		answer := &deadlined{ResponseRecorder: httptest.NewRecorder()}
+		d.handler.ServeHTTP(answer, httptest.NewRequestWithContext(t.Context(), "GET", path, nil))
+		require.Equal(t, http.StatusOK, answer.Code)
+		require.WithinDuration(t, time.Now().Add(30*time.Second), answer.until, 10*time.Second, path)
+	}
+}
