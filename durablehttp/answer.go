@@ -3,6 +3,7 @@ package durablehttp
 import (
 	"bufio"
 	"encoding/json"
+	"io"
 	"iter"
 	"net/http"
 )
@@ -25,7 +26,7 @@ func writeJSON(w http.ResponseWriter, status int, v any) error {
 // whole.
 func (a *admin) writeList(w http.ResponseWriter, r *request, name string, items iter.Seq2[any, error], next func() any) error {
 	w.Header().Set("Content-Type", "application/json")
-	sent := &counted{w: w}
+	sent := &counted{w: &patient{w, http.NewResponseController(w)}}
 	b := bufio.NewWriterSize(sent, 32<<10)
 	b.WriteString(`{"` + name + `":[`)
 	n := 0
@@ -65,7 +66,7 @@ func (a *admin) writeList(w http.ResponseWriter, r *request, name string, items 
 
 // counted counts what is written to w.
 type counted struct {
-	w http.ResponseWriter
+	w io.Writer
 	n int
 }
 

@@ -37,7 +37,8 @@ func (a *admin) backup(w http.ResponseWriter, r *request) error {
 	panic(http.ErrAbortHandler) // the client has a part: it must see that it is one
 }
 
-// patient gives a client that takes what it gets as long as it needs.
+// patient gives a client that takes what it gets as long as it needs, and one that takes
+// nothing no longer than slowest.
 type patient struct {
 	w http.ResponseWriter
 	c *http.ResponseController

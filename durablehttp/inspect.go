@@ -17,11 +17,11 @@ import (
 // readingRoutes are what Inspect serves.
 var readingRoutes = []route{
 	{"GET", "/executions", Reading, []string{"status", "function", "prefix", "startedAfter", "startedBefore", "limit", "cursor", "payloads"}, (*admin).list},
-	{"GET", "/counts", Reading, []string{"function", "prefix"}, (*admin).counts},
+	{"GET", "/counts", Reading, []string{"function", "prefix", "startedAfter", "startedBefore"}, (*admin).counts},
 	{"GET", "/executions/{id}", Reading, []string{"payloads"}, (*admin).describe},
-	{"GET", "/executions/{id}/operations", Reading, []string{"payloads"}, (*admin).operations},
+	{"GET", "/executions/{id}/operations", Reading, []string{"open", "payloads"}, (*admin).operations},
 	{"GET", "/executions/{id}/operations/{operation}", Reading, []string{"payloads"}, (*admin).operation},
-	{"GET", "/executions/{id}/history", Reading, []string{"after", "limit", "payloads"}, (*admin).history},
+	{"GET", "/executions/{id}/history", Reading, []string{"operation", "after", "limit", "payloads"}, (*admin).history},
 	{"GET", "/executions/{id}/recording", Reading, []string{"payloads"}, (*admin).recording},
 	{"GET", "/executions/{id}/children", Reading, []string{"after", "limit", "payloads"}, (*admin).children},
 	{"GET", "/executions/{id}/result", Reading, []string{"wait", "payloads"}, (*admin).result},
@@ -116,18 +116,28 @@ func (a *admin) execution(r *request, id string) (x execution, err error) {
 }
 
 func (a *admin) operations(w http.ResponseWriter, r *request) error {
+	open, err := r.boolean("open")
+	if err != nil {
+		return err
+	}
 	ops, err := a.engine.Operations(r.Context(), r.PathValue("id"))
 	if err != nil {
 		return err
 	}
 	return a.writeList(w, r, "operations", func(yield func(any, error) bool) {
 		for _, o := range ops {
+			if open && !slices.Contains(openStatuses, o.Status) {
+				continue
+			}
 			if !yield(a.showOperation(r, o), nil) {
 				return
 			}
 		}
 	}, func() any { return nil })
 }
+
+// openStatuses are those of operations that have no outcome.
+var openStatuses = []durable.OperationStatus{durable.OperationStarted, durable.OperationPending, durable.OperationReady}
 
 func (a *admin) operation(w http.ResponseWriter, r *request) error {
 	ops, err := a.engine.Operations(r.Context(), r.PathValue("id"))
@@ -154,7 +164,8 @@ func (a *admin) history(w http.ResponseWriter, r *request) error {
 	if err != nil {
 		return err
 	}
-	events, next := a.events(r, after, limit, func(durable.Event) bool { return true })
+	operation := r.query["operation"]
+	events, next := a.events(r, after, limit, func(ev durable.Event) bool { return operation == "" || ev.OperationID == operation })
 	return a.writeList(w, r, "events", func(yield func(any, error) bool) {
 		for ev, err := range events {
 			if !yield(a.showEvent(r, ev), err) {

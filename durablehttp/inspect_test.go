@@ -490,3 +490,70 @@ type unreadableStore struct{ checkpoint.Store }
 func (unreadableStore) Get(context.Context, string) (checkpoint.Summary, error) {
 	return checkpoint.Summary{}, errors.New("disk on fire")
 }
+
+// TestParts asks for parts of what is told of an execution, and counts within a time.
+func TestParts(t *testing.T) {
+	t.Parallel()
+	d := newDesk(t, nil)
+	d.waiting("order-1")
+	var whole, part struct{ Events []durable.Event }
+	var all, open struct{ Operations []durable.Operation }
+	d.get("/executions/order-1/history", &whole)
+	d.get("/executions/order-1/operations", &all)
+	d.get("/executions/order-1/operations?open=true", &open)
+	require.NotEmpty(t, open.Operations)
+	require.Less(t, len(open.Operations), len(all.Operations))
+	n := 0
+	for _, o := range all.Operations {
+		if o.EndedAt.IsZero() {
+			require.Equal(t, o, open.Operations[n])
+			n++
+		}
+	}
+	require.Len(t, open.Operations, n)
+	n = 0
+	for _, o := range all.Operations {
+		part.Events = nil
+		d.get("/executions/order-1/history?operation="+o.ID, &part)
+		require.NotEmpty(t, part.Events)
+		for _, ev := range part.Events {
+			require.Equal(t, o.ID, ev.OperationID)
+			require.Contains(t, whole.Events, ev)
+		}
+		n += len(part.Events)
+	}
+	require.Len(t, whole.Events, n+1, "all events but the start of the execution")
+	require.Equal(t, http.StatusBadRequest, d.do("GET", "/executions/order-1/operations?open=yes", "").Code)
+
+	counts := make(map[durable.ExecutionStatus]int)
+	started := whole.Events[0].Time
+	for query, want := range map[string]int{
+		"startedAfter=" + started.Add(-time.Second).Format(time.RFC3339Nano): 1, "startedBefore=" + started.Add(-time.Second).Format(time.RFC3339Nano): 0,
+		"startedAfter=" + started.Add(time.Second).Format(time.RFC3339Nano): 0, "startedBefore=" + started.Add(time.Second).Format(time.RFC3339Nano): 1,
+	} {
+		d.get("/counts?"+query, &counts)
+		require.Equal(t, want, counts[durable.ExecutionRunning], query)
+	}
+	require.Equal(t, http.StatusBadRequest, d.do("GET", "/counts?startedAfter=yesterday", "").Code)
+}
+
+// deadlined notes how long a write may take.
+type deadlined struct {
+	*httptest.ResponseRecorder
+	until time.Time
+}
+
+func (d *deadlined) SetWriteDeadline(t time.Time) error { d.until = t; return nil }
+
+// TestListDeadline: a client that takes nothing of a long list does not keep it in memory for ever.
+func TestListDeadline(t *testing.T) {
+	t.Parallel()
+	d := newDesk(t, nil)
+	d.waiting("order-1")
+	for _, path := range []string{"/executions", "/executions/order-1/operations", "/executions/order-1/history", "/executions/order-1/children"} {
+		answer := &deadlined{ResponseRecorder: httptest.NewRecorder()}
+		d.handler.ServeHTTP(answer, httptest.NewRequestWithContext(t.Context(), "GET", path, nil))
+		require.Equal(t, http.StatusOK, answer.Code)
+		require.WithinDuration(t, time.Now().Add(30*time.Second), answer.until, 10*time.Second, path)
+	}
+}

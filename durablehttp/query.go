@@ -47,6 +47,14 @@ func (r *request) number(name string, low, high, none int64) (int64, error) {
 	return n, nil
 }
 
+func (r *request) boolean(name string) (bool, error) {
+	text := r.query[name]
+	if text != "" && text != "true" && text != "false" {
+		return false, badRequest(name + " is true or false")
+	}
+	return text == "true", nil
+}
+
 func (r *request) time(name string) (time.Time, error) {
 	text := r.query[name]
 	if text == "" {

@@ -35,8 +35,20 @@ func openStream(w http.ResponseWriter) (*stream, error) {
 	h.Set("Content-Type", "text/event-stream")
 	h.Set("X-Accel-Buffering", "no") // a proxy would keep events back
 	s := &stream{w, http.NewResponseController(w)}
+	if err := s.flush(); err != nil {
+		return nil, err
+	}
 	s.print("retry: 2000\n\n")
 	return s, s.flush()
+}
+
+// unlistened is the error of a stream that could not begin: none if only nobody listens
+// any more.
+func unlistened(err error) error {
+	if errors.Is(err, http.ErrNotSupported) {
+		return fmt.Errorf("durablehttp: a middleware's ResponseWriter can't flush: give it Unwrap, see http.ResponseController: %w", err)
+	}
+	return nil
 }
 
 // print writes text, which is sent with the next flush. An error shows there.
@@ -121,7 +133,7 @@ func (a *admin) changes(w http.ResponseWriter, r *request) error {
 	defer stop()
 	s, err := openStream(w)
 	if err != nil {
-		return nil // nobody listens any more
+		return unlistened(err)
 	}
 	heartbeat := time.NewTicker(heartbeatEvery)
 	defer heartbeat.Stop()
@@ -208,7 +220,7 @@ func (a *admin) follow(w http.ResponseWriter, r *request) error {
 	defer stop()
 	s, err := openStream(w)
 	if err != nil {
-		return nil
+		return unlistened(err)
 	}
 	heartbeat := time.NewTicker(heartbeatEvery)
 	defer heartbeat.Stop()

@@ -286,3 +286,17 @@ func TestStreamsAndServers(t *testing.T) {
 		require.NoError(t, err)
 	}
 }
+
+// TestStreamCannotFlush: behind a middleware that hides Flush a stream would say nothing, for ever.
+func TestStreamCannotFlush(t *testing.T) {
+	t.Parallel()
+	d := newDesk(t, nil)
+	d.waiting("order-1")
+	for _, path := range []string{"/events", "/executions/order-1/events"} {
+		answer := httptest.NewRecorder()
+		d.handler.ServeHTTP(struct{ http.ResponseWriter }{answer}, httptest.NewRequestWithContext(t.Context(), "GET", path, nil))
+		require.Equal(t, http.StatusInternalServerError, answer.Code, path)
+		require.Contains(t, answer.Body.String(), `"internal"`)
+		require.Equal(t, "application/json", answer.Header().Get("Content-Type"))
+	}
+}

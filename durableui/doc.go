@@ -22,8 +22,9 @@
 // seen. The operation that is chosen shows its input, result, error and attempts. Its
 // history as a table and as JSON. The executions that it invoked, and who invoked it.
 //
-// What can be done: start, cancel, stop, resume, retry, restart from an operation,
-// complete or fail a callback, delete. Each asks before it acts. With
+// What can be done: start, import, cancel, stop, resume, retry, restart from an
+// operation, complete or fail a callback or keep it alive, delete. Each but the
+// heartbeat asks before it acts. With
 // AdminOptions.ReadOnly there are no such buttons; with AdminOptions.HidePayloads
 // inputs and results are shown when asked for.
 //

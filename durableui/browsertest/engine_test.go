@@ -55,6 +55,11 @@ var wide = durable.Define("import-rows", func(ctx *durable.Context, n int) (int,
 // quick is one call, many times.
 var quick = durable.DefinePlain("ping", func(context.Context, int) (int, error) { return 1, nil })
 
+// parcel waits for somebody who must give signs of life.
+var parcel = durable.Define("parcel", func(ctx *durable.Context, _ struct{}) (string, error) {
+	return durable.WaitForCallback[string](ctx, "delivered", func(context.Context, string) error { return nil }, durable.WithHeartbeatTimeout(time.Hour))
+})
+
 func work(ctx context.Context, ms int) error {
 	select {
 	case <-time.After(time.Duration(ms) * time.Millisecond):
@@ -139,7 +144,7 @@ func serve(t *testing.T, opts durablehttp.AdminOptions) *service {
 	s := new(service)
 	quiet := slog.New(slog.NewTextHandler(io.Discard, nil))
 	var err error
-	s.Engine, err = durable.New(memstore.New(), &durable.Options{Functions: []durable.Definition{s.order(), s.moved(), greet, report, wide, quick}, Logger: quiet, ParkFor: 50 * time.Millisecond})
+	s.Engine, err = durable.New(memstore.New(), &durable.Options{Functions: []durable.Definition{s.order(), s.moved(), greet, report, wide, quick, hostile, parcel}, Logger: quiet, ParkFor: 50 * time.Millisecond})
 	require.NoError(t, err)
 	opts.AllowUnauthenticated, opts.Logger = true, quiet
 	mux := http.NewServeMux()

@@ -1,6 +1,7 @@
 package browsertest
 
 import (
+	"encoding/json"
 	"testing"
 
 	"github.com/chromedp/chromedp/kb"
@@ -342,6 +343,72 @@ func TestHiddenPayloads(t *testing.T) {
 	p.click("Show input")
 	p.sees(".panel pre", `"secret name"`)
 	p.sees(".panel pre", `Hello, secret name!`)
+}
+
+// TestStartAgainHidden starts with the input that was, which was not shown.
+func TestStartAgainHidden(t *testing.T) {
+	t.Parallel()
+	s := serve(t, durablehttp.AdminOptions{HidePayloads: true})
+	s.start(t, "greet", `"secret name"`, "greet-1")
+	s.ends(t, "greet-1")
+	p := open(t, s.url+"?execution=greet-1", 1280, 900)
+	p.click("More actions")
+	p.click("Start again with this input…")
+	p.until(`document.querySelector('dialog textarea')`)
+	require.Equal(t, `"secret name"`, p.eval(`document.querySelector('dialog textarea').value`))
+}
+
+func TestHeartbeat(t *testing.T) {
+	t.Parallel()
+	s := serve(t, durablehttp.AdminOptions{})
+	s.start(t, "parcel", `{}`, "parcel-1")
+	s.awaitsApproval(t, "order-1")
+	_, err := s.CallbackID(t.Context(), "parcel-1", "delivered")
+	require.NoError(t, err)
+	p := open(t, s.url+"?execution=parcel-1&op=1-1", 1280, 900)
+	p.sees(".panel h2", "delivered")
+	p.click("Heartbeat")
+	p.sees("#notices", "The heartbeat was taken")
+
+	p.visit(s.url + "?execution=order-1&op=8-1") // nobody waits for signs of life of that one
+	p.sees(".panel .buttons", "Complete…")
+	p.until(`document.querySelector('.tabs').textContent.match(/History\d/)`)
+	require.NotContains(t, p.eval(`document.querySelector('.panel .buttons').textContent`), "Heartbeat")
+}
+
+func TestImport(t *testing.T) {
+	t.Parallel()
+	s := serve(t, durablehttp.AdminOptions{})
+	s.start(t, "greet", `"World"`, "greet-1")
+	s.ends(t, "greet-1")
+	recording, err := s.Recording(t.Context(), "greet-1")
+	require.NoError(t, err)
+	data, err := json.Marshal(recording)
+	require.NoError(t, err)
+	p := open(t, s.url, 1280, 900)
+	p.until(`document.querySelector('select option[value=order]')`)
+	p.keys("n")
+	p.click("Import a recording…")
+	p.sees("dialog h2", "Import a recording")
+	p.click("Import")
+	p.sees(".field-problem", "Choose a file")
+	choose := func(text string) {
+		p.eval(`(() => {
+			const files = new DataTransfer()
+			files.items.add(new File([` + quote(text) + `], 'greet-1.recording.json'))
+			document.querySelector('dialog input[type=file]').files = files.files
+		})()`)
+	}
+	choose(`{"version":1}`)
+	p.click("Import")
+	p.sees("dialog [role=alert]", "not a recording")
+	p.forgive("400 (Bad Request)")
+	choose(string(data))
+	p.enter("ID", "greet-again")
+	p.click("Import")
+	p.until(`location.search === '?execution=greet-again'`)
+	p.sees(".panel pre", "Hello, World!")
+	require.Equal(t, durable.ExecutionSucceeded, s.ends(t, "greet-again").Status)
 }
 
 func TestFamily(t *testing.T) {

@@ -87,7 +87,7 @@ export function startDialog(app, { name, input } = {}) {
   if (document.querySelector('dialog[open]')) return
   const functions = app.functions
   if (!functions.length) {
-    ask({ title: 'Start an execution', text: 'This engine knows no function yet. List them in Options.Functions of durable.Open.', confirm: 'Understood', act: async () => '' })
+    ask({ title: 'Start an execution', text: ['This engine knows no function yet. List them in Options.Functions of durable.Open.', importInstead(app)], confirm: 'Understood', act: async () => '' })
     return
   }
   const area = json('')
@@ -103,11 +103,26 @@ export function startDialog(app, { name, input } = {}) {
   const id = newID()
   const timeout = field('Timeout', line({ placeholder: 'none, or that of the function; 90s, 1h30m' }), { check: validTimeout })
   ask({
-    title: 'Start an execution', fields: [field('Function', select), input_, id, timeout], confirm: 'Start',
+    title: 'Start an execution', text: name ? '' : importInstead(app), fields: [field('Function', select), input_, id, timeout], confirm: 'Start',
     act: async (fn, text, id, timeout) => started(app, await post('executions', undefined, {
       // The input stays as it was typed: digits too.
       text: `{"function":${JSON.stringify(fn)},"input":${text.trim() || 'null'}${id ? `,"id":${JSON.stringify(id)}` : ''}${timeout ? `,"timeout":${JSON.stringify(timeout)}` : ''}}`,
     }), 'Started'),
+  })
+}
+
+const importInstead = app => h('span', { class: 'quiet' }, 'Was it exported elsewhere? ', button({
+  text: 'Import a recording…', kind: 'link', onclick: event => { event.target.closest('dialog').close(); importDialog(app) },
+}))
+
+// importDialog takes what "Export recording" of a history saves.
+function importDialog(app) {
+  const file = h('input', { type: 'file', accept: '.json,application/json' })
+  ask({
+    title: 'Import a recording', confirm: 'Import',
+    text: 'One that had ended stays as it ended. One that had not goes on here where the recording ends: see that it does not still run where it was recorded.',
+    fields: [field('Recording', file, { check: () => file.files.length ? '' : 'Choose a file' }), newID()],
+    act: async (_, id) => started(app, await post('import', undefined, { text: await file.files[0].text(), query: { id: optional(id) } }), 'Imported'),
   })
 }
 
@@ -183,6 +198,15 @@ export function failCallback(ctx, op) {
   })
 }
 
+// heartbeat needs no question: it changes nothing but when the callback times out.
+export async function heartbeat(ctx, op) {
+  try {
+    await post(at`executions/${ctx.model.info.id}/callbacks/${op.id}/heartbeat`)
+    ctx.refresh()
+    notice('The heartbeat was taken', 'done')
+  } catch (err) { notice(err.message, 'error') }
+}
+
 export function deleteExecution(ctx) {
   const { id } = ctx.model.info
   ask({
@@ -197,7 +221,7 @@ export async function startAgain(ctx) {
   const { info } = ctx.model
   let input = null
   try {
-    input = (await get(at`executions/${info.id}`, { query: ctx.revealed ? { payloads: true } : {}, exact: true })).input ?? null
+    input = (await get(at`executions/${info.id}`, { query: { payloads: true }, exact: true })).input ?? null
   } catch (err) {
     notice(err.message, 'error')
     return

@@ -85,8 +85,13 @@ export async function remove(path) { await request('DELETE', path) }
 // browser can: 12345678901234567890 and 1.0 would come out as other texts.
 export function parseExact(text) {
   if (!JSON.rawJSON) return JSON.parse(text)
-  return JSON.parse(text, (_, value, context) =>
-    typeof value === 'number' && context?.source !== undefined && String(value) !== context.source ? JSON.rawJSON(context.source) : value)
+  try {
+    return JSON.parse(text, (_, value, context) =>
+      typeof value === 'number' && context?.source !== undefined && String(value) !== context.source ? JSON.rawJSON(context.source) : value)
+  } catch (err) {
+    if (err instanceof RangeError) return JSON.parse(text) // thousands of levels: only without the function are they read
+    throw err
+  }
 }
 
 const connections = new Set()
@@ -100,10 +105,25 @@ function tellConnection() {
   onConnection(states.includes('lost') ? 'lost' : states.includes('live') ? 'live' : 'none')
 }
 
+// Browsers allow six connections to a host over HTTP/1.1, for all windows together. Some
+// must be left to ask and act, so windows share these.
+const streams = 4
+
+// stream reserves one of them: it returns what gives it back, or null if none is free.
+async function stream() {
+  if (!navigator.locks) return () => {} // plain HTTP from afar
+  for (let i = 0; i < streams; i++) {
+    const release = await new Promise(got => navigator.locks.request(`durable.stream.${i}`, { ifAvailable: true },
+      lock => lock ? new Promise(free => got(free)) : got(null)))
+    if (release) return release
+  }
+  return null
+}
+
 // follow listens to server-sent events until the returned function is called.
-// A page that nobody sees holds no connection: browsers allow six to a host. When it
-// is seen again, or a lost connection is back, onopen is called, since something may
-// have been missed.
+// A page that nobody sees holds no connection. When it is seen again, or a lost
+// connection is back, onopen is called, since something may have been missed; and every
+// few seconds while other windows have all the streams.
 export function follow(path, query, { onopen, ...handlers }) {
   const connection = { state: 'none' }
   connections.add(connection)
@@ -114,9 +134,25 @@ export function follow(path, query, { onopen, ...handlers }) {
     connection.state = state
     tellConnection()
   }
-  const open = () => {
+  let ended = false
+  let release = null
+  let reserving = false
+  const open = async () => {
     clearTimeout(retry)
-    if (source || document.hidden) return
+    if (source || document.hidden || reserving) return
+    reserving = true
+    release ??= await stream()
+    reserving = false
+    if (ended || document.hidden) {
+      shut()
+      return
+    }
+    if (!release) {
+      become('live')
+      onopen?.()
+      retry = setTimeout(open, 3000)
+      return
+    }
     source = new EventSource(address(path, typeof query === 'function' ? query() : query))
     source.onopen = () => {
       become('live')
@@ -136,11 +172,14 @@ export function follow(path, query, { onopen, ...handlers }) {
     clearTimeout(retry)
     source?.close()
     source = null
+    release?.()
+    release = null
   }
   const seen = () => document.hidden ? shut() : open()
   document.addEventListener('visibilitychange', seen)
   open()
   return () => {
+    ended = true
     document.removeEventListener('visibilitychange', seen)
     shut()
     connections.delete(connection)

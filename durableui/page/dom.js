@@ -6,9 +6,15 @@
 export function h(tag, attributes, ...children) {
   const node = document.createElement(tag)
   set(node, attributes)
-  node.append(...children.flat(Infinity).filter(c => c !== null && c !== undefined && c !== false))
+  node.append(...content(children))
   return node
 }
+
+const content = children => children.flat(Infinity).filter(c => c !== null && c !== undefined && c !== false).map(c => typeof c === 'string' ? plain(c) : c)
+
+// plain is a text whose marks that reverse what stands behind them are shown as what
+// they are, in JSON's escapes: a name could make another be read.
+const plain = text => text.replace(/[\u202a-\u202e\u2066-\u2069]/g, mark => `\\u${mark.charCodeAt(0).toString(16)}`)
 
 // set sets attributes: true is present, false, null and undefined are absent.
 export function set(node, attributes) {
@@ -21,13 +27,14 @@ export function set(node, attributes) {
 
 // fill replaces what a node holds.
 export function fill(node, ...children) {
-  node.replaceChildren(...children.flat(Infinity).filter(c => c !== null && c !== undefined && c !== false))
+  node.replaceChildren(...content(children))
 }
 
 // setText writes a text only if it is another one: what does not change is not
 // painted, and selections in it stay.
 export function setText(node, text) {
-  if (node.textContent !== text) node.textContent = text
+  const shown = plain(text)
+  if (node.textContent !== shown) node.textContent = shown
 }
 
 const svg = 'http://www.w3.org/2000/svg'

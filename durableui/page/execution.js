@@ -78,10 +78,18 @@ export function executionPage(root, params, app) {
   function listen() {
     hush()
     hush = follow(at`executions/${id}/events`, () => ({ after: ctx.model.last, payloads: false }), {
-      onopen: () => refresh(),
+      onopen: async () => {
+        try { await readHistory() } catch { /* the next time */ }
+        refresh()
+      },
       event: event => {
         ctx.model.addEvents([event])
         refresh()
+      },
+      problem: () => { // it says so to all who ask: not every two seconds
+        hush()
+        const again = setTimeout(listen, 15_000)
+        hush = () => clearTimeout(again)
       },
       end: () => {
         hush()
@@ -103,7 +111,10 @@ export function executionPage(root, params, app) {
       ])
       ctx.model.setInfo(info)
       ctx.model.setOperations(operations.operations ?? [])
-      if (info.status !== 'RUNNING') await readHistory()
+      if (info.status !== 'RUNNING') {
+        await readHistory()
+        hush()
+      }
       ctx.model.segment()
       if (!ended) draw()
     } catch (err) {

@@ -131,9 +131,7 @@ export function listPage(root, params, app) {
 
   const count = paced(async () => {
     try {
-      const { startedAfter, startedBefore, ...selection } = query()
-      // The API counts whatever the time: no number is better than a wrong one.
-      known = startedAfter || startedBefore ? null : await get('counts', { query: selection })
+      known = await get('counts', { query: query() })
       if (!ended) showCounts()
     } catch { /* the list says what is wrong */ }
   }, 1000)
@@ -249,7 +247,6 @@ export function listPage(root, params, app) {
 
   // look asks what the suspended executions in sight wait for, two at a time.
   const looked = new Map() // by ID: of which wake time the answer is
-  const large = new Set() // IDs of those that are asked once only
   let looking = 0
   function look() {
     for (const [id, row] of rows) {
@@ -257,15 +254,14 @@ export function listPage(root, params, app) {
       const i = row.info
       if (i.status !== 'RUNNING' || i.held) continue
       const key = `${i.wakeAt} ${i.resident}`
-      if (looked.get(id) === key || large.has(id) || document.hidden) continue
+      if (looked.get(id) === key || document.hidden) continue
       const place = row.node.getBoundingClientRect()
       if (place.bottom < 0 || place.top > innerHeight + 400) continue
       looked.set(id, key)
       looking++
       const mine = asked
-      get(at`executions/${id}/operations`, { signal: mine.signal })
+      get(at`executions/${id}/operations`, { query: { open: true }, signal: mine.signal })
         .then(({ operations = [] }) => {
-          if (operations.length > 500) large.add(id)
           row.open = operations.filter(waitsFor).slice(0, 3).map(op => `${nameOf(op)} (${waitsFor(op)})`).join(', ')
           row.show(row.info)
         })

@@ -10,6 +10,7 @@ export class Model {
     this.nodes = new Map() // by operation ID; "" is the execution
     this.attempts = new Map() // by operation ID: what the history told
     this.events = []
+    this.heartbeats = new Set() // IDs of callbacks that must give signs of life
     this.invoked = new Map() // by operation ID: the ID of the execution that it invoked
     this.setOperations([])
   }
@@ -31,6 +32,7 @@ export class Model {
     for (const event of events) {
       if (event.eventId <= this.last) continue
       this.events.push(event)
+      if (event.heartbeatTimeout) this.heartbeats.add(event.operationId)
       if (event.invokedId) this.invoked.set(event.operationId, event.invokedId)
       if (!event.type.startsWith('Step')) continue
       let list = this.attempts.get(event.operationId)

@@ -1,6 +1,6 @@
 import { at, get } from './api.js'
 import { button, copyButton, fill, h, icon, notice } from './dom.js'
-import { failure, hidden, payload } from './payload.js'
+import { failure, hidden, payload, shortened } from './payload.js'
 import { badge, ended, nameOf, seenStatus, typeIcon, typeWord, waitsFor } from './status.js'
 import { absolute, duration, now, parse, relative, tick, when } from './time.js'
 import * as actions from './actions.js'
@@ -19,7 +19,7 @@ export function panel(ctx) {
   async function show(id, { force = false } = {}) {
     const item = ctx.model.nodes.get(id)
     if (!item) return
-    const state = JSON.stringify([item.op, id === '' || waitsFor(item.op ?? {}) ? ctx.model.info : ctx.model.info.status, ctx.model.attempts.get(id)?.length, ctx.revealed])
+    const state = JSON.stringify([item.op, id === '' || waitsFor(item.op ?? {}) ? ctx.model.info : ctx.model.info.status, ctx.model.attempts.get(id)?.length, ctx.model.heartbeats.has(id), ctx.revealed])
     if (!force && id === shownID && state === shownState) return
     if (id !== shownID) open = new Set()
     const same = id === shownID
@@ -103,6 +103,7 @@ export function panel(ctx) {
     const list = []
     if (op.type === 'CALLBACK' && !ended(op) && info.status === 'RUNNING') {
       list.push(button({ text: 'Complete…', kind: 'primary', onclick: () => actions.completeCallback(ctx, op) }), button({ text: 'Fail…', onclick: () => actions.failCallback(ctx, op) }))
+      if (ctx.model.heartbeats.has(op.id)) list.push(button({ text: 'Heartbeat', title: 'Says that it is still worked on: its heartbeat timeout begins anew', onclick: () => actions.heartbeat(ctx, op) }))
     }
     if (info.status !== 'RUNNING') list.push(button({ text: 'Restart from here…', onclick: () => actions.restart(ctx, op) }))
     return list.length > 0 && h('div', { class: 'buttons' }, list)
@@ -127,15 +128,12 @@ export function panel(ctx) {
 
   // inputOf is what an invoked execution was given; undefined for all else.
   async function inputOf(item, signal) {
-    if (item.op.type !== 'CHAINED_INVOKE') return undefined
-    const started = ctx.model.events.find(e => e.operationId === item.id && e.type === 'ChainedInvokeStarted')
-    return started && (await event(started.eventId, signal))?.input
+    return item.op.type === 'CHAINED_INVOKE' ? (await events(item, { limit: 1 }, signal))[0]?.input : undefined
   }
 
-  // event is one event with its payloads.
-  async function event(number, signal) {
-    const answer = await get(at`executions/${ctx.model.info.id}/history`, { query: { after: number - 1, limit: 1, ...payloads() }, signal, exact: true })
-    return answer.events?.[0]
+  // events are those of an operation, with their payloads.
+  async function events(item, query, signal) {
+    return (await get(at`executions/${ctx.model.info.id}/history`, { query: { operation: item.id, ...query, ...payloads() }, signal, exact: true })).events ?? []
   }
 
   function attempts(item) {
@@ -150,14 +148,14 @@ export function panel(ctx) {
         const unfold = async () => {
           open.add(a.number)
           try {
-            const full = await event(a.event)
+            const [full] = await events(item, { after: a.event - 1, limit: 1 })
             if (full) fill(details, full.failure && failure(full.failure), full.result !== undefined && !concealed() && payload('State', full.result))
           } catch (err) { notice(err.message, 'error') }
         }
         const more = a.to !== null && (a.failed || a.delay > 0)
         const line = [icon(status), h('span', null, `${a.number}`), h('span', { class: 'faint' }, absolute(a.from).slice(11)), h('span', null, a.to === null ? 'runs' : duration(a.to - a.from)),
           a.delay > 0 && h('span', { class: 'faint' }, `then ${duration(a.delay)}`)]
-        const text = a.failure && h('span', { class: 'failed' }, a.failure.message || a.failure.type)
+        const text = a.failure && h('span', { class: 'failed' }, shortened(a.failure.message || a.failure.type))
         if (!more) return h('li', { 'data-status': status }, h('div', { class: 'line' }, line), text)
         if (open.has(a.number)) unfold()
         return h('li', { 'data-status': status }, h('details', { open: open.has(a.number), ontoggle: e => e.target.open ? details.childElementCount || unfold() : open.delete(a.number) },

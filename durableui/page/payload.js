@@ -7,8 +7,20 @@ const paintedChars = 400_000 // beyond this, colours would only make the browser
 // payload shows a JSON value under a heading: indented, foldable when long, with its
 // size and a button that copies it.
 export function payload(what, value) {
-  const text = JSON.stringify(value, null, 2) ?? 'null'
-  return section(what, text, painted)
+  return section(what, indented(value), painted)
+}
+
+const deepest = 100 // beyond this, there would be more indentation than value
+
+function indented(value) {
+  const flat = JSON.stringify(value) ?? 'null'
+  let depth = 0
+  for (const [mark] of flat.matchAll(/"(?:[^"\\]|\\.)*"|[[\]{}]/g)) {
+    if (mark === '[' || mark === '{') depth++
+    else if (mark === ']' || mark === '}') depth--
+    if (depth > deepest) return flat
+  }
+  return JSON.stringify(value, null, 2) ?? 'null'
 }
 
 // plain shows a text, such as a stack, in the same way.
@@ -56,19 +68,24 @@ function painted(text) {
   return nodes
 }
 
-// failureText is a recorded error in one line. A plain Go error has no type worth
-// naming, and some messages begin with it.
-export function failureText(f) {
-  if (!f.message) return f.type
-  return f.type === 'error' || f.message.toLowerCase().startsWith(f.type.toLowerCase()) ? f.message : `${f.type}: ${f.message}`
+// failureText is a recorded error in one line, as much of it as somebody reads there. A
+// plain Go error has no type worth naming, and some messages begin with it.
+export function failureText({ type = '', message = '' }) {
+  const named = message && (type === 'error' || message.toLowerCase().startsWith(type.toLowerCase()))
+  return shortened(named ? message : [type, message].filter(Boolean).join(': '))
 }
+
+const line = 600
+
+export const shortened = text => text.length > line ? `${text.slice(0, line)}…` : text
 
 // failure shows a recorded error: type, message, data, and the stack folded.
 export function failure(f, what = 'Error') {
   const stack = f.stack && h('details', null, h('summary', null, 'Stack'), plain('Stack', f.stack))
   return h('section', { class: 'failure' },
     h('h3', null, what, copyButton(what, () => [`${f.type}: ${f.message}`, f.stack].filter(Boolean).join('\n\n'))),
-    h('p', { class: 'failure-text' }, h('strong', null, f.type), f.message ? `: ${f.message}` : ''),
+    h('p', { class: 'failure-text' }, h('strong', null, shortened(f.type)), f.message ? `: ${shortened(f.message)}` : ''),
+    [f.type, f.message].some(t => t !== shortened(t)) && plain('The whole error', `${f.type}: ${f.message}`),
     f.data !== undefined && f.data !== null && payload('Data', f.data), stack)
 }
 
