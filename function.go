@@ -239,7 +239,7 @@ func (e *Engine) put(ctx context.Context, c *checkpoint.Creation, input []byte, 
 	var claim checkpoint.Claim
 	var created bool
 	var err error
-	astray := e.hintsAstray()
+	from := e.vantage()
 	claim.Summary, created, err = e.store.Create(ctx, *c)
 	if err != nil {
 		return fmt.Errorf("start execution %s of %q: %w", id, function, e.outward(err))
@@ -252,7 +252,7 @@ func (e *Engine) put(ctx context.Context, c *checkpoint.Creation, input []byte, 
 	}
 	if created && c.Claim {
 		admitted = true
-		e.admit(&claim, astray)
+		e.admit(&claim, from)
 	}
 	return nil
 }
