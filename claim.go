@@ -94,7 +94,7 @@ func (e *Engine) claimDue() error {
 		e.hungry.Store(false)
 		r := e.claims
 		r.Max = places
-		astray := e.hintsAstray()
+		from := e.vantage()
 		claims, err := e.store.Claim(e.life, r)
 		if err != nil {
 			e.unreserve(places)
@@ -106,7 +106,7 @@ func (e *Engine) claimDue() error {
 			return nil
 		}
 		for i := range claims {
-			e.admit(&claims[i], astray)
+			e.admit(&claims[i], from)
 		}
 	}
 }
@@ -154,16 +154,16 @@ func (e *Engine) expire() (more bool) {
 
 // admit makes a claimed execution, for which a place is reserved, resident and
 // runs it. If an earlier residency of it still has goroutines, it waits for them.
-// astray is hintsAstray from before the claim: if it is the same, and no earlier
-// residency got them, all news that came since then were for this one.
-func (e *Engine) admit(c *checkpoint.Claim, astray uint64) {
+// from is from before the claim. If no hint went astray since then, and no earlier
+// residency got them, all news that came were for this one.
+func (e *Engine) admit(c *checkpoint.Claim, from vantage) {
 	def := e.defs[c.Function]
 	x := newResidency(e, def, c)
 	e.mu.Lock()
 	earlier := e.residents[c.ID]
 	e.residents[c.ID] = x
-	x.noNews = earlier == nil && e.astray == astray && c.InboxTail == c.InboxSeen
-	e.watchLease(x)
+	x.noNews = earlier == nil && e.astray == from.astray && c.InboxTail == c.InboxSeen
+	e.watchLease(x, from.lease)
 	e.reserved--
 	e.invocations++
 	closing := e.shut
@@ -188,10 +188,21 @@ func (e *Engine) admit(c *checkpoint.Claim, astray uint64) {
 	}()
 }
 
-func (e *Engine) hintsAstray() uint64 {
+// vantage is what must be looked at before an execution is claimed: what came, or was
+// lost, between the store's answer and admit can't be told afterwards.
+type vantage struct {
+	astray uint64 // Engine.astray
+	lease  int64  // number of the lease
+}
+
+func (e *Engine) vantage() (v vantage) {
+	if e.leased != nil {
+		v.lease, _ = e.leased.Lease()
+	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	return e.astray
+	v.astray = e.astray
+	return v
 }
 
 // letCallerLeave waits a moment for the caller of an execution to leave memory,

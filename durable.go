@@ -246,6 +246,9 @@ func (e *Engine) hint(h checkpoint.Hint) {
 	switch h.Kind {
 	case checkpoint.HintDue:
 		e.wake()
+		if !e.shared {
+			return // nobody waits for that here; from others it is a hint at anything
+		}
 	case checkpoint.HintInbox:
 		e.mu.Lock()
 		x := e.residents[h.ID]

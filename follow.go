@@ -100,8 +100,8 @@ func isFinal(t checkpoint.EventType) bool {
 	return t >= checkpoint.ExecutionSucceeded && t <= checkpoint.ExecutionStopped
 }
 
-// Changes yields the IDs of executions that something happened to since Changes was
-// called: they were created, came into memory or left it, got further, were sent
+// Changes yields the IDs of executions that something happened to since it is ranged
+// over: they were created, came into memory or left it, got further, were sent
 // something, ended, or were deleted by Delete. One that much happens to is yielded
 // once for all of it, in no order; a slow receiver delays nobody and misses none. It
 // ends when ctx ends, or the engine.
@@ -141,11 +141,16 @@ func (e *Engine) Changes(ctx context.Context) iter.Seq[string] {
 	}
 }
 
-// glances are what was last seen of executions, by number.
-type glances map[uint64]glance
+// glances are what was last seen of executions.
+type glances struct {
+	of map[uint64]glance // by number
+	// The lowest number in sight, of any status and of those that run; 0: all are.
+	down [checkpoint.Running + 1]uint64
+}
 
 // glance is what tells that an execution has changed.
 type glance struct {
+	id                 string
 	tail, inbox, epoch uint64
 	status             checkpoint.Status
 	owned              bool
@@ -155,24 +160,33 @@ type glance struct {
 // glanceAt is how many executions a look looks at, of all and of those that run.
 const glanceAt = 200
 
-// look returns the executions that are not as they were. One that left the sight of a
-// look did so by the newer ones before it.
+// look returns the executions that are not as they were, or not there any more. Those
+// that came into its sight, or left it, because others did are as they were.
 func (g *glances) look(ctx context.Context, e *Engine) (changed []string) {
-	seen := make(glances, len(*g))
+	now := glances{of: make(map[uint64]glance, len(g.of))}
 	for _, status := range []checkpoint.Status{0, checkpoint.Running} {
+		n := 0
 		for s, err := range e.store.List(ctx, checkpoint.Query{Status: status, Limit: glanceAt}) {
 			if err != nil {
 				return changed // the next look is soon
 			}
-			if _, again := seen[s.Number]; again {
+			if n++; n == glanceAt {
+				now.down[status] = s.Number
+			}
+			if _, again := now.of[s.Number]; again {
 				continue
 			}
-			seen[s.Number] = glance{s.Tail, s.InboxTail, s.Epoch, s.Status, s.Owned, len(s.HeldBuilds)}
-			if (*g)[s.Number] != seen[s.Number] {
+			now.of[s.Number] = glance{s.ID, s.Tail, s.InboxTail, s.Epoch, s.Status, s.Owned, len(s.HeldBuilds)}
+			if was, known := g.of[s.Number]; was != now.of[s.Number] && (known || s.Number > g.down[0]) {
 				changed = append(changed, s.ID)
 			}
 		}
 	}
-	*g = seen
+	for number, was := range g.of {
+		if _, still := now.of[number]; !still && (number > now.down[0] || was.status == checkpoint.Running && number > now.down[checkpoint.Running]) {
+			changed = append(changed, was.id)
+		}
+	}
+	*g = now
 	return changed
 }

@@ -7,6 +7,7 @@ import (
 	"iter"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -178,6 +179,95 @@ func TestFollow(t *testing.T) {
 		cancel()
 		synctest.Wait()
 	})
+}
+
+// TestChangesOfOthers is about executions that many newer ones hide.
+func TestChangesOfOthers(t *testing.T) {
+	inBubble(t, "TellsOfTheEndOfAnOldExecution", func(t *testing.T) {
+		f := durable.Define("f", func(ctx *durable.Context, n int) (int, error) {
+			return 0, durable.Wait(ctx, "w", time.Duration(n)*time.Hour)
+		})
+		shared := memstore.New()
+		open := func(functions ...durable.Definition) *bundle {
+			e, err := durable.New(&sharedStore{Store: shared}, &durable.Options{Functions: functions, ParkFor: -1})
+			require.NoError(t, err)
+			t.Cleanup(func() { e.Close() })
+			return &bundle{T: t, ctx: t.Context(), engine: e, store: shared}
+		}
+		looker := open()
+		runner := open(f) // gets the hints
+		old := start(runner, f, 100)
+		for range 300 {
+			start(runner, f, 0)
+		}
+		last := start(runner, f, 0)
+		ended(runner, last.ID())
+		time.Sleep(time.Second)
+		ctx, cancel := context.WithCancel(t.Context())
+		changed := watched(looker, ctx)
+		time.Sleep(time.Minute)
+		require.Empty(t, changed())
+		require.NoError(t, runner.engine.Stop(runner.ctx, old.ID(), ""))
+		time.Sleep(2 * time.Second)
+		require.Equal(t, []string{old.ID()}, changed())
+		require.NoError(t, runner.engine.Delete(runner.ctx, last.ID()))
+		time.Sleep(2 * time.Second)
+		require.Equal(t, []string{last.ID()}, changed())
+		for range 300 { // those that leave its sight have not changed
+			start(runner, f, 0)
+		}
+		time.Sleep(2 * time.Second)
+		require.Len(t, changed(), 200)
+		time.Sleep(time.Minute)
+		require.Empty(t, changed())
+		cancel()
+		synctest.Wait()
+	})
+}
+
+// TestWaitingCosts is about those who wait while others work.
+func TestWaitingCosts(t *testing.T) {
+	inBubble(t, "NothingWhileOtherExecutionsGoOn", func(t *testing.T) {
+		f := durable.Define("f", func(ctx *durable.Context, hours int) (int, error) {
+			return 0, durable.Wait(ctx, "w", time.Duration(hours)*time.Hour)
+		})
+		s := &countingGets{Store: memstore.New()}
+		e, err := durable.New(s, &durable.Options{Functions: []durable.Definition{f}, ParkFor: -1})
+		require.NoError(t, err)
+		defer e.Close()
+		long, err := f.Start(t.Context(), e, 1000)
+		require.NoError(t, err)
+		synctest.Wait()
+		work := func() int64 {
+			synctest.Wait()
+			s.gets.Store(0)
+			for range 100 {
+				_, err := f.Run(t.Context(), e, 1)
+				require.NoError(t, err)
+			}
+			return s.gets.Load()
+		}
+		alone := work()
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		go long.Result(ctx)
+		go func() {
+			for range e.Follow(ctx, long.ID(), 0) {
+			}
+		}()
+		require.Equal(t, alone, work(), "summaries read")
+	})
+}
+
+// countingGets is a store that counts the summaries it gives.
+type countingGets struct {
+	*memstore.Store
+	gets atomic.Int64
+}
+
+func (s *countingGets) Get(ctx context.Context, id string) (checkpoint.Summary, error) {
+	s.gets.Add(1)
+	return s.Store.Get(ctx, id)
 }
 
 // countingReads is a store that counts the records it gives.

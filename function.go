@@ -219,12 +219,13 @@ func (e *Engine) create(ctx context.Context, id, function string, input []byte, 
 	if err := e.sealRecord(&c.Started, inc); err != nil {
 		return fmt.Errorf("durable: start %q: %w", function, err)
 	}
-	return e.put(ctx, &c, func(s *checkpoint.Summary) { e.observeStart(s, input) })
+	return e.put(ctx, &c, input, true)
 }
 
-// put makes an execution and, if there is a place for it, runs it. made is called
-// before it runs, unless there is the same one.
-func (e *Engine) put(ctx context.Context, c *checkpoint.Creation, made func(*checkpoint.Summary)) error {
+// put makes an execution and, if there is a place for it, runs it. Unless there is the
+// same one, the observer is told before it runs, if told says so; with input, which may
+// be sealed in c.
+func (e *Engine) put(ctx context.Context, c *checkpoint.Creation, input []byte, told bool) error {
 	id, function := c.ID, c.Started.Function
 	admitted := false
 	if c.Claim = c.Status == 0 && e.has(function) && e.reserve(); c.Claim {
@@ -238,18 +239,20 @@ func (e *Engine) put(ctx context.Context, c *checkpoint.Creation, made func(*che
 	var claim checkpoint.Claim
 	var created bool
 	var err error
-	astray := e.hintsAstray()
+	from := e.vantage()
 	claim.Summary, created, err = e.store.Create(ctx, *c)
 	if err != nil {
 		return fmt.Errorf("start execution %s of %q: %w", id, function, e.outward(err))
 	}
 	if created {
-		made(&claim.Summary)
+		if told {
+			e.observeStart(&claim.Summary, input)
+		}
 		e.feed.tell(id)
 	}
 	if created && c.Claim {
 		admitted = true
-		e.admit(&claim, astray)
+		e.admit(&claim, from)
 	}
 	return nil
 }

@@ -64,7 +64,7 @@ func (e *Engine) Import(ctx context.Context, r *Recording, opts ...StartOption) 
 	if err := e.sealAll(&c); err != nil {
 		return "", fmt.Errorf("durable: import of execution %s: %w", id, err)
 	}
-	return id, e.put(ctx, &c, func(*checkpoint.Summary) {})
+	return id, e.put(ctx, &c, nil, false)
 }
 
 // check reports whether r can be the journal of an execution, and returns its fold.

@@ -20,15 +20,17 @@ func (e *Engine) holdsLease(number int64) bool {
 	return now == number && time.Until(until) > 0
 }
 
-// watchLease sees to it that a residency does not outlive its lease. e.mu is held.
-func (e *Engine) watchLease(x *residency) {
+// watchLease sees to it that a residency does not outlive the lease that was there
+// before it was claimed: a process that was stopped in between may have another one by
+// now. e.mu is held.
+func (e *Engine) watchLease(x *residency, lease int64) {
 	if e.leased == nil {
 		return
 	}
-	number, until := e.leased.Lease()
-	x.lease = number
+	x.lease = lease
 	if !e.leaseWatched {
 		e.leaseWatched = true
+		_, until := e.leased.Lease()
 		time.AfterFunc(time.Until(until), e.checkLease)
 	}
 }

@@ -20,6 +20,8 @@ type leasing struct {
 	mu     sync.Mutex
 	number int64
 	until  time.Time
+
+	claimed func() // called behind each claim, and each creation that is one; may be nil
 }
 
 func (l *leasing) Lease() (int64, time.Time) {
@@ -33,7 +35,19 @@ func (l *leasing) Claim(ctx context.Context, r checkpoint.ClaimRequest) ([]check
 	if _, until := l.Lease(); time.Until(until) <= 0 {
 		return nil, nil
 	}
-	return l.Store.Claim(ctx, r)
+	claims, err := l.Store.Claim(ctx, r)
+	if l.claimed != nil && len(claims) > 0 {
+		l.claimed()
+	}
+	return claims, err
+}
+
+func (l *leasing) Create(ctx context.Context, c checkpoint.Creation) (checkpoint.Summary, bool, error) {
+	s, created, err := l.Store.Create(ctx, c)
+	if l.claimed != nil && c.Claim {
+		l.claimed()
+	}
+	return s, created, err
 }
 
 func (l *leasing) SteadyClock() bool { return true }
@@ -127,6 +141,33 @@ func TestLease(t *testing.T) {
 			<-body.Done()
 			require.Equal(t, until, time.Now(), "seen when the lease would have run out")
 			require.NoError(t, (<-bodies).Err())
+		})
+	})
+
+	// The process was stopped between the store's answer and the engine's look at it,
+	// and has a new lease since.
+	t.Run("ThatRanOutBehindTheClaimDoesNotOwnUnderTheNext", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			s := &leasing{Store: memstore.New()}
+			s.renew(1, time.Minute)
+			claims, began := 0, 0
+			s.claimed = func() {
+				if claims++; claims <= 2 { // the creation, and the claim after it
+					s.renew(int64(1+claims), time.Minute)
+				}
+			}
+			f := durable.Define("f", func(ctx *durable.Context, _ int) (int, error) {
+				return durable.Step(ctx, "work", func(context.Context) (int, error) {
+					began = claims
+					return 0, nil
+				})
+			})
+			e, err := durable.New(s, &durable.Options{Functions: []durable.Definition{f}})
+			require.NoError(t, err)
+			defer e.Close()
+			_, err = f.Run(t.Context(), e, 0)
+			require.NoError(t, err)
+			require.Equal(t, 3, began, "the body began under a claim that is not its own any more")
 		})
 	})
 }

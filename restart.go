@@ -151,7 +151,7 @@ func (e *Engine) restart(ctx context.Context, j *endedJournal, kept []checkpoint
 	if err := e.sealAll(&c); err != nil {
 		return "", fmt.Errorf("durable: restart of execution %s: %w", j.sum.ID, err)
 	}
-	return id, e.put(ctx, &c, func(s *checkpoint.Summary) { e.observeStart(s, input) })
+	return id, e.put(ctx, &c, input, true)
 }
 
 // sealAll seals all records of a creation in its incarnation.

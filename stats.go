@@ -72,7 +72,11 @@ func (e *Engine) Stats() Stats {
 		if _, ok := x.stalled(); ok {
 			s.Stalled++
 		}
-		s.Timers += len(x.due)
+		for _, d := range x.due {
+			if d.valid() {
+				s.Timers++
+			}
+		}
 		x.mu.Unlock()
 	}
 	e.byFunction.Range(func(name, t any) bool {

@@ -188,3 +188,20 @@ func TestObserverTellsOnce(t *testing.T) {
 		require.Equal(t, map[string]int{x.ID() + "/1": 1}, seen.operations)
 	})
 }
+
+func TestStatsTimers(t *testing.T) {
+	inBubble(t, "AreThoseThatMatter", func(t *testing.T) {
+		f := durable.Define("f", func(ctx *durable.Context, _ int) (int, error) {
+			for range 10 {
+				if err := durable.Do(ctx, "quick", func(context.Context) error { return nil }, durable.WithTimeout(time.Hour)); err != nil {
+					return 0, err
+				}
+			}
+			return 0, durable.Wait(ctx, "w", time.Minute)
+		})
+		b := setupWith(t, durable.Options{ParkFor: time.Hour}, f)
+		start(b, f, 0)
+		synctest.Wait()
+		require.Equal(t, 1, b.engine.Stats().Timers)
+	})
+}

@@ -81,7 +81,7 @@ func (e *Engine) none(codec Codec, err error) (encoded, error) {
 // step is the life of a step with body. It returns its value, in what none makes; with
 // none nil it has no value.
 func (c *Context) step(sub checkpoint.SubType, name string, s *settings, body func(context.Context) (encoded, error), none func() decoding) (decoding, error) {
-	x, codec := c.f.x, s.codec
+	x, codec, transact := c.f.x, s.codec, s.transact // s would leave the stack with body
 	if err := s.check(); err != nil {
 		return nil, x.misused(c.f, typeStep, name, err, "")
 	}
@@ -99,8 +99,8 @@ func (c *Context) step(sub checkpoint.SubType, name string, s *settings, body fu
 	}
 	made, err := c.runSteps(o, s, retry, byDefault, func(ctx context.Context, _ []byte, _ int) (a attempt) {
 		a.encoded, a.err = x.e.intercepted(ctx, codec, body, none)
-		if a.err != nil && s.transact != nil {
-			s.transact.rollback()
+		if a.err != nil && transact != nil {
+			transact.rollback()
 		}
 		return a
 	})
