@@ -1,6 +1,7 @@
 package pgstore
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -184,7 +185,8 @@ const (
 // refusal is what a server that goes on serving said of a statement: its transaction
 // was not made. Anything else may mean that it was.
 func refusal(err error) *pgconn.PgError {
-	if e, ok := errors.AsType[*pgconn.PgError](err); ok && e.Severity == "ERROR" {
+	// Severity is in the server's language. PgBouncer sends nothing else, in English.
+	if e, ok := errors.AsType[*pgconn.PgError](err); ok && cmp.Or(e.SeverityUnlocalized, e.Severity) == "ERROR" {
 		return e
 	}
 	return nil
