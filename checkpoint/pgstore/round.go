@@ -155,7 +155,7 @@ func (s *Store) try(round []*command, strict bool) (again bool, hints []checkpoi
 		}
 	}
 	// A context that ends would cost a goroutine each time.
-	if err := w.conn.PgConn().Conn().SetDeadline(w.until); err != nil {
+	if err := s.deadline(w.until); err != nil {
 		return false, nil, err
 	}
 	sent := time.Now()

@@ -117,7 +117,8 @@ func SQL(schema string) string {
 }
 
 func sqlFor(schema, sql string) string {
-	return strings.ReplaceAll(sql, "$S", pgx.Identifier{schema}.Sanitize())
+	name := pgx.Identifier{schema}.Sanitize()
+	return strings.NewReplacer("'$S", "'"+strings.ReplaceAll(name, "'", "''"), "$S", name).Replace(sql)
 }
 
 // migrate brings the schema to its version and returns the store's secret. Of many

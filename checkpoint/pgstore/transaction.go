@@ -69,9 +69,12 @@ func (s *Store) Begin(ctx context.Context, options any) (checkpoint.Transaction,
 	opts.BeginQuery = fmt.Sprintf("%s; set local idle_in_transaction_session_timeout = %d; set local durable.step = 'open'", beginQuery(&opts), s.opts.Lease.Milliseconds())
 	commit := cmp.Or(opts.CommitQuery, "commit")
 	opts.CommitQuery = neverSent
-	tx, err := conn.BeginTx(ctx, opts)
+	beginning, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(s.life, cancel)() // Close waits for it
+	tx, err := conn.BeginTx(beginning, opts)
 	if err != nil {
-		conn.Release()
+		release(conn)
 		return nil, fmt.Errorf("durable: begin the transaction of a step: %w", err)
 	}
 	t := &transaction{s: s, tx: tx, commit: commit, conn: conn}
@@ -173,11 +176,21 @@ func (t *transaction) Rollback() {
 	}
 }
 
+// release gives a connection back. One that was closed is not the pool's any more, which
+// would wait when it closes until the server has closed it, too.
+func release(conn *pgxpool.Conn) {
+	if conn.Conn().IsClosed() {
+		conn.Hijack()
+	} else {
+		conn.Release()
+	}
+}
+
 func (t *transaction) rollback(conn *pgxpool.Conn) {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
 	t.tx.Rollback(ctx) // or the connection is closed
-	conn.Release()
+	release(conn)
 }
 
 // Abandon does so while the body may use the connection: it is closed under it, and the
@@ -212,7 +225,7 @@ func (t *transaction) Commit(a checkpoint.Append) error {
 	defer cancel()
 	switch conn.Conn().PgConn().TxStatus() {
 	case 'I':
-		conn.Release()
+		release(conn)
 		return errEnded
 	case 'E':
 		t.rollback(conn)
@@ -238,7 +251,7 @@ func (t *transaction) Commit(a checkpoint.Append) error {
 		done, cancel := context.WithCancel(ctx)
 		cancel()
 		t.tx.Commit(done) // from now on it refuses what a goroutine of the body's may still do
-		conn.Release()
+		release(conn)
 		s.steps.committed(news)
 		return nil
 	case guarded:
@@ -252,7 +265,7 @@ func (t *transaction) Commit(a checkpoint.Append) error {
 		return fmt.Errorf("durable: the transaction of the step was not committed: %w", err)
 	}
 	conn.Conn().Close(ctx)
-	conn.Release()
+	release(conn)
 	if made, failed := s.fate(ctx, &a, l.data, err); failed != nil || made {
 		return failed
 	}
