@@ -11,26 +11,43 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// look does, each Options.Poll, what no notification is needed for, and renews the
-// lease when no round has done so for some time.
-func (s *Store) look() {
-	poll := time.NewTicker(s.opts.Poll)
-	defer poll.Stop()
+// renew renews the lease, when nothing else is written. It reads nothing: what happens to
+// connections that read must not cost the lease.
+func (s *Store) renew() {
 	renew := time.NewTicker(s.opts.Lease / 4)
 	defer renew.Stop()
-	since, polls, blind := s.Now(), 0, false
 	for {
 		select {
 		case <-s.life.Done():
 			return
 		case <-renew.C:
-			err := s.do(s.life, &command{})
-			if err == nil { // whatever Poll is, what is lost shall not wait
-				_, err = s.takeOver(s.life)
-			}
-			if err != nil && s.life.Err() == nil {
+			if err := s.do(s.life, &command{}); err != nil && s.life.Err() == nil {
 				s.log.Warn("durable: the lease was not renewed", "schema", s.opts.Schema, "error", err.Error())
 			}
+		}
+	}
+}
+
+// look does, each Options.Poll, what no notification is needed for.
+func (s *Store) look() {
+	poll := time.NewTicker(s.opts.Poll)
+	defer poll.Stop()
+	lost := time.NewTicker(s.opts.Lease / 4)
+	defer lost.Stop()
+	since, polls, blind := s.Now(), 0, false
+	saw := func(err error) {
+		if err != nil && !blind && s.life.Err() == nil { // once, not each time
+			s.log.Warn("durable: the store could not look for work", "schema", s.opts.Schema, "error", err.Error())
+		}
+		blind = err != nil
+	}
+	for {
+		select {
+		case <-s.life.Done():
+			return
+		case <-lost.C: // whatever Poll is, what is lost shall not wait
+			_, err := s.takeOver(s.life)
+			saw(err)
 		case <-poll.C:
 			ctx, cancel := context.WithTimeout(s.life, s.opts.Lease)
 			now := s.Now()
@@ -40,10 +57,7 @@ func (s *Store) look() {
 			if err == nil && ends {
 				since = now.Add(-3 * s.opts.Poll) // an end is written a little after its time
 			}
-			if err != nil && !blind && s.life.Err() == nil { // once, not each Poll
-				s.log.Warn("durable: the store could not look for work", "schema", s.opts.Schema, "error", err.Error())
-			}
-			blind = err != nil
+			saw(err)
 			cancel()
 		}
 	}
@@ -53,7 +67,9 @@ func (s *Store) look() {
 // there are.
 func (s *Store) takeOver(ctx context.Context) (others int, err error) {
 	var gone int
-	err = s.pool.QueryRow(ctx, sqlFor(s.opts.Schema, `SELECT count(*) FILTER (WHERE lease_until <= `+nanoseconds+`), count(*) FILTER (WHERE id <> $1)
+	asking, cancel := context.WithTimeout(ctx, s.opts.Lease/4)
+	defer cancel()
+	err = s.pool.QueryRow(asking, sqlFor(s.opts.Schema, `SELECT count(*) FILTER (WHERE lease_until <= `+nanoseconds+`), count(*) FILTER (WHERE id <> $1)
 		FROM $S.process`), s.process.Load()).Scan(&gone, &others)
 	if err != nil {
 		return 0, err
@@ -121,7 +137,7 @@ func (s *Store) listen() {
 
 // listenOnce listens until something goes wrong; came is whether notifications came until then.
 func (s *Store) listenOnce() (came bool, err error) {
-	conn, err := pgx.ConnectConfig(s.life, s.pool.Config().ConnConfig)
+	conn, err := s.dial(s.life, func(*pgx.ConnConfig) {})
 	if err != nil {
 		return false, err
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -35,9 +36,10 @@ type Store struct {
 
 	process   atomic.Int64 // the writer's lease, for those who look
 	lease     atomic.Pointer[lease]
-	alone     atomic.Bool  // no other process was alive at the last look
-	listening atomic.Bool  // notifications come
-	closeBy   atomic.Int64 // Unix nanoseconds, once the store closes
+	alone     atomic.Bool              // no other process was alive at the last look
+	listening atomic.Bool              // notifications come
+	closeBy   atomic.Int64             // Unix nanoseconds, once the store closes
+	line      atomic.Pointer[net.Conn] // of the writer
 	life      context.Context
 	end       context.CancelFunc
 	looking   sync.WaitGroup
@@ -58,7 +60,12 @@ var (
 // serves reads, a store has two connections: one writes, one listens; and up to
 // Options.StepConns for transactions of steps, made when they are needed.
 func Open(ctx context.Context, connString string, opts *Options) (*Store, error) {
-	pool, err := pgxpool.New(ctx, connString)
+	config, err := pgxpool.ParseConfig(connString)
+	if err != nil {
+		return nil, fmt.Errorf("durable: open the database: %w", err)
+	}
+	config.PingTimeout = opts.orDefaults().Lease / 4 // connections that were idle may have gone silent
+	pool, err := pgxpool.NewWithConfig(ctx, config)
 	if err != nil {
 		return nil, fmt.Errorf("durable: open the database: %w", err)
 	}
@@ -89,6 +96,7 @@ func New(ctx context.Context, pool *pgxpool.Pool, opts *Options) (*Store, error)
 	if err := s.sweep(ctx); err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
+	s.looking.Go(s.renew)
 	s.looking.Go(s.look)
 	if !s.opts.NoListen {
 		s.looking.Go(s.listen)
@@ -96,7 +104,13 @@ func New(ctx context.Context, pool *pgxpool.Pool, opts *Options) (*Store, error)
 	return s, nil
 }
 
+// maxSchema is how long names are, in bytes.
+const maxSchema = 63
+
 func (s *Store) open(ctx context.Context) (err error) {
+	if n := len(s.opts.Schema); n > maxSchema {
+		return fmt.Errorf("durable: the name of the schema %q has %d bytes: the server would cut it to %d, which may be the name of another one: shorten it", s.opts.Schema, n, maxSchema)
+	}
 	if err := s.connect(ctx); err != nil {
 		return fmt.Errorf("durable: open the database: %w", err)
 	}
@@ -218,6 +232,7 @@ func (s *Store) do(ctx context.Context, c *command) error { return s.queue.Do(ct
 func (s *Store) Close() error {
 	s.closing.Do(func() {
 		s.closeBy.Store(time.Now().Add(closePatience).UnixNano())
+		s.deadline(time.Unix(0, s.closeBy.Load())) // the writer may wait for a network that is silent
 		s.end()
 		s.steps.close()
 		s.looking.Wait()
@@ -263,16 +278,32 @@ func (s *Store) patience(until time.Time) (context.Context, context.CancelFunc) 
 	}
 }
 
+// deadline is until when the writer waits for an answer, or until Close has waited long
+// enough.
+func (s *Store) deadline(t time.Time) error {
+	err := (*s.line.Load()).SetDeadline(t)
+	if by := s.closeBy.Load(); by != 0 && by < t.UnixNano() { // Close comes before or behind: it has the last word
+		err = (*s.line.Load()).SetDeadline(time.Unix(0, by))
+	}
+	return err
+}
+
 // connect makes the writer's connection.
 func (s *Store) connect(ctx context.Context) (err error) {
 	s.disconnect()
-	config := s.pool.Config().ConnConfig
-	if s.opts.NoListen && config.DefaultQueryExecMode == pgx.QueryExecModeCacheStatement {
-		// The server then plans each statement for the tables as they are: see below.
-		config.DefaultQueryExecMode = pgx.QueryExecModeExec
-	}
-	if s.writer.conn, err = pgx.ConnectConfig(ctx, config); err != nil || s.opts.NoListen {
+	s.writer.conn, err = s.dial(ctx, func(config *pgx.ConnConfig) {
+		if s.opts.NoListen && config.DefaultQueryExecMode == pgx.QueryExecModeCacheStatement {
+			// The server then plans each statement for the tables as they are: see below.
+			config.DefaultQueryExecMode = pgx.QueryExecModeExec
+		}
+	})
+	if err != nil {
 		return err
+	}
+	line := s.writer.conn.PgConn().Conn()
+	s.line.Store(&line)
+	if s.opts.NoListen {
+		return nil
 	}
 	// Every statement of the writer finds its rows by keys. To think about that anew each
 	// time costs more than the statement; to think once, while the tables were empty,
@@ -281,6 +312,26 @@ func (s *Store) connect(ctx context.Context) (err error) {
 	_, err = s.writer.conn.Exec(ctx, `SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off;
 		SET enable_hashjoin = off; SET enable_mergejoin = off; SET jit = off; SET `+s.idleTimeout(), pgx.QueryExecModeSimpleProtocol)
 	return err
+}
+
+// dial makes a connection as the pool would, with its hooks: they know passwords that
+// expire, and set roles.
+func (s *Store) dial(ctx context.Context, change func(*pgx.ConnConfig)) (*pgx.Conn, error) {
+	config := s.pool.Config()
+	if config.BeforeConnect != nil {
+		if err := config.BeforeConnect(ctx, config.ConnConfig); err != nil {
+			return nil, err
+		}
+	}
+	change(config.ConnConfig)
+	conn, err := pgx.ConnectConfig(ctx, config.ConnConfig)
+	if err == nil && config.AfterConnect != nil {
+		if err = config.AfterConnect(ctx, conn); err != nil {
+			conn.Close(ctx)
+			return nil, err
+		}
+	}
+	return conn, err
 }
 
 // idleTimeout is the setting of idle.

@@ -14,11 +14,12 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// read makes queries of the pool. Connections end, and so do servers: what only reads
-// is tried again, with a batch that begins with empty results.
-func (s *Store) read(ctx context.Context, ask func() *pgx.Batch) error {
+// read makes queries of the pool. Connections end, or go silent, and so do servers: what
+// only reads is tried again, with a batch that begins with empty results. limit is how
+// long an answer may take; 0: for ever.
+func (s *Store) read(ctx context.Context, limit time.Duration, ask func() *pgx.Batch) error {
 	for try := 0; ; try++ {
-		err := s.readOnce(ctx, ask())
+		err := s.readOnce(ctx, limit, ask())
 		if err == nil || try == readTries || ctx.Err() != nil || s.closed.Load() || refusal(err) != nil || errors.Is(err, checkpoint.ErrCorrupt) {
 			return err
 		}
@@ -32,14 +33,20 @@ func (s *Store) read(ctx context.Context, ask func() *pgx.Batch) error {
 // readTries is how often a read is tried again: for 0.6 s.
 const readTries = 6
 
-func (s *Store) readOnce(ctx context.Context, b *pgx.Batch) error {
+func (s *Store) readOnce(ctx context.Context, limit time.Duration, b *pgx.Batch) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
 	if s.closed.Load() {
 		return checkpoint.ErrClosed
 	}
-	if err := s.pool.SendBatch(ctx, b).Close(); err != nil {
+	asking := ctx
+	if limit > 0 {
+		var cancel context.CancelFunc
+		asking, cancel = context.WithTimeout(ctx, limit)
+		defer cancel()
+	}
+	if err := s.pool.SendBatch(asking, b).Close(); err != nil {
 		if s.closed.Load() {
 			return checkpoint.ErrClosed
 		}
@@ -60,8 +67,8 @@ func (s *Store) corrupt(number, seq uint64, err error) error {
 }
 
 // summaries reads what a condition selects.
-func (s *Store) summaries(ctx context.Context, condition string, args ...any) (sums []checkpoint.Summary, err error) {
-	err = s.read(ctx, func() *pgx.Batch {
+func (s *Store) summaries(ctx context.Context, limit time.Duration, condition string, args ...any) (sums []checkpoint.Summary, err error) {
+	err = s.read(ctx, limit, func() *pgx.Batch {
 		b := &pgx.Batch{}
 		b.Queue(s.sql.sum+condition, args...).Query(func(rows pgx.Rows) (err error) {
 			sums, err = pgx.CollectRows(rows, s.summary)
@@ -107,7 +114,7 @@ func (b beats) FirstBeat(uint64) (int64, error) {
 }
 
 func (s *Store) one(ctx context.Context, what any, condition string, arg any) (sum checkpoint.Summary, err error) {
-	sums, err := s.summaries(ctx, condition, arg)
+	sums, err := s.summaries(ctx, s.opts.Lease, condition, arg)
 	switch {
 	case err != nil:
 		return sum, err
@@ -142,7 +149,7 @@ func (s *Store) List(ctx context.Context, q checkpoint.Query) iter.Seq2[checkpoi
 			if q.Limit > 0 {
 				limit = min(limit, q.Limit-n)
 			}
-			sums, err := s.summaries(ctx, selected+` AND e.number < $6 ORDER BY e.number DESC LIMIT $7`, append(selecting(&q), before, limit)...)
+			sums, err := s.summaries(ctx, 0, selected+` AND e.number < $6 ORDER BY e.number DESC LIMIT $7`, append(selecting(&q), before, limit)...)
 			if err != nil {
 				yield(checkpoint.Summary{}, err)
 				return
@@ -172,7 +179,7 @@ func selecting(q *checkpoint.Query) []any {
 
 // Count counts executions by status, in the database.
 func (s *Store) Count(ctx context.Context, q checkpoint.Query) (counts map[checkpoint.Status]int, err error) {
-	err = s.read(ctx, func() *pgx.Batch {
+	err = s.read(ctx, 0, func() *pgx.Batch {
 		counts = make(map[checkpoint.Status]int)
 		b := &pgx.Batch{}
 		b.Queue(sqlFor(s.opts.Schema, `SELECT e.status, count(*) FROM $S.execution e `)+selected+` GROUP BY e.status`, selecting(&q)...).Query(func(rows pgx.Rows) error {
@@ -206,7 +213,7 @@ func (s *Store) Records(ctx context.Context, id string, after uint64) iter.Seq2[
 		for {
 			var read int64
 			var data [][]byte
-			err := s.read(ctx, func() *pgx.Batch {
+			err := s.read(ctx, s.opts.Lease, func() *pgx.Batch {
 				read, data = 0, nil
 				b := &pgx.Batch{}
 				b.Queue(s.sql.records, hash(id), int64(min(after, math.MaxInt64))).Query(func(rows pgx.Rows) error {
@@ -255,7 +262,7 @@ func (s *Store) Records(ctx context.Context, id string, after uint64) iter.Seq2[
 // Inbox returns what is in an inbox.
 func (s *Store) Inbox(ctx context.Context, id string, after uint64) (entries []checkpoint.Record, err error) {
 	var number int64
-	err = s.read(ctx, func() *pgx.Batch {
+	err = s.read(ctx, s.opts.Lease, func() *pgx.Batch {
 		number, entries = 0, nil
 		b := &pgx.Batch{}
 		b.Queue(s.sql.inboxAfter, hash(id), int64(min(after, math.MaxInt64))).Query(func(rows pgx.Rows) error {
@@ -301,7 +308,7 @@ func (d *due) Held(function string) []ledger.Queue { return d.held[function] }
 func (s *Store) NextDue(ctx context.Context, req checkpoint.ClaimRequest) (time.Time, error) {
 	d := &due{first: make(map[ledger.Queue]int64)}
 	var queues map[string]ledger.Queue
-	err := s.read(ctx, func() *pgx.Batch {
+	err := s.read(ctx, s.opts.Lease, func() *pgx.Batch {
 		d.held, queues = make(map[string][]ledger.Queue), make(map[string]ledger.Queue)
 		for _, f := range req.Functions {
 			q := ledger.Queue{Function: f}
@@ -321,7 +328,7 @@ func (s *Store) NextDue(ctx context.Context, req checkpoint.ClaimRequest) (time.
 	for key := range queues {
 		keys = append(keys, []byte(key))
 	}
-	err = s.read(ctx, func() *pgx.Batch {
+	err = s.read(ctx, s.opts.Lease, func() *pgx.Batch {
 		b := &pgx.Batch{}
 		b.Queue(s.sql.due, keys).Query(func(rows pgx.Rows) error {
 			var key []byte
@@ -350,6 +357,6 @@ func (s *Store) Expire(ctx context.Context, t time.Time, limit int) (n int, err 
 		n = int(tag.RowsAffected())
 		return nil
 	})
-	err = s.readOnce(ctx, b)
+	err = s.readOnce(ctx, s.opts.Lease, b)
 	return n, err
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	"github.com/durable-go/durable/checkpoint"
@@ -155,7 +156,7 @@ func (s *Store) try(round []*command, strict bool) (again bool, hints []checkpoi
 		}
 	}
 	// A context that ends would cost a goroutine each time.
-	if err := w.conn.PgConn().Conn().SetDeadline(w.until); err != nil {
+	if err := s.deadline(w.until); err != nil {
 		return false, nil, err
 	}
 	sent := time.Now()
@@ -284,9 +285,22 @@ func (v *view) decide(round []*command, r *ledger.Round) (again bool) {
 				c.Refused = true
 				return true
 			}
+		} else if v.unchecked(c) {
+			failed = true
 		}
 	}
 	return failed && v.cached
+}
+
+// unchecked reports whether a command has looked at an execution as it was kept, without
+// a change that the database would refuse if others have changed it, too.
+func (v *view) unchecked(c *command) bool {
+	kept := func(id string) bool {
+		w := v.works[v.ids[id]]
+		return w != nil && !w.dirty && v.s.writer.cache[w.row.Number] == w
+	}
+	return slices.ContainsFunc(c.ids, kept) ||
+		slices.ContainsFunc(c.a.Deliver, func(d checkpoint.Delivery) bool { return kept(d.ID) })
 }
 
 func (v *view) run(c *command, r *ledger.Round) error {

@@ -117,7 +117,8 @@ func SQL(schema string) string {
 }
 
 func sqlFor(schema, sql string) string {
-	return strings.ReplaceAll(sql, "$S", pgx.Identifier{schema}.Sanitize())
+	name := pgx.Identifier{schema}.Sanitize()
+	return strings.NewReplacer("'$S", "'"+strings.ReplaceAll(name, "'", "''"), "$S", name).Replace(sql)
 }
 
 // migrate brings the schema to its version and returns the store's secret. Of many
@@ -190,7 +191,8 @@ const (
 // refusal is what a server that goes on serving said of a statement: its transaction
 // was not made. Anything else may mean that it was.
 func refusal(err error) *pgconn.PgError {
-	if e, ok := errors.AsType[*pgconn.PgError](err); ok && e.Severity == "ERROR" {
+	// Severity is in the server's language. PgBouncer sends nothing else, in English.
+	if e, ok := errors.AsType[*pgconn.PgError](err); ok && cmp.Or(e.SeverityUnlocalized, e.Severity) == "ERROR" {
 		return e
 	}
 	return nil

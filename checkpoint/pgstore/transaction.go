@@ -32,6 +32,7 @@ type advance struct {
 	number          uint64
 	rev             int64
 	tail, lastEvent uint64
+	doubtful        bool // others may have changed it since
 }
 
 // transaction is one that the body of a step works in.
@@ -69,9 +70,12 @@ func (s *Store) Begin(ctx context.Context, options any) (checkpoint.Transaction,
 	opts.BeginQuery = fmt.Sprintf("%s; set local idle_in_transaction_session_timeout = %d; set local durable.step = 'open'", beginQuery(&opts), s.opts.Lease.Milliseconds())
 	commit := cmp.Or(opts.CommitQuery, "commit")
 	opts.CommitQuery = neverSent
-	tx, err := conn.BeginTx(ctx, opts)
+	beginning, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(s.life, cancel)() // Close waits for it
+	tx, err := conn.BeginTx(beginning, opts)
 	if err != nil {
-		conn.Release()
+		release(conn)
 		return nil, fmt.Errorf("durable: begin the transaction of a step: %w", err)
 	}
 	t := &transaction{s: s, tx: tx, commit: commit, conn: conn}
@@ -173,11 +177,21 @@ func (t *transaction) Rollback() {
 	}
 }
 
+// release gives a connection back. One that was closed is not the pool's any more, which
+// would wait when it closes until the server has closed it, too.
+func release(conn *pgxpool.Conn) {
+	if conn.Conn().IsClosed() {
+		conn.Hijack()
+	} else {
+		conn.Release()
+	}
+}
+
 func (t *transaction) rollback(conn *pgxpool.Conn) {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
 	t.tx.Rollback(ctx) // or the connection is closed
-	conn.Release()
+	release(conn)
 }
 
 // Abandon does so while the body may use the connection: it is closed under it, and the
@@ -212,7 +226,7 @@ func (t *transaction) Commit(a checkpoint.Append) error {
 	defer cancel()
 	switch conn.Conn().PgConn().TxStatus() {
 	case 'I':
-		conn.Release()
+		release(conn)
 		return errEnded
 	case 'E':
 		t.rollback(conn)
@@ -238,7 +252,7 @@ func (t *transaction) Commit(a checkpoint.Append) error {
 		done, cancel := context.WithCancel(ctx)
 		cancel()
 		t.tx.Commit(done) // from now on it refuses what a goroutine of the body's may still do
-		conn.Release()
+		release(conn)
 		s.steps.committed(news)
 		return nil
 	case guarded:
@@ -252,7 +266,7 @@ func (t *transaction) Commit(a checkpoint.Append) error {
 		return fmt.Errorf("durable: the transaction of the step was not committed: %w", err)
 	}
 	conn.Conn().Close(ctx)
-	conn.Release()
+	release(conn)
 	if made, failed := s.fate(ctx, &a, l.data, err); failed != nil || made {
 		return failed
 	}
@@ -286,6 +300,7 @@ func (s *Store) fate(ctx context.Context, a *checkpoint.Append, data [][]byte, c
 		mine := err == nil && owner != nil && *owner == s.process.Load() && epoch == int64(a.Epoch)
 		switch {
 		case err == nil && len(data) > 0 && slices.EqualFunc(found, data, bytes.Equal):
+			news.doubtful = true
 			s.steps.committed(news)
 			return true, nil
 		case errors.Is(err, pgx.ErrNoRows), err == nil && !mine:
@@ -329,6 +344,9 @@ func (s *Store) catchUp() {
 	w := &s.writer
 	for _, n := range news {
 		switch x := w.cache[n.number]; {
+		case x != nil && n.doubtful:
+			delete(w.cache, n.number)
+			delete(w.ids, x.row.ID)
 		case x == nil || x.rev >= n.rev:
 		case x.rev == n.rev-1:
 			x.rev, x.row.Tail, x.row.LastEvent = n.rev, n.tail, max(x.row.LastEvent, n.lastEvent)
