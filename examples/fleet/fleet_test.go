@@ -65,6 +65,6 @@ func TestDemo(t *testing.T) {
 func TestUsage(t *testing.T) {
 	t.Setenv("DATABASE_URL", "")
 	require.ErrorContains(t, run(t.Context(), []string{"demo"}), "DATABASE_URL")
-	require.ErrorContains(t, run(t.Context(), []string{"-db", "x"}), "no command")
+	require.ErrorContains(t, run(t.Context(), []string{"-db", "x"}), "which command")
 	require.ErrorContains(t, run(t.Context(), []string{"-db", "postgres://127.0.0.1:1/x", "worker"}), "connect")
 }
