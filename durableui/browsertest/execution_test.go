@@ -73,7 +73,18 @@ func TestWaterfall(t *testing.T) {
 		// Waits are folded from now on: an axis that grows, or folds when it has grown
 		// enough, would change widths meanwhile.
 		p.eval(`(() => { const fold = document.querySelector('.tools .check input'); fold.checked = false; fold.click() })()`)
-		p.until(`document.querySelector('.tools .check input').checked`)
+		p.until(`document.querySelector('.waterfall .fold')`)
+		p.eval(`new Promise(done => { // until the rows are drawn on that axis
+			let last = 0, same = 0
+			const look = () => {
+				const width = ` + row("1") + `.querySelector('.bar').getBoundingClientRect().width
+				same = width === last ? same + 1 : 0
+				last = width
+				if (same === 20) done(true)
+				else setTimeout(look, 100)
+			}
+			look()
+		})`)
 		width := p.eval(row("1") + `.querySelector('.bar').getBoundingClientRect().width`).(float64)
 		p.click("Zoom in (+)")
 		p.until(`!` + row("1") + `.querySelector('.bar') || ` + row("1") + `.querySelector('.bar').getBoundingClientRect().width > ` + quoteNumber(width*1.5))
