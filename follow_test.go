@@ -255,7 +255,7 @@ func TestWaitingCosts(t *testing.T) {
 			for range e.Follow(ctx, long.ID(), 0) {
 			}
 		}()
-		require.Equal(t, alone, work(), "summaries read")
+		require.InDelta(t, alone, work(), 10, "summaries read") // a wake-up may find no news
 	})
 }
 

@@ -22,7 +22,7 @@ func (s *Store) Backlog(ctx context.Context) (b checkpoint.Backlog, err error) {
 		return b, err
 	}
 	s.lock()
-	defer s.mu.Unlock()
+	defer s.unlock()
 	if s.closed {
 		return b, checkpoint.ErrClosed
 	}

@@ -26,6 +26,7 @@ type Store struct {
 	secret []byte
 	queue  queue
 
+	turn   sync.Mutex // of whoever changes the tables, outside of mu
 	mu     sync.RWMutex
 	tables tables
 	round  *ledger.Round
@@ -65,8 +66,8 @@ func (s *Store) Watch(fn func(checkpoint.Hint)) {
 // It must not be called from what is called back.
 func (s *Store) Close() error {
 	s.queue.close()
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	s.lock()
+	defer s.unlock()
 	s.closed = true
 	return nil
 }
@@ -76,8 +77,9 @@ func (s *Store) change(ctx context.Context, f func(*ledger.Round) error) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	if s.mu.TryLock() {
-		defer s.mu.Unlock()
+	if s.turn.TryLock() {
+		s.mu.Lock()
+		defer s.unlock()
 		s.catchUp()
 		return s.make(f)
 	}
@@ -85,6 +87,7 @@ func (s *Store) change(ctx context.Context, f func(*ledger.Round) error) error {
 	if !s.queue.add(request{change: f, answer: answer}) {
 		return checkpoint.ErrClosed
 	}
+	s.help()
 	return <-answer
 }
 
@@ -190,7 +193,7 @@ func (s *Store) read(ctx context.Context, f func() error) error {
 	}
 	if s.queue.some.Load() {
 		s.lock()
-		s.mu.Unlock()
+		s.unlock()
 	}
 	s.mu.RLock()
 	defer s.mu.RUnlock()

@@ -15,10 +15,14 @@ import (
 //
 //	called --> waiting --made--> answers --> answered
 //
-// Whoever holds the tables' lock makes first what is waiting: all changes are made in
-// the order of the calls, and every later call sees them.
+// Whoever has the turn, the right to change the tables, makes first what is waiting: all
+// changes are made in the order of the calls, and every later call sees them. Who finds
+// that another one has it leaves a change to that one, who looks again after giving it
+// back: so no change waits for the goroutine, which may be in a callback, and that one
+// for a lock of the caller's.
 type queue struct {
-	some atomic.Bool // something is waiting
+	some  atomic.Bool // something is waiting
+	asked atomic.Bool // and a caller waits for it
 
 	mu      sync.Mutex
 	filled  sync.Cond
@@ -56,6 +60,9 @@ func (q *queue) add(r request) bool {
 	}
 	q.waiting = append(q.waiting, r)
 	q.some.Store(true)
+	if r.change != nil {
+		q.asked.Store(true)
+	}
 	q.filled.Signal()
 	return true
 }
@@ -71,8 +78,26 @@ func (q *queue) close() {
 
 // lock locks the tables and makes what is waiting.
 func (s *Store) lock() {
+	s.turn.Lock()
 	s.mu.Lock()
 	s.catchUp()
+}
+
+// unlock unlocks the tables, and makes what was left to it.
+func (s *Store) unlock() {
+	s.mu.Unlock()
+	s.turn.Unlock()
+	s.help()
+}
+
+// help makes what callers wait for, unless somebody has the turn: that one will.
+func (s *Store) help() {
+	for s.queue.asked.Load() && s.turn.TryLock() {
+		s.mu.Lock()
+		s.catchUp()
+		s.mu.Unlock()
+		s.turn.Unlock()
+	}
 }
 
 // catchUp makes what is waiting. s.mu is held.
@@ -84,6 +109,7 @@ func (s *Store) catchUp() {
 	q.mu.Lock()
 	s.batch, q.waiting = q.waiting, s.batch
 	q.some.Store(false)
+	q.asked.Store(false)
 	q.mu.Unlock()
 	if len(s.batch) > 0 && s.committed != nil {
 		begun := time.Now()
@@ -131,7 +157,7 @@ func (s *Store) work() {
 		}
 		q.mu.Unlock()
 		s.lock()
-		s.mu.Unlock()
+		s.unlock()
 		q.mu.Lock()
 		answers, q.answers = q.answers, answers
 		watch := q.watch

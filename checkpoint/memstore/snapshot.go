@@ -31,7 +31,7 @@ type savedExecution struct {
 // build: what a disk would hold if the process died now.
 func (s *Store) Snapshot() ([]byte, error) {
 	s.lock()
-	defer s.mu.Unlock()
+	defer s.unlock()
 	saved := snapshot{Secret: s.secret, Number: s.tables.number}
 	for _, x := range s.tables.ordered {
 		if !x.deleted {
@@ -60,8 +60,8 @@ func Restore(data []byte) (*Store, error) {
 	}
 	s := New()
 	s.secret, s.tables.number = saved.Secret, saved.Number
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	s.lock()
+	defer s.unlock()
 	r := s.round
 	r.Begin(s.Now())
 	for i := range saved.Executions {

@@ -36,6 +36,31 @@ var concurrencyTests = []test{
 			}
 		}
 	}},
+	{"NothingWaitsForDone", func(p *probe) {
+		// What is called back may wait for a lock that is held while the store is called.
+		o := p.own("a")
+		begun, release, returned := make(chan struct{}), make(chan struct{}), make(chan struct{})
+		defer func() { <-returned }()
+		defer close(release)
+		p.s.Append(o.next(checkpoint.Record{Type: checkpoint.StepStarted, OperationID: "1"}), func(error) {
+			close(begun)
+			<-release
+			close(returned)
+		})
+		<-begun
+		made := make(chan struct{})
+		go func() {
+			defer close(made)
+			for i := range 300 { // the next calls would wake up those of a round that were forgotten
+				together(4, func(g int) { p.make(creation(fmt.Sprint(g, "-", i), "f")) })
+			}
+		}()
+		select {
+		case <-made:
+		case <-time.After(time.Minute):
+			p.Fatal("calls wait until done has returned")
+		}
+	}},
 	{"ClaimsGiveEachOnce", func(p *probe) {
 		const executions = 200
 		for i, id := range numbered("x", executions) {
