@@ -564,6 +564,7 @@ func (p codePlace) try(t *testing.T, deed badDeed) {
 	x := start(b, f, 0)
 	out, err := within(b, x, 48*time.Hour)
 	require.NotErrorIs(t, err, context.DeadlineExceeded, "it does not end")
+	synctest.Wait() // an observer may be told after the result
 	require.NotZero(t, done.Load(), "the place was never reached")
 	switch {
 	case p.notHeard:

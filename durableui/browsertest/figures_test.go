@@ -148,14 +148,17 @@ func TestTheme(t *testing.T) {
 	background := func() any { return p.eval(`getComputedStyle(document.documentElement).backgroundColor`) }
 	light := background()
 	p.colors("dark")
+	becomes := func(is string, color any) { // the page may be styled a moment later
+		p.until(`getComputedStyle(document.documentElement).backgroundColor ` + is + ` ` + quote(color.(string)))
+	}
+	becomes("!==", light)
 	dark := background()
-	require.NotEqual(t, light, dark)
 	p.click("Theme: as the system")
-	require.Equal(t, light, background())
+	becomes("===", light)
 	p.visit(s.url)
-	require.Equal(t, light, background())
+	becomes("===", light)
 	p.click("Theme: light")
-	require.Equal(t, dark, background())
+	becomes("===", dark)
 	p.click("Theme: dark")
 	p.until(`document.documentElement.dataset.theme === 'auto'`)
 }

@@ -2,6 +2,8 @@ package browsertest
 
 import (
 	"fmt"
+	"net/http"
+	"strings"
 	"testing"
 
 	"github.com/chromedp/chromedp/kb"
@@ -160,4 +162,25 @@ func TestUnreachable(t *testing.T) {
 	p.visit(s.url)
 	p.sees("[role=alert]", "the engine is closed")
 	p.forgive("503 (Service Unavailable)")
+}
+
+// What the page does not know yet is not taken for none.
+func TestStartBeforeTheFunctionsAreKnown(t *testing.T) {
+	t.Parallel()
+	known := make(chan struct{})
+	s := serve(t, durablehttp.AdminOptions{Hosts: []string{"127.0.0.1"}, Authorize: func(r *http.Request, _ durablehttp.Access) error {
+		if strings.HasSuffix(r.URL.Path, "/functions") {
+			select {
+			case <-known:
+			case <-r.Context().Done():
+			}
+		}
+		return nil
+	}})
+	p := open(t, s.url, 1200, 800)
+	p.sees(".state", "No executions yet")
+	require.Equal(t, false, p.eval(`document.body.textContent.includes('knows no function')`))
+	p.click("Start an execution")
+	close(known)
+	p.sees("dialog", "Input (JSON)")
 }

@@ -175,8 +175,8 @@ func (p *page) click(name string) {
 			e.checkVisibility({ visibilityProperty: true }) && (e.textContent.trim() === ` + quote(name) + ` || e.ariaLabel === ` + quote(name) + ` || e.querySelector(':scope > span')?.textContent === ` + quote(name) + ` || e.querySelector('.w-name .text')?.textContent === ` + quote(name) + `))
 	})()`
 	p.until(find)
-	at := p.eval(`new Promise(done => { const e = ` + find + `; e.scrollIntoView({ block: 'nearest' }); requestAnimationFrame(() => { const r = e.getBoundingClientRect(); done([r.left + Math.min(r.width / 2, 60), r.top + r.height / 2]) }) })`).([]any)
-	p.do(chromedp.MouseClickXY(at[0].(float64), at[1].(float64)))
+	// Where it is when it is clicked: the mouse would meet what has moved there meanwhile.
+	p.eval(`(() => { const e = ` + find + `; e.scrollIntoView({ block: 'nearest' }); e.focus(); e.click() })()`)
 }
 
 // keys presses keys: names of kb for special ones.

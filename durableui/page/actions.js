@@ -83,9 +83,15 @@ function started(app, answer, said) {
   return `${said}: ${answer.id}`
 }
 
-export function startDialog(app, { name, input } = {}) {
+export async function startDialog(app, { name, input } = {}) {
+  let functions
+  try {
+    functions = await app.knownFunctions()
+  } catch (err) {
+    notice(err.message, 'error')
+    return
+  }
   if (document.querySelector('dialog[open]')) return
-  const functions = app.functions
   if (!functions.length) {
     ask({ title: 'Start an execution', text: ['This engine knows no function yet. List them in Options.Functions of durable.Open.', importInstead(app)], confirm: 'Understood', act: async () => '' })
     return

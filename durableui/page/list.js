@@ -75,7 +75,7 @@ export function listPage(root, params, app) {
   // show brings the controls up to what the address says.
   function show() {
     if (document.activeElement !== search) search.value = params.prefix ?? ''
-    const names = new Set(app.functions.map(f => f.name))
+    const names = new Set(app.functions?.map(f => f.name))
     if (params.function) names.add(params.function)
     fill(fn, h('option', { value: '' }, 'All functions'), [...names].sort().map(name => h('option', { value: name }, name)))
     fn.value = params.function ?? ''
@@ -208,7 +208,7 @@ export function listPage(root, params, app) {
     fill(state, h('h2', null, 'No executions yet'),
       h('p', null, 'An execution is one run of a function. Each thing it does is recorded, and appears here as it happens.'),
       h('pre', { 'aria-label': 'How to start an execution in Go' }, 'x, err := greet.Start(ctx, engine, "World")'),
-      app.functions.length === 0
+      app.functions?.length === 0
         ? h('p', null, 'This engine knows no function yet: list them in Options.Functions.')
         : app.about.readOnly ? null : button({ text: 'Start one here', icon: 'plus', kind: 'primary', onclick: () => startDialog(app) }))
   }

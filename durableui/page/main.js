@@ -5,10 +5,24 @@ import { executionPage } from './execution.js'
 import { listPage } from './list.js'
 import { keysDialog, startDialog } from './actions.js'
 
+let asked = null // the request of app.knownFunctions
+
 // app is what the pages know of the whole.
 const app = {
   about: { readOnly: true, hidePayloads: false },
-  functions: [],
+  functions: null, // not known yet
+
+  // knownFunctions asks for them once; what failed is asked again.
+  async knownFunctions() {
+    asked ??= get('functions')
+    try {
+      app.functions = (await asked).functions ?? []
+    } catch (err) {
+      asked = null
+      throw err
+    }
+    return app.functions
+  },
 
   // go leads to another address of this page: parameters behind the question mark.
   go(params, { replace = false } = {}) {
@@ -119,7 +133,7 @@ async function begin() {
   header()
   render()
   try {
-    app.functions = (await get('functions')).functions ?? []
+    await app.knownFunctions()
     page?.update(Object.fromEntries(new URLSearchParams(location.search)))
   } catch { /* the pages say what is wrong */ }
 }
