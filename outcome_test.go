@@ -3,6 +3,7 @@ package durable_test
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"testing/synctest"
@@ -31,9 +32,12 @@ func (p *program) outcome(b *bundle, result string) outcome {
 	time.Sleep(time.Hour)
 	synctest.Wait()
 	var ops, history, trace []string
+	p.mu.Lock()
+	names, log := maps.Clone(p.names), slices.Clone(p.log)
+	p.mu.Unlock()
 	for info, err := range b.engine.Executions(ctx, durable.Query{}) {
 		require.NoError(p, err, p.what)
-		name := p.names[info.ID]
+		name := names[info.ID]
 		if info.Status == durable.ExecutionRunning {
 			p.Errorf("%s: execution %s is %+v", p.what, name, info)
 		}
@@ -67,7 +71,7 @@ func (p *program) outcome(b *bundle, result string) outcome {
 	}
 	slices.Sort(ops)
 	slices.Sort(history)
-	trace = append(trace, p.log...)
+	trace = append(trace, log...)
 	return outcome{strings.ReplaceAll(result, " ", "\n"), strings.Join(ops, "\n"), strings.Join(history, "\n"), p.callLines(), strings.Join(trace, "\n")}
 }
 

@@ -61,6 +61,13 @@ func (e *Engine) makePlace() {
 	if e.leaving != nil && e.leaving.onItsWay() {
 		return
 	}
+	e.mu.Lock()
+	free := e.freePlaces() > 0
+	e.mu.Unlock()
+	if free { // it has gone since a place was looked for
+		e.wake()
+		return
+	}
 	var longest *residency
 	var since time.Time
 	residents := e.lockedResidents()

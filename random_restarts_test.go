@@ -80,7 +80,7 @@ func (all *restarts) play(p *program) (*durable.Recording, string) {
 	r := all.setup(p)
 	start(r.b, p.main, 0, durable.WithExecutionID("main"))
 	r.want = r.result("main")
-	for call := range p.calls {
+	for call := range p.counts() {
 		if op, ok := strings.CutPrefix(call, "main "); ok {
 			r.calls[op] = true
 		}

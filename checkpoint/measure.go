@@ -12,7 +12,7 @@ import (
 type CommitWatcher interface {
 	// WatchCommits sets the function that is called after each durable write that
 	// was made, on the goroutine that makes them: it must be quick and must not
-	// block. It is set once, before any other method is called.
+	// block. The next engine on the store sets its own.
 	WatchCommits(fn func(Commit))
 }
 

@@ -117,7 +117,7 @@ type Store struct {
 	beginning sync.RWMutex  // one begins, of either kind; to read: one that reads ends
 	queues    queues
 	batches   atomic.Uint64
-	committed func(checkpoint.Commit) // nil: nobody watches
+	committed atomic.Pointer[func(checkpoint.Commit)] // nil: nobody watches
 }
 
 var _ checkpoint.Store = (*Store)(nil)

@@ -118,8 +118,8 @@ func (s *Store) tryRound(round []*command) (again bool, hints []checkpoint.Hint,
 	if err := s.commit(v); err != nil {
 		return false, nil, err
 	}
-	if s.committed != nil {
-		s.committed(checkpoint.Commit{Took: time.Since(begun), Changes: len(round)})
+	if watch := s.committed.Load(); watch != nil {
+		(*watch)(checkpoint.Commit{Took: time.Since(begun), Changes: len(round)})
 	}
 	return false, r.Hints(), nil
 }

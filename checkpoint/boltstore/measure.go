@@ -18,7 +18,7 @@ var (
 )
 
 // WatchCommits sets who is told of each batch of the log that was flushed.
-func (s *Store) WatchCommits(fn func(checkpoint.Commit)) { s.committed = fn }
+func (s *Store) WatchCommits(fn func(checkpoint.Commit)) { s.committed.Store(&fn) }
 
 // Size is that of the file and of its log.
 func (s *Store) Size(ctx context.Context) (int64, error) {

@@ -14,7 +14,7 @@ var (
 
 // WatchCommits sets who is told how many changes were made together, and how long it
 // took. Nothing is written anywhere; changes that found nobody before them are not told.
-func (s *Store) WatchCommits(fn func(checkpoint.Commit)) { s.committed = fn }
+func (s *Store) WatchCommits(fn func(checkpoint.Commit)) { s.committed.Store(&fn) }
 
 // Backlog looks at each execution, under the lock of the tables.
 func (s *Store) Backlog(ctx context.Context) (b checkpoint.Backlog, err error) {

@@ -15,6 +15,7 @@ import (
 	"math"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/durable-go/durable/checkpoint"
@@ -33,7 +34,7 @@ type Store struct {
 	batch  []request // catchUp's
 	closed bool
 
-	committed func(checkpoint.Commit) // nil: nobody watches
+	committed atomic.Pointer[func(checkpoint.Commit)] // nil: nobody watches
 }
 
 var _ checkpoint.Store = (*Store)(nil)

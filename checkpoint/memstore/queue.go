@@ -111,9 +111,9 @@ func (s *Store) catchUp() {
 	q.some.Store(false)
 	q.asked.Store(false)
 	q.mu.Unlock()
-	if len(s.batch) > 0 && s.committed != nil {
+	if watch := s.committed.Load(); watch != nil && len(s.batch) > 0 {
 		begun := time.Now()
-		defer func(n int) { s.committed(checkpoint.Commit{Took: time.Since(begun), Changes: n}) }(len(s.batch))
+		defer func(n int) { (*watch)(checkpoint.Commit{Took: time.Since(begun), Changes: n}) }(len(s.batch))
 	}
 	for i := range s.batch {
 		r := &s.batch[i]

@@ -56,6 +56,28 @@ var measureTests = []test{
 			p.Fatalf("%d changes were told, of 100 to 103", changes)
 		}
 	}},
+	{"CommitsAreToldToTheLastWatcher", func(p *probe) {
+		s, ok := p.s.(checkpoint.CommitWatcher)
+		if !ok {
+			p.Skip("the store is no checkpoint.CommitWatcher")
+		}
+		o := p.own("a")
+		var last <-chan error
+		for range 100 {
+			last = p.start(o.next(checkpoint.Record{Type: checkpoint.VersionChosen, Key: "change", Number: 2}))
+			s.WatchCommits(func(checkpoint.Commit) {}) // while it works
+		}
+		p.ok(<-last)
+		told := make(chan struct{}, 1)
+		s.WatchCommits(func(checkpoint.Commit) {
+			select {
+			case told <- struct{}{}:
+			default:
+			}
+		})
+		p.ok(p.append(o.next(checkpoint.Record{Type: checkpoint.VersionChosen, Key: "change", Number: 2})))
+		<-told
+	}},
 	{"SizeGrowsWithWhatIsKept", func(p *probe) {
 		s, ok := p.s.(checkpoint.Sizer)
 		if !ok {
