@@ -89,10 +89,10 @@ func TestAppendFailures(t *testing.T) {
 						out, err := within(b, x, 3*time.Hour)
 						require.NoError(t, err)
 						require.Equal(t, 7, out)
-						require.NotZero(t, failures.Load())
 						checkHistory(b, "append", x.ID())
 						time.Sleep(time.Minute)
 						synctest.Wait()
+						require.NotZero(t, failures.Load())
 						require.Zero(t, b.engine.Stats().Resident)
 					})
 				}

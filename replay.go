@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/durable-go/durable/checkpoint"
@@ -69,6 +70,7 @@ type replayRun struct {
 	first   *NonDeterministicError // what the code asked for beyond the recording, the outermost
 	ended   bool                   // the handler returned
 	problem error
+	telling sync.WaitGroup // tells under way
 }
 
 func (r *replayRun) run(ctx context.Context) error {
@@ -103,6 +105,7 @@ func (r *replayRun) run(ctx context.Context) error {
 	f.replaying = true
 	x.spawn(f, func() { x.runHandler(f, codec, r.input.Payload) })
 	x.mu.Unlock()
+	defer r.telling.Wait()
 	select {
 	case <-x.gone:
 		return nil
@@ -185,9 +188,16 @@ func (r *replayRun) verdict() error {
 	return fmt.Errorf("durable: replay of execution %s: %w: the code waits for something else where the recorded execution had ended", r.x.id, ErrNonDeterministic)
 }
 
-// tell logs the operation that f's code has just come through.
+// tell logs the operation that f's code has just come through. What is left behind
+// tells nothing: the replay does not wait for it.
 func (r *replayRun) tell(f *frame) {
 	r.x.mu.Lock()
+	if !r.x.mayGoOn(f) {
+		r.x.mu.Unlock()
+		return
+	}
+	r.telling.Add(1)
+	defer r.telling.Done()
 	id := f.id(f.counter)
 	var kind, name, status string
 	if o := r.x.ops[id]; o != nil {
