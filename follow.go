@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"iter"
+	"sync"
 
 	"github.com/durable-go/durable/checkpoint"
 )
@@ -100,25 +101,30 @@ func isFinal(t checkpoint.EventType) bool {
 	return t >= checkpoint.ExecutionSucceeded && t <= checkpoint.ExecutionStopped
 }
 
-// Changes yields the IDs of executions that something happened to since it is ranged
-// over: they were created, came into memory or left it, got further, were sent
-// something, ended, or were deleted by Delete. One that much happens to is yielded
-// once for all of it, in no order; a slow receiver delays nobody and misses none. It
-// ends when ctx ends, or the engine.
+// Changes yields the IDs of executions that something happened to since the call: they
+// were created, came into memory or left it, got further, were sent something, ended, or
+// were deleted by Delete. So a list that is read after the call, and before what it
+// returns is ranged over, misses nothing. One that much happens to is yielded once for
+// all of it, in no order; a slow receiver delays nobody and misses none. It ends when ctx
+// ends, or the engine, and can be ranged over once; until then the IDs are kept, unless
+// ctx has ended.
 //
 // What other processes do on a store they share is seen when the store hints at it,
 // and otherwise by a look at the newest executions, and the newest that run, each
 // second.
 func (e *Engine) Changes(ctx context.Context) iter.Seq[string] {
+	l := e.feed.join("")
+	leave := sync.OnceFunc(func() { e.feed.leave("", l) })
+	unwatch := context.AfterFunc(ctx, leave)
+	ticks, stop := e.ticks()
+	var seen glances
+	if ticks != nil {
+		seen.look(ctx, e)
+	}
 	return func(yield func(string) bool) {
-		l := e.feed.join("")
-		defer e.feed.leave("", l)
-		ticks, stop := e.ticks()
+		defer leave()
+		defer unwatch()
 		defer stop()
-		var seen glances
-		if ticks != nil {
-			seen.look(ctx, e)
-		}
 		for {
 			tick, err := e.await(ctx, l, ticks)
 			if err != nil {

@@ -322,6 +322,24 @@ func watched(b *bundle, ctx context.Context) func() []string {
 }
 
 func TestChanges(t *testing.T) {
+	inBubble(t, "SinceTheCall", func(t *testing.T) {
+		f := durable.Define("f", func(*durable.Context, int) (int, error) { return 0, nil })
+		b := setup(t, f)
+		ctx, cancel := context.WithCancel(b.ctx)
+		defer cancel()
+		changes := b.engine.Changes(ctx)
+		start(b, f, 0, durable.WithExecutionID("before-it-is-ranged-over"))
+		synctest.Wait()
+		for id := range changes {
+			require.Equal(t, "before-it-is-ranged-over", id)
+			break
+		}
+		b.engine.Changes(ctx) // never ranged over
+		cancel()
+		for range b.engine.Changes(ctx) {
+			t.Error("its context has ended")
+		}
+	})
 	inBubble(t, "YieldsWhatHappens", func(t *testing.T) {
 		f := durable.Define("f", func(ctx *durable.Context, _ int) (int, error) {
 			return 0, durable.Wait(ctx, "w", time.Hour)
