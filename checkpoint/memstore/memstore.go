@@ -78,10 +78,8 @@ func (s *Store) change(ctx context.Context, f func(*ledger.Round) error) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	if s.turn.TryLock() {
-		s.mu.Lock()
+	if s.tryLock() {
 		defer s.unlock()
-		s.catchUp()
 		return s.make(f)
 	}
 	answer := make(chan error, 1)

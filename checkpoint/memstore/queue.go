@@ -83,6 +83,16 @@ func (s *Store) lock() {
 	s.catchUp()
 }
 
+// tryLock is lock, unless somebody has the turn.
+func (s *Store) tryLock() bool {
+	if !s.turn.TryLock() {
+		return false
+	}
+	s.mu.Lock()
+	s.catchUp()
+	return true
+}
+
 // unlock unlocks the tables, and makes what was left to it.
 func (s *Store) unlock() {
 	s.mu.Unlock()
@@ -92,9 +102,7 @@ func (s *Store) unlock() {
 
 // help makes what callers wait for, unless somebody has the turn: that one will.
 func (s *Store) help() {
-	for s.queue.asked.Load() && s.turn.TryLock() {
-		s.mu.Lock()
-		s.catchUp()
+	for s.queue.asked.Load() && s.tryLock() {
 		s.mu.Unlock()
 		s.turn.Unlock()
 	}
