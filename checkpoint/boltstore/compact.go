@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/durable-go/durable/checkpoint"
+	"github.com/durable-go/durable/checkpoint/internal/owner"
 	"github.com/durable-go/durable/checkpoint/internal/wal"
 	bolt "go.etcd.io/bbolt"
 )
@@ -28,8 +29,10 @@ type Compacted struct {
 //
 // The store is copied into a file beside it, which gets the store's name when it is
 // whole, on the disk, and was compared: a crash leaves the old file or the new one. It
-// needs space for both. A store in which Verify finds a problem is left as it is: the
-// error matches checkpoint.ErrCorrupt.
+// needs space for both. The new one has the mode, the owner and the group of the old
+// one; where this process may not give it to them, Compact fails and changes nothing. A
+// store in which Verify finds a problem is left as it is: the error matches
+// checkpoint.ErrCorrupt.
 func Compact(ctx context.Context, path string) (Compacted, error) {
 	return compactStore(ctx, path, nil)
 }
@@ -51,7 +54,7 @@ func compactStore(ctx context.Context, path string, opts *Options) (c Compacted,
 		return c, fmt.Errorf("durable: compact: %w", err)
 	}
 	c.Before = info.Size()
-	if err := compact(ctx, path, info.Mode()); err != nil {
+	if err := compact(ctx, path, info); err != nil {
 		return c, err
 	}
 	if info, err = os.Stat(path); err == nil {
@@ -60,7 +63,8 @@ func compactStore(ctx context.Context, path string, opts *Options) (c Compacted,
 	return c, err
 }
 
-func compact(ctx context.Context, path string, mode os.FileMode) error {
+// compact copies a file into one with the mode, the owner and the group of like.
+func compact(ctx context.Context, path string, like os.FileInfo) error {
 	fail := func(err error) error { return fmt.Errorf("durable: compact %s: %w", path, err) }
 	s := &Store{path: path}
 	db, err := s.openBolt(path, &Options{})
@@ -82,7 +86,7 @@ func compact(ctx context.Context, path string, mode os.FileMode) error {
 	}
 	name := aside.Name()
 	defer os.Remove(name)
-	if err := errors.Join(aside.Chmod(mode.Perm()), aside.Close()); err != nil {
+	if err := errors.Join(owner.Keep(name, like), os.Chmod(name, like.Mode().Perm()), aside.Close()); err != nil {
 		return fail(err)
 	}
 	if err := copyInto(ctx, name, db); err != nil {

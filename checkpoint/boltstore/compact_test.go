@@ -76,7 +76,9 @@ func TestCompactLeavesTheTrash(t *testing.T) {
 	})
 	found, _ := problems(t, path)
 	require.Empty(t, found)
-	require.NoError(t, compact(t.Context(), path, 0o600))
+	like, err := os.Stat(path)
+	require.NoError(t, err)
+	require.NoError(t, compact(t.Context(), path, like))
 	edit(t, path, func(tx *bolt.Tx) error {
 		x := &planting{t, tx}
 		require.Zero(t, x.in(trashTable).Stats().KeyN)

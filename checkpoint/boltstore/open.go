@@ -66,7 +66,7 @@ func Open(path string, opts *Options) (*Store, error) {
 		s.now = time.Now
 	}
 	if s.walOpts.Files == nil {
-		s.walOpts.Files = wal.Disk{NoSync: opts.UnsafeNoSync}
+		s.walOpts.Files = wal.Disk{NoSync: opts.UnsafeNoSync, Like: real}
 	}
 	if err := s.open(opts); err != nil {
 		s.letGo()

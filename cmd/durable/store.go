@@ -209,8 +209,10 @@ func newCompactCommand(f *flags) *cobra.Command {
 	return &cobra.Command{
 		Use:   "compact",
 		Short: "Give the space that a file does not need back to the file system",
-		Long:  "Give the space that a file does not need back to the file system. No program may have it\nopen. It needs space for a copy; a crash leaves the old file or the new one.",
-		Args:  args(),
+		Long: `Give the space that a file does not need back to the file system. No program may have it
+open. It needs space for a copy; a crash leaves the old file or the new one. The file keeps
+its mode, owner and group, also when root does it.`,
+		Args: args(),
 		RunE: func(c *cobra.Command, _ []string) error {
 			path, err := f.file(c)
 			if err != nil {

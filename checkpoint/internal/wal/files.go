@@ -7,6 +7,8 @@ import (
 	"os"
 	"slices"
 	"syscall"
+
+	"github.com/durable-go/durable/checkpoint/internal/owner"
 )
 
 // Files is all that a log asks of a file system. Tests put their own in its
@@ -38,6 +40,18 @@ var ErrFlush = errors.New("the flush failed")
 type Disk struct {
 	Method Method // of the segments; zero: the fastest that works
 	NoSync bool   // flushes nothing
+	Like   string // a file whose owner and group new ones get, if this process may give them; "": its own
+}
+
+// keep gives what was made to the owner of Like. Who may not do so has made it for
+// himself, as everybody else's files.
+func (d Disk) keep(name string) {
+	if d.Like == "" {
+		return
+	}
+	if like, err := os.Stat(d.Like); err == nil {
+		owner.Keep(name, like)
+	}
 }
 
 // Method is a way of getting a batch to the disk.
@@ -48,10 +62,14 @@ type Method struct {
 }
 
 func (d Disk) MakeFolder(dir string) error {
-	if err := os.Mkdir(dir, 0o700); !errors.Is(err, fs.ErrExist) {
-		return err
+	err := os.Mkdir(dir, 0o700)
+	if errors.Is(err, fs.ErrExist) {
+		return nil
 	}
-	return nil
+	if err == nil {
+		d.keep(dir)
+	}
+	return err
 }
 
 func (d Disk) List(dir string) (names []string, err error) {
@@ -85,6 +103,7 @@ func (d Disk) Create(name string) (File, error) {
 	if err != nil {
 		return nil, err
 	}
+	d.keep(name)
 	return &diskFile{f: f, method: d.filling()}, nil
 }
 
