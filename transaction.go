@@ -21,20 +21,17 @@ import (
 // passed), the transaction is rolled back even while fn runs. While a transaction commits,
 // what other branches of the execution record waits for it.
 //
-// The store must be a checkpoint.Transactor; on another one TransactionalStep returns an
-// error at once, which is not retried and not recorded.
+// The store must be a checkpoint.Transactor when fn is to be called: on another one the
+// step fails at once, and is not retried. Where fn is not called, any store does: on
+// replay of an outcome, in Replay, and where an Interceptor stands in for fn, as the stubs
+// of durabletest do.
 //
 // Options: those of Step, and WithTransaction.
 func TransactionalStep[O any](ctx *Context, name string, fn func(ctx context.Context, tx any) (O, error), opts ...StepOption) (O, error) {
 	var none O
 	x := ctx.f.x
 	s := stepSettings(opts)
-	store, ok := x.e.store.(checkpoint.Transactor)
-	if !ok {
-		return none, x.misused(ctx.f, typeStep, name, fmt.Errorf("%w: %T", errNoTransactor, x.e.store),
-			"open the engine on a store that can, as checkpoint/pgstore, or use durable.Step with writes that may be made twice")
-	}
-	t := &transact{store: store}
+	t := &transact{store: x.e.store}
 	if s.transaction != nil {
 		t.TransactionOption = *s.transaction
 	}
@@ -66,8 +63,6 @@ func TransactionalStep[O any](ctx *Context, name string, fn func(ctx context.Con
 	return v.(*decoded[O]).value, nil
 }
 
-var errNoTransactor = errors.New("durable: the store can't append within a transaction")
-
 // TransactionOption is what WithTransaction returns.
 type TransactionOption struct {
 	options  any
@@ -86,7 +81,7 @@ func (o TransactionOption) applyStep(s *settings) { s.transaction = &o }
 
 // transact is the transaction of one attempt at a time.
 type transact struct {
-	store checkpoint.Transactor
+	store checkpoint.Store
 	TransactionOption
 
 	mu    sync.Mutex
@@ -111,7 +106,12 @@ func (t *transact) attempt(life context.Context) (end func()) {
 // begin begins the transaction; an interceptor may have had the body called before.
 func (t *transact) begin(ctx context.Context) (handle any, err error) {
 	t.rollback()
-	tx, err := t.store.Begin(ctx, t.options)
+	store, ok := t.store.(checkpoint.Transactor)
+	if !ok {
+		return nil, Permanent(fmt.Errorf("durable: the store can't append within a transaction: %T: open the engine on one that can, as checkpoint/pgstore, "+
+			"or use durable.Step with writes that may be made twice; in a test, stub the step", t.store))
+	}
+	tx, err := store.Begin(ctx, t.options)
 	if err != nil {
 		return nil, ofAttempt(err)
 	}

@@ -238,15 +238,48 @@ func TestTransactionalStep(t *testing.T) {
 	})
 
 	inBubble(t, "WhatItDoesWithoutAStoreThatCan", func(t *testing.T) {
-		var first error
-		f := durable.Define("f", func(ctx *durable.Context, _ int) (string, error) {
-			_, first = sell(ctx, "x")
-			return "", first
-		})
+		f := durable.Define("f", func(ctx *durable.Context, _ int) (string, error) { return sell(ctx, "x", quickly) })
 		b := setup(t, f)
-		_, err := f.Run(b.ctx, b.engine, 0)
+		x := start(b, f, 0)
+		_, err := x.Result(b.ctx)
 		require.ErrorContains(t, err, "can't append within a transaction: *memstore.Store")
-		require.ErrorContains(t, first, "checkpoint/pgstore")
+		require.ErrorContains(t, err, "checkpoint/pgstore")
+		ops, err := b.engine.Operations(b.ctx, x.ID())
+		require.NoError(t, err)
+		require.Len(t, ops, 1)
+		require.Equal(t, 1, ops[0].Attempt, "it is not retried")
+	})
+
+	// What has an outcome, or gets it from somebody else, needs no transaction.
+	inBubble(t, "AnyStoreDoesWhereNoBodyIsCalled", func(t *testing.T) {
+		f := durable.Define("f", func(ctx *durable.Context, _ int) (string, error) {
+			a, err := sell(ctx, "a", durable.WithTransaction(nil, true))
+			if err != nil {
+				return "", err
+			}
+			if err := durable.Wait(ctx, "rest", time.Hour); err != nil {
+				return "", err
+			}
+			b, err := sell(ctx, "b")
+			return a + b, err
+		})
+		b, _ := openTill(t, durable.Options{}, f)
+		x := start(b, f, 0)
+		_, err := x.Result(b.ctx)
+		require.NoError(t, err)
+		recording, err := b.engine.Recording(b.ctx, x.ID())
+		require.NoError(t, err)
+		require.NoError(t, durable.Replay(b.ctx, recording, &durable.Options{Functions: []durable.Definition{f}}))
+
+		e, err := durable.New(memstore.New(), &durable.Options{Functions: []durable.Definition{f}, ParkFor: -1, Logger: slog.New(slog.DiscardHandler),
+			Interceptor: func(_ context.Context, info durable.StepInfo, next func(context.Context) (any, error)) (any, error) {
+				return "stub of " + info.Name, nil
+			}})
+		require.NoError(t, err)
+		defer e.Close()
+		out, err := f.Run(b.ctx, e, 0)
+		require.NoError(t, err)
+		require.Equal(t, "stub of astub of b", out)
 	})
 
 	inBubble(t, "Options", func(t *testing.T) {

@@ -7,9 +7,10 @@
 //	})
 //
 // The engine must run on a [github.com/durable-go/durable/checkpoint/pgstore.Store], and
-// the tables of the body are in the same database. On another store Step returns an error
-// at once, which is not retried; so a handler with such a step needs a PostgreSQL in its
-// tests, too.
+// the tables of the body are in the same database. On another store a step whose body is
+// to be called fails at once, and is not retried. A test of a handler needs no PostgreSQL
+// if it stubs such steps, by Config.Steps of
+// [github.com/durable-go/durable/durabletest]; Replay of a recording needs none either.
 //
 // # Once
 //
