@@ -94,6 +94,7 @@ func (c *Context) enter(typ opType, sub checkpoint.SubType, name string) (*opera
 		return nil, x.beyond(f, id, describeOp(typ, sub, name))
 	}
 	if f.rebuild {
+		o.dropOpen()
 		delete(x.ops, id)
 		return nil, x.diverged(f, id, "nothing", describeOp(typ, sub, name))
 	}

@@ -38,13 +38,19 @@ type operation struct {
 	typ              opType
 	sub              checkpoint.SubType
 	flags            checkpoint.Flags
+	running          bool // a body of it runs
+	refusal          bool // it began in a cancelled scope
+	noted            bool // its failure was seen by the handler
+	outside          bool // it is counted in residency.outside
+	attempt          uint32
 	up               *operation // the context around it; nil: it is the root
+	open             *operation // of a context: one that is open in it, see open.go
+	next, prev       *operation // open in the same context
 
 	status   OperationStatus // "": no record yet
-	attempt  uint32
-	failures int    // attempts that failed since the last one that did not
-	firstSeq uint64 // journal sequence of its first record; 0: none is numbered
-	endSeq   uint64 // journal sequence of its outcome; 0: open
+	failures int             // attempts that failed since the last one that did not
+	firstSeq uint64          // journal sequence of its first record; 0: none is numbered
+	endSeq   uint64          // journal sequence of its outcome; 0: open
 	started  int64
 	ended    int64
 
@@ -73,12 +79,9 @@ type operation struct {
 	frame     *frame             // of a context that runs
 	waiters   []*waiter
 	onSettled []func()
-	running   bool              // a body of it runs
 	bodyAt    int               // where it stands in the residency's bodies
 	cancel    func(cause error) // ends the context of its body
-	refusal   bool              // it began in a cancelled scope
 	refused   error             // why it could not be entered; nothing is recorded of it
-	noted     bool              // its failure was seen by the handler
 }
 
 // settled reports whether the operation has its outcome.
@@ -90,34 +93,11 @@ func (o *operation) silent() bool { return o.flags&checkpoint.FlagSilent != 0 }
 // rebuilds reports whether the result is not stored but rebuilt.
 func (o *operation) rebuilds() bool { return o.flags&checkpoint.FlagRebuild != 0 }
 
-// within reports whether o is, or is inside, context.
-func (o *operation) within(context *operation) bool {
-	for ; o != nil; o = o.up {
-		if o == context {
-			return true
-		}
-	}
-	return false
-}
-
 // dead reports whether a context around o has ended, so that o matters no more.
 func (o *operation) dead() bool {
 	for up := o.up; up != nil; up = up.up {
 		if up.settled() {
 			return true
-		}
-	}
-	return false
-}
-
-// reachedBy reports whether a cancel of context reaches o.
-func (o *operation) reachedBy(context *operation) bool {
-	for ; o != nil; o = o.up {
-		if o == context {
-			return true
-		}
-		if o.flags&checkpoint.FlagShielded != 0 {
-			return false
 		}
 	}
 	return false
@@ -186,6 +166,7 @@ func (ops operations) add(id, name string, typ opType, sub checkpoint.SubType, f
 		o.up.status = OperationStarted
 	}
 	o.up.last = max(o.up.last, position)
+	o.addOpen()
 	ops[id] = o
 	return o
 }
@@ -217,6 +198,7 @@ func (o *operation) apply(rec *checkpoint.Record, failure *failureRecord) {
 		o.typ, o.sub, o.name, o.refusal = opType(rec.Number), rec.SubType, rec.Name, true
 		o.flags |= checkpoint.FlagSilent
 		o.firstSeq, o.endSeq, o.status, o.failure = rec.Seq, rec.Seq, OperationCancelled, failure
+		o.dropOpen()
 		return
 	}
 	if o.firstSeq == 0 {
@@ -267,6 +249,7 @@ func (o *operation) apply(rec *checkpoint.Record, failure *failureRecord) {
 		}
 	}
 	o.endSeq, o.ended = rec.Seq, rec.Time
+	o.dropOpen()
 	o.payload, o.failure, o.batch, o.digest = rec.Payload, failure, rec.Batch, rec.Digest
 	o.flags |= rec.Flags & checkpoint.FlagRebuild
 	o.status = outcomeStatus(rec.Type)

@@ -70,7 +70,7 @@ type residency struct {
 	bodies   bodies                  // operations whose body runs
 	strays   map[*operation]struct{} // bodies that run on although their operation has timed out
 	busy     int                     // outside events being taken over: it may not be suspended meanwhile
-	outside  map[*operation]struct{} // open callbacks and invokes
+	outside  int                     // open callbacks and invokes
 	cancels  int                     // scopes cancelled so far
 
 	due       dueTimes
@@ -154,14 +154,6 @@ func (c *residencyContext) Value(key any) any {
 		}
 	}
 	return c.Context.Value(key)
-}
-
-// waitsOutside takes note of an open callback or invoke. x.mu is held.
-func (x *residency) waitsOutside(o *operation) {
-	if x.outside == nil {
-		x.outside = make(map[*operation]struct{})
-	}
-	x.outside[o] = struct{}{}
 }
 
 // spawn starts a goroutine of ours that runs code of f. x.mu is held.
@@ -326,7 +318,7 @@ func (x *residency) settle(o *operation, rec *checkpoint.Record, failure *failur
 // settled takes note that the outcome of o is recorded. x.mu is held.
 func (x *residency) settled(o *operation) {
 	x.progress = time.Now()
-	delete(x.outside, o)
+	x.waitsNoMore(o)
 	x.wakeAll(o)
 }
 

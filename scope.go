@@ -2,7 +2,6 @@ package durable
 
 import (
 	"context"
-	"slices"
 	"sync/atomic"
 	"time"
 
@@ -142,17 +141,20 @@ func (f *frame) abandon(by *routine) {
 // closeOutside closes the callbacks and cancels the invoked executions that are
 // open below context, with the record that ends it. x.mu is held.
 func (x *residency) closeOutside(context *operation) {
-	for o := range x.outside {
-		if o == context || !o.within(context) {
-			continue
-		}
-		delete(x.outside, o)
-		if o.typ == typeCallback {
+	if x.outside == 0 {
+		return
+	}
+	x.eachOpen(context, true, func(o *operation) {
+		switch {
+		case !o.outside:
+			return
+		case o.typ == typeCallback:
 			x.journal.close = append(x.journal.close, o.id)
-		} else {
+		default:
 			x.journal.deliver = append(x.journal.deliver, cancelDelivery(o.target, "the operation that invoked it was abandoned"))
 		}
-	}
+		x.waitsNoMore(o)
+	})
 }
 
 // warnOfUnseen logs failures of futures that nobody awaited. One that was awaited
@@ -182,8 +184,8 @@ func (x *residency) cancelScope(context *operation, cause, reason string, seq ui
 			return
 		}
 		var open []*operation
-		for o := range x.outside {
-			if o.typ == typeCallback && o.reachedBy(context) && !o.dead() && !o.closing() {
+		for _, o := range x.openIn(context) {
+			if o.typ == typeCallback && o.outside && !o.closing() {
 				open = append(open, o)
 			}
 		}
@@ -212,8 +214,10 @@ func (x *residency) applyCancel(context *operation, cause, reason string) {
 	x.record(context, &checkpoint.Record{Type: checkpoint.ScopeCancelled, OperationID: context.id, Key: cause, Payload: []byte(reason)}, nil)
 	x.cancels++
 	failure := cancelFailure(cause, reason)
-	for _, o := range x.openIn(context) {
+	reached := append(x.openIn(context), context) // the root may run a body, of a plain function
+	for _, o := range reached {
 		switch {
+		case o == context:
 		case o.typ == typeWait:
 			x.settle(o, &checkpoint.Record{Type: checkpoint.WaitCancelled}, failure)
 		case o.typ == typeStep && !o.running:
@@ -225,35 +229,24 @@ func (x *residency) applyCancel(context *operation, cause, reason string) {
 			o.cancel(causeOf(cause))
 		}
 	}
-	x.eachFrame(func(f *frame) { f.showCancel() })
-	x.watchBodies()
+	eachFrame(context.frame, func(f *frame) { f.showCancel() })
+	for _, o := range reached {
+		if o.running {
+			x.warnIfSlow(o)
+		}
+	}
 	x.later(outcomeDelay)
 }
 
-// openIn are the open operations that a cancel of context reaches, in the order
-// in which they were recorded.
-func (x *residency) openIn(context *operation) []*operation {
-	var open []*operation
-	for _, o := range x.ops {
-		if o != context && o.status != "" && !o.settled() && o.typ != typeContext && o.reachedBy(context) && !o.dead() {
-			open = append(open, o)
-		}
+// eachFrame calls f for a frame, if there is one, and those below that have not ended.
+// x.mu is held.
+func eachFrame(fr *frame, f func(*frame)) {
+	if fr == nil {
+		return
 	}
-	slices.SortFunc(open, func(a, b *operation) int { return compareIDs(a.id, b.id) })
-	return open
-}
-
-// eachFrame calls f for every frame that has not ended. x.mu is held.
-func (x *residency) eachFrame(f func(*frame)) {
-	var walk func(*frame)
-	walk = func(fr *frame) {
-		f(fr)
-		for _, below := range fr.below {
-			walk(below)
-		}
-	}
-	if x.root.frame != nil {
-		walk(x.root.frame)
+	f(fr)
+	for _, below := range fr.below {
+		eachFrame(below, f)
 	}
 }
 

@@ -34,7 +34,7 @@ func (x *residency) checkIdle() {
 	}
 	parkFor := x.e.opts.ParkFor
 	next := x.nextDue(true)
-	if parkFor < 0 || x.e.wanted() || len(x.outside) == 0 && (next == 0 || next > after(x.e.now(), int64(parkFor))) {
+	if parkFor < 0 || x.e.wanted() || x.outside == 0 && (next == 0 || next > after(x.e.now(), int64(parkFor))) {
 		x.suspend()
 		return
 	}
