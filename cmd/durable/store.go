@@ -170,7 +170,7 @@ func (c *client) backup(ctx context.Context, w io.Writer) error {
 // backupTo writes a copy to a new file, which appears when it is whole.
 func (c *client) backupTo(ctx context.Context, path string, p *progress) (written int64, err error) {
 	if _, err := os.Lstat(path); err == nil {
-		return 0, &codedError{exitConflict, fmt.Errorf("%s exists: give a name that is free", path)}
+		return 0, exists(path)
 	}
 	part, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".*.part") // with mode 0600
 	if err != nil {
@@ -186,7 +186,7 @@ func (c *client) backupTo(ctx context.Context, path string, p *progress) (writte
 		err = closing
 	}
 	if err == nil {
-		err = os.Link(part.Name(), path) // fails if somebody made one meanwhile
+		err = publish(part.Name(), path)
 	}
 	return counted.n, err
 }
