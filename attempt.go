@@ -252,7 +252,7 @@ func (c *Context) runBody(o *operation, s *settings, body bodyOf, judge func(att
 	for cutOff && x.phase == phaseRunning && !f.r.quitting { // it is about to be retired
 		f.r.woken.Wait()
 	}
-	if cutOff || x.phase != phaseRunning && x.phase != phaseHolding || f.r.abandoned || f.abandoned {
+	if cutOff || x.phase != phaseRunning && x.phase != phaseHolding || f.r.abandoned || f.abandoned || f.isMisled() {
 		x.checkHeld()
 		return a, x.exit(f)
 	}

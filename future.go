@@ -372,6 +372,10 @@ func Race[O any](ctx *Context, name string, fs ...*Future[O]) (O, error) {
 // recorded. It claims its position when it is called, not when it is ranged
 // over; ranging again yields the recorded order and then goes on. In a cancelled
 // scope it yields nothing.
+//
+// Like its context, what it returns belongs to the function that called it, and to
+// that one's goroutine: ranged over in a child, a branch, a step's body or behind the
+// function's return, it holds the execution (ErrConcurrentUse).
 func Settled(ctx *Context, name string, as ...Awaitable) iter.Seq[Awaitable] {
 	x := ctx.f.x
 	ops := operationsOf(as)
@@ -390,12 +394,16 @@ func Settled(ctx *Context, name string, as ...Awaitable) iter.Seq[Awaitable] {
 		return func(func(Awaitable) bool) {}
 	}
 	q := &settledQueue{c: ctx, o: o, ops: ops}
+	ctx.f.r.identify()
 	q.watch()
 	if len(as) == 0 && !o.settled() && x.replay == nil {
 		x.settle(o, &checkpoint.Record{Type: checkpoint.ContextSucceeded}, nil)
 	}
 	x.mu.Unlock()
 	return func(yield func(Awaitable) bool) {
+		if !q.begin() {
+			return
+		}
 		for k := range as {
 			i, ok := q.choice(k)
 			if !ok || !yield(as[i]) {
@@ -433,10 +441,31 @@ func (q *settledQueue) watch() {
 	slices.SortStableFunc(q.ready, func(a, b int) int { return cmp.Compare(q.ops[a].endSeq, q.ops[b].endSeq) })
 }
 
+// begin reports whether whoever ranges over q is the one who may: what it would miss
+// otherwise, nobody would be told.
+func (q *settledQueue) begin() bool {
+	f, x := q.c.f, q.c.f.x
+	x.mu.Lock()
+	others := x.mayGoOn(f) && (f.ended || !f.r.onItsGoroutine())
+	x.mu.Unlock()
+	if others {
+		q.misused()
+	}
+	return !others
+}
+
+func (q *settledQueue) misused() {
+	f, x := q.c.f, q.c.f.x
+	x.unanswered(f, x.misused(f, typeContext, q.o.name, ErrConcurrentUse, hintSettled))
+}
+
+const hintSettled = "range over what Settled returns in the function whose context it was called with, while that one runs and does nothing else: inside a child or a branch call Settled with its own *durable.Context"
+
 // choice is the k-th index that is handed out, recorded when it is new.
 func (q *settledQueue) choice(k int) (int, bool) {
 	f, x := q.c.f, q.c.f.x
 	if !f.inUse.CompareAndSwap(false, true) {
+		q.misused()
 		return 0, false
 	}
 	defer f.inUse.Store(false)

@@ -43,7 +43,7 @@ func (c *Context) enter(typ opType, sub checkpoint.SubType, name string) (*opera
 	if f.ended {
 		f.inUse.Store(false)
 		x.mu.Unlock()
-		return nil, x.misused(f, typ, name, ErrConcurrentUse, "the function of this context has returned: use the context of the function that runs")
+		return nil, x.misused(f, typ, name, ErrConcurrentUse, hintReturned)
 	}
 	f.counter++
 	id := f.id(f.counter)
@@ -105,6 +105,8 @@ func (c *Context) enter(typ opType, sub checkpoint.SubType, name string) (*opera
 }
 
 const hintInUse = "another operation of this context is in progress: inside a step use the step's context.Context and plain code, inside a child or a branch its own *durable.Context, and durable.Go for concurrent operations"
+
+const hintReturned = "the function of this context has returned: use the context of the function that runs"
 
 // refuse is the error of an operation that began after a cancel: it has taken its
 // position, and is no part of the history. That it was there is recorded
@@ -185,13 +187,27 @@ func (x *residency) misused(f *frame, typ opType, name string, err error, hint s
 }
 
 // unanswered holds the execution if err says that an operation was misused that
-// can't return an error: its caller must not go on with what it returns instead.
+// can't return an error: its caller must not go on with what it returns instead. Where
+// that can't be kept from it, on a goroutine that is not ours, what a body below f makes
+// of it is not recorded.
 func (x *residency) unanswered(f *frame, err error) {
 	if isError(err, ErrInvalidID) || isError(err, ErrConcurrentUse) {
 		x.mu.Lock()
+		f.misled = true
 		x.holdNow(err)
 		x.exit(f)
 	}
+}
+
+// isMisled reports whether code of f, or around it, was given what means nothing: see
+// unanswered. x.mu is held.
+func (f *frame) isMisled() bool {
+	for ; f != nil; f = f.up {
+		if f.misled {
+			return true
+		}
+	}
+	return false
 }
 
 // recordedParent is the parent where it does not follow from the ID.

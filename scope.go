@@ -29,6 +29,7 @@ type frame struct {
 	abandoned bool
 	replaying bool
 	rebuild   bool // its outcome is known, only its value is computed again
+	misled    bool // an operation that can't return an error was misused
 	inUse     atomic.Bool
 
 	onEnd   func()       // of a batch's item: called when it has ended, x.mu held

@@ -70,6 +70,11 @@ func Version(ctx *Context, change string, latest int) int {
 		x.exit(f)
 		return 0
 	}
+	if f.ended {
+		x.mu.Unlock()
+		x.unanswered(f, x.misused(f, typeContext, change, ErrConcurrentUse, hintReturned))
+		return 0
+	}
 	recorded, ok := f.op.versions[change]
 	if ok && recorded > int64(latest) {
 		x.diverged(f, f.op.id, fmt.Sprintf("version %d of change %q", recorded, change), fmt.Sprintf("version %d at most", latest))
