@@ -103,17 +103,18 @@ func (o *operation) dead() bool {
 	return false
 }
 
-// cancelledBy returns the innermost cancelled context whose cancel reaches o, or nil.
-func (o *operation) cancelledBy() *operation {
+// cancelledBy returns the context whose cancel reached o first, or nil. It is the first
+// by the journal, so that another cancel, which comes later, changes nothing.
+func (o *operation) cancelledBy() (by *operation) {
 	for ; o != nil; o = o.up {
-		if o.cancelSeq != 0 {
-			return o
+		if o.cancelSeq != 0 && (by == nil || o.cancelSeq < by.cancelSeq) {
+			by = o
 		}
 		if o.flags&checkpoint.FlagShielded != 0 {
-			return nil
+			break
 		}
 	}
-	return nil
+	return by
 }
 
 // operations are the operations of an execution by ID, "" being the execution.
