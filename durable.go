@@ -74,8 +74,9 @@ type Engine struct {
 	clockCheck time.Duration // how long a timer may sleep
 	early      time.Duration // how long before it is due something is left to the alarm
 	alarm      alarm.Clock
-	leased     checkpoint.Leased // the store, if it is one
-	macs       sync.Pool         // of hash.Hash, see mac
+	leased     checkpoint.Leased     // the store, if it is one
+	identities checkpoint.Identities // the store, if it is one
+	macs       sync.Pool             // of hash.Hash, see mac
 
 	life     context.Context // ends when the engine closes
 	endLife  context.CancelCauseFunc
@@ -202,6 +203,7 @@ func prepareEngine(store checkpoint.Store, opts *Options) *Engine {
 	e.claims.Build = e.opts.Build
 	e.clockCheck, e.early = clockCheck, alarm.Early
 	e.leased, _ = store.(checkpoint.Leased)
+	e.identities, _ = store.(checkpoint.Identities)
 	if s, ok := store.(checkpoint.SteadyClock); ok && s.SteadyClock() {
 		e.clockCheck = 10_000 * 24 * time.Hour // still far from what int64 nanoseconds hold
 		e.early = 0

@@ -172,15 +172,16 @@ func (e *Engine) start(ctx context.Context, function string, def *definition, in
 	if def != nil {
 		s.timeout = def.settings.timeout
 	}
-	id, err := s.take(newExecutionID(), opts)
+	id, err := s.take(ctx, e, "", opts)
 	if err != nil {
 		return "", fmt.Errorf("start %q: %w", function, err)
 	}
 	return id, e.create(ctx, id, function, input, s.timeout, nil, e.inject(ctx))
 }
 
-// take applies options and returns the ID of the execution that is to be made.
-func (s *startSettings) take(id string, opts []StartOption) (string, error) {
+// take applies options and returns the ID of the execution that is to be made: id, or a
+// new one if that is "", unless an option says otherwise.
+func (s *startSettings) take(ctx context.Context, e *Engine, id string, opts []StartOption) (string, error) {
 	for _, o := range opts {
 		o.applyStart(s)
 	}
@@ -188,6 +189,8 @@ func (s *startSettings) take(id string, opts []StartOption) (string, error) {
 		if id = *s.id; strings.HasPrefix(id, invokedPrefix) {
 			return "", fmt.Errorf("%w: execution ID %q: the prefix %q is for invoked executions", ErrInvalidID, truncated(id), invokedPrefix)
 		}
+	} else if id == "" {
+		id = e.newExecutionID(ctx)
 	}
 	if err := checkID("execution ID", id); err != nil {
 		return "", err
@@ -208,7 +211,7 @@ func (e *Engine) create(ctx context.Context, id, function string, input []byte, 
 			timeout = def.settings.timeout
 		}
 	}
-	inc := newIncarnation()
+	inc := e.newIncarnation(id)
 	now := e.now()
 	c := checkpoint.Creation{ID: id, Incarnation: inc, Digest: e.inputDigest(input), Caller: caller}
 	c.Started = checkpoint.Record{Seq: 1, EventID: 1, Events: 1, Type: checkpoint.ExecutionStarted, Time: now, Function: function,

@@ -1,6 +1,7 @@
 package durable
 
 import (
+	"context"
 	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
@@ -10,6 +11,7 @@ import (
 	"fmt"
 	"hash"
 	"io"
+	"slices"
 	"strings"
 
 	"github.com/google/uuid"
@@ -47,11 +49,35 @@ func truncated(s string) string {
 	return s
 }
 
-func newExecutionID() string { return uuid.Must(uuid.NewV7()).String() }
+// newExecutionID is the ID of an execution that is started without one.
+func (e *Engine) newExecutionID(ctx context.Context) string {
+	if e.identities == nil {
+		return uuid.Must(uuid.NewV7()).String()
+	}
+	by := ""
+	if info, ok := ctx.Value(stepInfoKey{}).(*stepInfo); ok {
+		by = info.idempotencyKey()
+	}
+	return e.identities.ExecutionID(by)
+}
 
-func newIncarnation() (inc checkpoint.Incarnation) {
+func (e *Engine) newIncarnation(id string) (inc checkpoint.Incarnation) {
+	if e.identities != nil {
+		return e.identities.Incarnation(id)
+	}
 	rand.Read(inc[:]) // never fails
 	return inc
+}
+
+// newUUID is what NewUUID draws as the operation o.
+func (x *residency) newUUID(o *operation) uuid.UUID {
+	if x.e.identities == nil {
+		return uuid.New()
+	}
+	h := sha256.Sum256(slices.Concat([]byte("uuid"), x.sum.Incarnation[:], []byte(o.id)))
+	id := uuid.UUID(h[:16])
+	id[6], id[8] = id[6]&0x0f|0x40, id[8]&0x3f|0x80 // version 4
+	return id
 }
 
 // derivedID is an ID that belongs to one operation of one incarnation.

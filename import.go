@@ -35,14 +35,14 @@ func (e *Engine) Import(ctx context.Context, r *Recording, opts ...StartOption) 
 		return "", err
 	}
 	var s startSettings
-	if id, err = s.take(r.ID, opts); err != nil {
+	if id, err = s.take(ctx, e, r.ID, opts); err != nil {
 		return "", fmt.Errorf("import of execution %s: %w", truncated(r.ID), err)
 	}
 	data, err := json.Marshal(r)
 	if err != nil {
 		return "", fmt.Errorf("import of execution %s: %w", id, err)
 	}
-	c := checkpoint.Creation{ID: id, Incarnation: newIncarnation(), Digest: e.mac("import", data),
+	c := checkpoint.Creation{ID: id, Incarnation: e.newIncarnation(id), Digest: e.mac("import", data),
 		Started: r.records[0], Records: slices.Clone(r.records[1:]), Status: status}
 	if status == checkpoint.Running {
 		c.Status = 0

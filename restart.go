@@ -129,14 +129,14 @@ func (e *Engine) restart(ctx context.Context, j *endedJournal, kept []checkpoint
 	}
 	started := j.records[0]
 	s := startSettings{timeout: durationOf(started.Timeout)}
-	id, err := s.take(newExecutionID(), opts)
+	id, err := s.take(ctx, e, "", opts)
 	if err != nil {
 		return "", fmt.Errorf("restart of execution %s: %w", j.sum.ID, err)
 	}
 	now := e.now()
 	// Of an old incarnation, one digest a place; never that of a mere start.
 	digest := e.mac("restart", slices.Concat(j.sum.Incarnation[:], []byte(what)))
-	c := checkpoint.Creation{ID: id, Incarnation: newIncarnation(), Digest: digest}
+	c := checkpoint.Creation{ID: id, Incarnation: e.newIncarnation(id), Digest: digest}
 	c.Records, c.CloseCallbacks, err = beginAnew(kept, now)
 	if err != nil {
 		return "", fmt.Errorf("durable: restart of execution %s: %w", j.sum.ID, err)

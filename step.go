@@ -152,9 +152,11 @@ func (i *stepInfo) public() StepInfo {
 	return StepInfo{
 		ExecutionID: i.x.id, OperationID: i.o.id, Name: i.o.name, Attempt: i.attempt, Engine: i.x.e,
 		Logger:         i.x.logger().With("operation", i.o.id, "attempt", i.attempt),
-		IdempotencyKey: derivedID("idem-", i.x.sum.Incarnation, i.o.id),
+		IdempotencyKey: i.idempotencyKey(),
 	}
 }
+
+func (i *stepInfo) idempotencyKey() string { return derivedID("idem-", i.x.sum.Incarnation, i.o.id) }
 
 type stepInfoKey struct{}
 

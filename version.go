@@ -13,7 +13,7 @@ import (
 // checkpoint and costs no flush of its own. In a cancelled scope it is zero.
 func Now(ctx *Context) time.Time {
 	var ns int64
-	ctx.note(checkpoint.Now, &ns, func() any { return ctx.f.x.e.now() })
+	ctx.note(checkpoint.Now, &ns, func(*operation) any { return ctx.f.x.e.now() })
 	return timeOf(ns)
 }
 
@@ -22,12 +22,12 @@ func Now(ctx *Context) time.Time {
 // uuid.Nil: draw what compensation needs on WithoutCancel.
 func NewUUID(ctx *Context) uuid.UUID {
 	var id uuid.UUID
-	ctx.note(checkpoint.UUID, &id, func() any { return uuid.New() })
+	ctx.note(checkpoint.UUID, &id, func(o *operation) any { return ctx.f.x.newUUID(o) })
 	return id
 }
 
 // note records a value that is made at once, as a step that has run.
-func (c *Context) note(sub checkpoint.SubType, out any, value func() any) {
+func (c *Context) note(sub checkpoint.SubType, out any, value func(*operation) any) {
 	x := c.f.x
 	o, err := c.enter(typeStep, sub, "")
 	if err != nil {
@@ -37,7 +37,7 @@ func (c *Context) note(sub checkpoint.SubType, out any, value func() any) {
 	defer c.leave()
 	if !o.settled() {
 		now := x.e.now()
-		payload, _ := JSON.Encode(value())
+		payload, _ := JSON.Encode(value(o))
 		x.settle(o, &checkpoint.Record{Type: checkpoint.StepSucceeded, Events: 2, StartedAt: now, Time: now, ParentID: o.recordedParent(), Attempt: 1,
 			Flags: o.flags | checkpoint.FlagPayload, Payload: payload, Codec: JSON.Name()}, nil)
 	}

@@ -139,6 +139,19 @@ type SteadyClock interface {
 	SteadyClock() bool
 }
 
+// Identities is what a Store may be, too: one that says what executions are known by, where
+// an engine on another one draws random bits. It is for tests that compare runs. What an
+// engine derives from an incarnation is the same then: idempotency keys, the IDs of invoked
+// executions, and the UUIDs that a handler draws.
+type Identities interface {
+	// ExecutionID is the ID of an execution that is started without one, by the body
+	// with that idempotency key; "": by somebody else.
+	ExecutionID(by string) string
+	// Incarnation is that of an execution which may be created under the ID. No two
+	// that were created have the same one.
+	Incarnation(id string) Incarnation
+}
+
 // Shared is what a Store may be, too: one that other processes may have open at the
 // same time. An engine on it starts executions of functions that it does not have,
 // which wait for a process that has them; and those who follow executions look from

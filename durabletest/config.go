@@ -20,12 +20,13 @@ type Config struct {
 	Steps map[string]Step
 
 	// Stubs are called instead of the functions with these names, whether they are
-	// among Functions or not.
+	// among Functions or not. A stub stands for an execution that is somewhere else: it
+	// is called once for each, on a goroutine of its own, and goes on through crashes.
 	Stubs map[string]Stub
 
-	// Answers are told of each callback with these names that is open, on a
-	// goroutine of their own; after a crash again, until it has an outcome. A
-	// callback that nobody answers ends by its timeout.
+	// Answers are told of each callback with these names that is open, once, on a
+	// goroutine of their own, which goes on through crashes and restarts as the world
+	// outside does. A callback that nobody answers ends by its timeout.
 	Answers map[string]Answer
 
 	// Options are the engine's otherwise. Their Functions are taken too. The default
@@ -43,6 +44,10 @@ type Config struct {
 	// a loop without an end is noticed; default: 10,000.
 	MaxCheckpoints int
 
+	// Fails says that the execution that CrashEverywhere runs has to fail, and what of:
+	// a part of its failure's type or message. Without it the execution has to succeed.
+	Fails string
+
 	// Before is called before each run of CrashEverywhere: the place to make fakes
 	// of the world outside anew.
 	Before func()
@@ -55,8 +60,9 @@ type Config struct {
 	Outside func() any
 
 	// Normalize is called with each result that CrashEverywhere compares, as JSON, or
-	// with the failure, and returns what is the same for all runs: without random IDs,
-	// for example. A handler with an AtMostOnce step may end in ErrInterrupted when it
+	// with the failure, and returns what is the same for all runs: without random
+	// numbers, for example. (What the engine draws is the same in all runs: IDs of
+	// executions and callbacks, idempotency keys, NewUUID.) A handler with an AtMostOnce step may end in ErrInterrupted when it
 	// crashes there: this is where a test says that it may.
 	Normalize func(result json.RawMessage, failure *durable.Failure) any
 
@@ -76,8 +82,8 @@ type Stub func(ctx context.Context, input json.RawMessage) (any, error)
 // Answer answers a callback, now or later (time.Sleep), or doesn't.
 type Answer func(cb *Callback)
 
-// options are those of the engine.
-func (c *Config) options() durable.Options {
+// options are those of the engine. called makes of a stub what is called for it.
+func (c *Config) options(called func(Stub) func(context.Context, json.RawMessage) (any, error)) durable.Options {
 	opts := c.Options
 	if opts.Logger == nil {
 		opts.Logger = slog.New(slog.DiscardHandler)
@@ -93,7 +99,7 @@ func (c *Config) options() durable.Options {
 		return ok && c.Stubs[named.Name()] != nil
 	})
 	for name, stub := range c.Stubs {
-		opts.Functions = append(opts.Functions, durable.DefinePlain(name, stub))
+		opts.Functions = append(opts.Functions, durable.DefinePlain(name, called(stub)))
 	}
 	opts.Interceptor = c.intercept
 	return opts

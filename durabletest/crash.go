@@ -22,13 +22,15 @@ import (
 // crashing at each of its checkpoints, and fails the test if that makes a
 // difference: if the result or the error is another one, if a step runs again whose
 // outcome was durable, if Config.Outside returns something else, or if the execution
-// doesn't end.
+// doesn't end. It returns the result. An execution that fails, fails the test too,
+// unless Config.Fails says that it has to.
 //
 // It crashes in two ways:
 //
 //   - in this process: everything that the engine has in memory is lost, just before
 //     a checkpoint becomes durable and just after, and the next life goes on from
-//     what was durable. Fakes of the world outside survive, as the world does.
+//     what was durable. Fakes of the world outside survive, as the world does; so do
+//     answers and stubs that are under way.
 //   - into a fresh process: what was durable at a checkpoint is given to the test's
 //     own binary, started for this test alone, and goes on there. This finds what a
 //     handler or a step keeps in globals and captured variables. The code of the
@@ -36,18 +38,25 @@ import (
 //
 // An execution with n checkpoints is run 3n times or so; Config.MaxCrashes bounds n.
 // Callbacks must have answers or timeouts. It can't be called inside Test.
-func CrashEverywhere[I, O any](t *testing.T, c Config, f *durable.Function[I, O], in I) {
+func CrashEverywhere[I, O any](t *testing.T, c Config, f *durable.Function[I, O], in I) (result O) {
 	t.Helper()
-	s := &scenario{c: &c, start: func(ctx context.Context, e *durable.Engine) error {
-		_, err := f.Start(ctx, e, in, durable.WithExecutionID(crashedID))
-		return err
-	}}
+	s := &scenario{c: &c,
+		start: func(ctx context.Context, e *durable.Engine) error {
+			_, err := f.Start(ctx, e, in, durable.WithExecutionID(crashedID))
+			return err
+		},
+		read: func(ctx context.Context, e *durable.Engine) (err error) {
+			result, err = f.Attach(e, crashedID).Result(ctx)
+			return err
+		},
+	}
 	call := nextCall(t)
 	if path := os.Getenv(resumeVariable); path != "" {
 		resume(t, s, path, call)
-		return
+	} else {
+		s.crashEverywhere(t, call)
 	}
-	s.crashEverywhere(t, call)
+	return result
 }
 
 // crashedID is the ID of the execution that is crashed.
@@ -57,6 +66,7 @@ const crashedID = "crash-everywhere"
 type scenario struct {
 	c     *Config
 	start func(context.Context, *durable.Engine) error
+	read  func(context.Context, *durable.Engine) error // of the result, once
 }
 
 // crash says where a run crashes.
@@ -90,8 +100,9 @@ type state struct {
 func (s *scenario) crashEverywhere(t *testing.T, call int) {
 	t.Helper()
 	base := s.run(t, crash{}, nil)
-	if base.Problem != "" {
-		t.Fatalf("durabletest: without a crash: %s", base.Problem)
+	s.read = nil
+	if problem := cmp.Or(base.Problem, s.unexpected(&base)); problem != "" {
+		t.Fatalf("durabletest: without a crash: %s", problem)
 	}
 	report := &report{t: t, base: base, normalize: s.c.Normalize}
 	places := spread(len(base.writes), cmp.Or(s.c.MaxCrashes, 200))
@@ -122,6 +133,20 @@ func (s *scenario) crashEverywhere(t *testing.T, call int) {
 	}
 }
 
+// unexpected says how the run without a crash ended otherwise than the config says.
+func (s *scenario) unexpected(base *outcome) string {
+	fails := s.c.Fails
+	switch {
+	case base.Failure == nil && fails != "":
+		return fmt.Sprintf("it succeeded with %s, and Config.Fails says that it fails with %q", base.text(), fails)
+	case base.Failure != nil && fails == "":
+		return fmt.Sprintf("it ended with %s: if that is what the test is about, say so with Config.Fails", base.text())
+	case base.Failure != nil && !strings.Contains(base.text(), fails):
+		return fmt.Sprintf("it ended with %s, and Config.Fails says %q", base.text(), fails)
+	}
+	return ""
+}
+
 // run is one run, over a crash or not. It keeps the states after some of its writes.
 func (s *scenario) run(t *testing.T, at crash, keep []int) (o outcome) {
 	t.Helper()
@@ -143,7 +168,7 @@ func (s *scenario) run(t *testing.T, at crash, keep []int) (o outcome) {
 			}
 			o.states = append(o.states, state{len(o.writes), write, time.Now(), snapshot})
 		}
-		s.live(t, store, first, &o)
+		s.live(newEngine(t, s.c, store), first, &o)
 		o.crashed = first.last
 	})
 	if s.c.Outside != nil {
@@ -157,8 +182,7 @@ func (s *scenario) run(t *testing.T, at crash, keep []int) (o outcome) {
 }
 
 // live runs the execution to its end, in as many lives as it takes.
-func (s *scenario) live(t *testing.T, store *memstore.Store, first *tap, o *outcome) {
-	e := newEngine(t, s.c, store)
+func (s *scenario) live(e *Engine, first *tap, o *outcome) {
 	e.again = func(info durable.StepInfo) {
 		o.Again = append(o.Again, fmt.Sprintf("%q (operation %s)", info.Name, info.OperationID))
 	}
@@ -188,7 +212,7 @@ func (s *scenario) live(t *testing.T, store *memstore.Store, first *tap, o *outc
 			return
 		}
 		o.delayed = e.kill() > 0
-		e.open(newTap(store))
+		e.open(newTap(e.store))
 	}
 }
 
@@ -217,6 +241,11 @@ func (s *scenario) end(ctx context.Context, e *Engine, o *outcome) error {
 		return err
 	}
 	o.Result = result
+	if s.read != nil && o.Failure == nil {
+		if err := s.read(ctx, e.Engine); err != nil {
+			return err
+		}
+	}
 	// What it started by other ways than Invoke ends, too.
 	for wait := time.Second; len(e.running()) > 0; wait *= 2 {
 		select {

@@ -2,6 +2,7 @@ package durabletest_test
 
 import (
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -107,7 +108,7 @@ var buggy = map[string]*durable.Function[int, string]{
 		return durable.Step(ctx, "step", func(context.Context) (string, error) { outbox.send("mail"); return "sent", nil })
 	}),
 	"Random": durable.Define("Random", func(ctx *durable.Context, _ int) (string, error) {
-		return durable.NewUUID(ctx).String(), nil
+		return durable.Step(ctx, "draw", func(context.Context) (string, error) { return rand.Text(), nil })
 	}),
 	"ItPollsForEver": durable.Define("ItPollsForEver", func(ctx *durable.Context, _ int) (string, error) {
 		_, err := durable.WaitForCondition(ctx, "poll", 0, func(_ context.Context, s int) (int, error) { return s, nil },
@@ -234,14 +235,14 @@ func TestPlausible(t *testing.T) {
 		f := durable.Define("f", func(ctx *durable.Context, _ int) (string, error) {
 			return durable.Step(ctx, "a", func(context.Context) (string, error) { return "", durable.Permanent(errors.New("no")) })
 		})
-		durabletest.CrashEverywhere(t, durabletest.Config{Functions: []durable.Definition{f}}, f, 0)
+		durabletest.CrashEverywhere(t, durabletest.Config{Functions: []durable.Definition{f}, Fails: "error: no"}, f, 0)
 	})
 	t.Run("AnExecutionTimeout", func(t *testing.T) {
 		t.Parallel()
 		f := durable.Define("f", func(ctx *durable.Context, _ int) (string, error) {
 			return "", durable.Wait(ctx, "long", time.Hour)
 		}, durable.WithExecutionTimeout(time.Minute))
-		durabletest.CrashEverywhere(t, durabletest.Config{Functions: []durable.Definition{f}}, f, 0)
+		durabletest.CrashEverywhere(t, durabletest.Config{Functions: []durable.Definition{f}, Fails: "deadline"}, f, 0)
 	})
 	t.Run("AnAnswerThatChecksItsError", func(t *testing.T) {
 		t.Parallel()

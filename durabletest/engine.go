@@ -3,6 +3,8 @@ package durabletest
 import (
 	"cmp"
 	"context"
+	"encoding/json"
+	"log/slog"
 	"slices"
 	"sync"
 	"testing"
@@ -26,10 +28,23 @@ type Engine struct {
 	tap   *tap
 
 	mu       sync.Mutex
-	answered map[string]bool // in this life, by execution and operation
+	life     *life                // nil before the first one
+	ended    bool                 // there will be no other life
+	next     chan struct{}        // closed when another life has begun, or ended is set
+	answered map[string]bool      // callbacks, by ID
+	stubs    map[string]*stubCall // by idempotency key
+	foretold map[string]*stubCall // that began before the first life, by execution
+	since    time.Time            // before that, what answers did has been done
+	ids      *identities
 	bodies   int
-	answers  sync.WaitGroup
+	answers  sync.WaitGroup              // answers, and calls of stubs
 	again    func(info durable.StepInfo) // told of a body that begins although its outcome is durable
+}
+
+// life is an engine and what it has of the store.
+type life struct {
+	engine *durable.Engine
+	tap    *tap
 }
 
 // testLimit is the default of Config.Limit in Test.
@@ -57,13 +72,14 @@ func Test(t *testing.T, c Config, f func(t *testing.T, e *Engine)) {
 }
 
 func newEngine(t testing.TB, c *Config, store *memstore.Store) *Engine {
-	return &Engine{t: t, c: c, store: store}
+	return &Engine{t: t, c: c, store: store, next: make(chan struct{}), ids: newIdentities(store),
+		answered: make(map[string]bool), stubs: make(map[string]*stubCall), foretold: make(map[string]*stubCall)}
 }
 
 // open begins a life.
 func (e *Engine) open(tap *tap) {
 	e.t.Helper()
-	opts := e.c.options()
+	opts := e.c.options(e.stub)
 	observer := durable.Observer{}
 	if opts.Observer != nil {
 		observer = *opts.Observer
@@ -86,15 +102,17 @@ func (e *Engine) open(tap *tap) {
 	}
 	opts.Observer = &observer
 	e.mu.Lock()
-	e.tap, e.answered = tap, make(map[string]bool)
+	e.tap = tap
 	e.mu.Unlock()
-	tap.opened = e.answer
+	tap.ids, tap.opened = e.ids, e.answer
 	engine, err := durable.New(tap, &opts)
 	if err != nil {
 		e.t.Fatal(err)
 	}
 	e.mu.Lock()
-	e.Engine = engine
+	e.Engine, e.life = engine, &life{engine, tap}
+	close(e.next)
+	e.next = make(chan struct{})
 	e.mu.Unlock()
 	for _, id := range e.running() {
 		go e.answer(id)
@@ -129,23 +147,85 @@ func (e *Engine) answer(id string) {
 		return
 	}
 	e.mu.Lock()
-	engine, tap, answered := e.Engine, e.tap, e.answered
+	life := e.life
 	e.mu.Unlock()
-	if engine == nil {
+	if life == nil {
 		return
 	}
-	open, err := openCallbacks(context.Background(), engine, tap, id)
+	open, err := e.openCallbacks(context.Background(), life, id)
 	if err != nil {
 		return // it is gone, or the engine is
 	}
 	for _, cb := range open {
-		key := id + " " + cb.operationID
-		e.mu.Lock()
-		known := answered[key]
-		answered[key] = true
+		e.answerOne(cb, time.Time{})
+	}
+}
+
+// answerOne calls the answer of a callback, if there is one and it was not called: at a
+// time, or now.
+func (e *Engine) answerOne(cb *Callback, at time.Time) {
+	e.mu.Lock()
+	known := e.answered[cb.ID]
+	e.answered[cb.ID] = true
+	e.mu.Unlock()
+	if answer := e.c.Answers[cb.Name]; answer != nil && !known {
+		cb.lasts = true
+		e.answers.Go(func() {
+			time.Sleep(time.Until(at))
+			answer(cb)
+		})
+	}
+}
+
+// after is the life behind one that is over; nil if there is none. It waits for it.
+func (e *Engine) after(l *life) *life {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for {
+		switch {
+		case e.life != nil && e.life != l:
+			return e.life
+		case e.ended:
+			return nil
+		}
+		next := e.next
 		e.mu.Unlock()
-		if answer := e.c.Answers[cb.Name]; answer != nil && !known {
-			e.answers.Go(func() { answer(cb) })
+		<-next
+		e.mu.Lock()
+	}
+}
+
+// foretell lets the answers and stubs begin that the process which died at a time had
+// called before: each when it began there.
+func (e *Engine) foretell(died time.Time) {
+	e.since = died
+	opts := durable.Options{Codec: e.c.Options.Codec, Sealer: e.c.Options.Sealer, Logger: slog.New(slog.DiscardHandler), Retention: -1}
+	tap := newTap(e.store)
+	tap.idle, tap.ids = true, e.ids
+	reader, err := durable.New(tap, &opts)
+	if err != nil {
+		e.t.Fatal(err)
+	}
+	defer reader.Close()
+	ctx := context.Background()
+	for _, id := range e.running() {
+		info, err := reader.Describe(ctx, id)
+		if err != nil {
+			e.t.Fatal(err)
+		}
+		if stub := e.c.Stubs[info.Function]; stub != nil {
+			e.foretold[id] = e.callStub(func(ctx context.Context, in json.RawMessage) (any, error) {
+				time.Sleep(time.Until(info.StartedAt))
+				return stub(ctx, in)
+			}, info.Input)
+			continue
+		}
+		open, err := e.openCallbacks(ctx, &life{reader, tap}, id)
+		if err != nil {
+			e.t.Fatal(err)
+		}
+		for _, cb := range open {
+			e.answerOne(cb, cb.opened)
 		}
 	}
 }
@@ -204,7 +284,18 @@ func (e *Engine) busy() bool {
 // close ends the last life, and waits for what the test's code still does: a bubble
 // ends with its last goroutine.
 func (e *Engine) close() {
+	e.mu.Lock()
+	e.ended = true
+	close(e.next)
+	e.mu.Unlock()
 	e.kill()
+	e.mu.Lock()
+	for _, calls := range []map[string]*stubCall{e.stubs, e.foretold} {
+		for _, call := range calls {
+			call.end(durable.ErrClosed)
+		}
+	}
+	e.mu.Unlock()
 	e.answers.Wait()
 	e.store.Close()
 }
@@ -216,7 +307,10 @@ func (e *Engine) Callback(executionID, name string) *Callback {
 	if _, err := e.CallbackID(context.Background(), executionID, name); err != nil {
 		e.t.Fatalf("durabletest: callback %q: %v", name, err)
 	}
-	open, err := openCallbacks(context.Background(), e.Engine, e.tap, executionID)
+	e.mu.Lock()
+	life := e.life
+	e.mu.Unlock()
+	open, err := e.openCallbacks(context.Background(), life, executionID)
 	if err != nil {
 		e.t.Fatalf("durabletest: callback %q: %v", name, err)
 	}

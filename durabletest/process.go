@@ -159,12 +159,14 @@ func resume(t *testing.T, s *scenario, path string, call int) {
 	}
 	var o outcome
 	synctest.Test(t, func(t *testing.T) {
-		time.Sleep(time.Until(r.At))
 		store, err := memstore.Restore(r.Snapshot)
 		if err != nil {
 			t.Fatal(err)
 		}
-		s.live(t, store, newTap(store), &o)
+		e := newEngine(t, s.c, store)
+		e.foretell(r.At)
+		time.Sleep(time.Until(r.At))
+		s.live(e, newTap(store), &o)
 	})
 	answer, err := json.Marshal(o)
 	if err == nil {

@@ -47,7 +47,7 @@ func Replay(t testing.TB, c Config, file string) {
 		defer log.end()
 		c.Options.Logger = slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	}
-	opts := c.options()
+	opts := c.options(func(s Stub) func(context.Context, json.RawMessage) (any, error) { return s })
 	ctx := context.Background()
 	if timeout := flag.Lookup("test.timeout"); timeout == nil || timeout.Value.String() != "0s" {
 		var cancel context.CancelFunc

@@ -24,22 +24,37 @@ type tap struct {
 	dieAt    int  // at this write, from 1; 0: never
 	after    bool // it is made durable, and nobody is told
 	dead     bool
-	crash    bool               // it died at dieAt, or of Engine.Crash
-	most     int                // writes; 0: any number
-	tooMany  bool               // it died of more
-	died     chan struct{}      // closed when it does
-	last     string             // what it died at
-	finished map[string]bool    // execution and operation of what has a durable outcome
-	opened   func(id string)    // told of executions that may have opened callbacks
+	crash    bool            // it died at dieAt, or of Engine.Crash
+	most     int             // writes; 0: any number
+	tooMany  bool            // it died of more
+	died     chan struct{}   // closed when it does
+	last     string          // what it died at
+	finished map[string]bool // execution and operation of what has a durable outcome
+	opened   func(id string) // told of executions that may have opened callbacks
+	ids      *identities
+	drawn    map[string]bool    // by ExecutionID
+	idle     bool               // nothing is claimed
 	written  func(write string) // told of each write, t.mu held
 }
 
 // SteadyClock is true: nobody sets the clock of a bubble.
 func (t *tap) SteadyClock() bool { return true }
 
+// Secret is the same in each run.
+func (t *tap) Secret() []byte { return []byte("durabletest: 32 bytes of secrecy") }
+
+// ExecutionID and Incarnation are the same in each run.
+func (t *tap) ExecutionID(by string) string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.ids.executionID(by, t.drawn)
+}
+
+func (t *tap) Incarnation(id string) checkpoint.Incarnation { return t.ids.incarnation(id) }
+
 // newTap returns the tap of a new life, which knows what is finished.
 func newTap(store *memstore.Store) *tap {
-	t := &tap{Store: store, died: make(chan struct{}), finished: make(map[string]bool)}
+	t := &tap{Store: store, died: make(chan struct{}), finished: make(map[string]bool), drawn: make(map[string]bool)}
 	for s := range store.List(context.Background(), checkpoint.Query{}) {
 		for rec := range store.Records(context.Background(), s.ID, 0) {
 			t.finish(s.ID, &rec)
@@ -164,6 +179,9 @@ func describeAppend(a *checkpoint.Append) string {
 func (t *tap) Create(ctx context.Context, c checkpoint.Creation) (s checkpoint.Summary, created bool, err error) {
 	if t.write("ExecutionStarted of "+c.Started.Function, func() {
 		s, created, err = t.Store.Create(ctx, c)
+		if created {
+			t.ids.note(c.ID)
+		}
 		for i := range c.Records { // of a restart
 			t.finish(c.ID, &c.Records[i])
 		}
@@ -199,14 +217,14 @@ func (t *tap) alive() error {
 }
 
 func (t *tap) Claim(ctx context.Context, r checkpoint.ClaimRequest) ([]checkpoint.Claim, error) {
-	if err := t.alive(); err != nil {
+	if err := t.alive(); err != nil || t.idle {
 		return nil, err
 	}
 	return t.Store.Claim(ctx, r)
 }
 
 func (t *tap) NextDue(ctx context.Context, r checkpoint.ClaimRequest) (time.Time, error) {
-	if err := t.alive(); err != nil {
+	if err := t.alive(); err != nil || t.idle {
 		return time.Time{}, err
 	}
 	return t.Store.NextDue(ctx, r)
