@@ -83,16 +83,13 @@ func (c *Context) runSteps(o *operation, s *settings, retry RetryPolicy, byDefau
 		if err != nil {
 			return nil, err
 		}
-		if a.recorded {
+		if a.recorded || !o.settled() {
 			made = a.value
-			continue
 		}
-		if o.settled() {
-			continue
+		if !a.recorded && !o.settled() {
+			x.takeAttempt(o, a, s)
 		}
-		made = a.value
-		x.takeAttempt(o, a, s)
-		x.checkHeld()
+		x.weigh()
 	}
 	return made, nil
 }
@@ -221,7 +218,7 @@ func (c *Context) runBody(o *operation, s *settings, body bodyOf, judge func(att
 		if !returned { // the user's code called runtime.Goexit
 			x.mu.Lock()
 			x.bodyEnded(f, o)
-			x.checkHeld()
+			x.weigh()
 			x.mu.Unlock()
 		}
 	}()
@@ -252,8 +249,8 @@ func (c *Context) runBody(o *operation, s *settings, body bodyOf, judge func(att
 	for cutOff && x.phase == phaseRunning && !f.r.quitting { // it is about to be retired
 		f.r.woken.Wait()
 	}
-	if cutOff || x.phase != phaseRunning && x.phase != phaseHolding || f.r.abandoned || f.abandoned || f.isMisled() {
-		x.checkHeld()
+	if cutOff || !x.phase.lets(letRecords) || f.r.abandoned || f.abandoned || f.isMisled() {
+		x.weigh()
 		return a, x.exit(f)
 	}
 	return a, nil

@@ -52,12 +52,11 @@ func (x *residency) begin() (r *routine, run func()) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	if x.phase != phaseLoading {
-		x.checkHeld()
+		x.weigh()
 		return nil, nil
 	}
-	if x.retireWake {
-		x.phase = phaseHolding
-		x.checkHeld()
+	if x.retiring {
+		x.waitForBodies(phaseRetiring)
 		return nil, nil
 	}
 	x.phase = phaseRunning

@@ -97,7 +97,7 @@ const clockCheck = 30 * time.Second
 
 // armTimer sets the timer for what is due next. x.mu is held.
 func (x *residency) armTimer() {
-	if x.phase != phaseRunning || x.firing || x.replay != nil {
+	if !x.phase.lets(letEvents) || x.firing || x.replay != nil {
 		return
 	}
 	next := x.nextDue(true)
@@ -137,7 +137,7 @@ func (x *residency) alarmed(at int64) {
 func (x *residency) fire() {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	if x.phase != phaseRunning || x.firing {
+	if !x.phase.lets(letEvents) || x.firing {
 		return
 	}
 	now := x.e.now()
@@ -162,7 +162,7 @@ func (x *residency) fire() {
 		return
 	}
 	x.armTimer()
-	x.checkIdle()
+	x.weigh()
 }
 
 // popDue takes the next due time that has passed. x.mu is held.

@@ -298,8 +298,7 @@ func (x *residency) endHandler(f *frame, payload []byte, err error) {
 		return
 	}
 	failure := x.contextFailure(x.root, ended, recorded)
-	retiring := x.phase == phaseHolding && x.held == nil && err != errGoexit
-	if f.r.abandoned || x.phase != phaseRunning && !retiring {
+	if f.r.abandoned || !x.phase.lets(letEnd) || x.phase == phaseRetiring && err == errGoexit {
 		return
 	}
 	problem := x.leftover(f)
@@ -307,7 +306,6 @@ func (x *residency) endHandler(f *frame, payload []byte, err error) {
 		problem = fmt.Errorf("durable: execution %s: %w", x.id, err)
 	}
 	if problem != nil {
-		x.phase = phaseRunning
 		x.holdNow(problem)
 		return
 	}

@@ -12,10 +12,10 @@ import (
 func (x *residency) news() {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	switch x.phase {
-	case phaseRunning:
+	switch {
+	case x.phase.lets(letEvents):
 		x.takeInbox()
-	case phaseLoading:
+	case x.phase == phaseLoading:
 		x.newsPending = true
 	}
 }
@@ -48,8 +48,7 @@ func (x *residency) outsideWork(f func()) {
 		x.mu.Lock()
 		defer x.mu.Unlock()
 		x.busy--
-		x.checkIdle()
-		x.checkHeld()
+		x.weigh()
 	}()
 }
 
@@ -138,5 +137,5 @@ func (x *residency) cancelReason(entry *checkpoint.Record) string {
 
 // takesRecords reports whether outside events may be recorded. x.mu is held.
 func (x *residency) takesRecords() bool {
-	return x.phase == phaseRunning || x.phase == phaseLoading || x.phase == phaseHolding
+	return x.phase.lets(letRecords)
 }

@@ -70,7 +70,7 @@ func (x *residency) flushLate() {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	x.journal.armed = 0
-	if x.phase == phaseRunning || x.phase == phaseHolding {
+	if x.phase.lets(letEvents) {
 		x.send()
 	}
 }

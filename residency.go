@@ -14,11 +14,7 @@ import (
 // residency is an execution in memory: from its claim until it ends or is
 // released. It holds the fold of the journal, numbers what happens, runs the
 // handler and its branches, and knows when nothing of them can go on.
-//
-//	loading --> running <--> releasing --> closed     suspended, or refused: there is news
-//	              |  \-----> ending -----> closed     the final record is on its way
-//	              |  \-----> holding ----> closed     the code does not fit the journal
-//	              +---------------------> closed      fenced, stopped, append failed, engine closed
+// Its phases, and what they let through, are in phase.go.
 //
 // Closed: no record is taken any more, and every goroutine of ours ends, the
 // blocked ones at once, the others at their next operation. What their code
@@ -47,7 +43,7 @@ type residency struct {
 	inboxSeen      uint64
 	lastInvocation uint64     // sequence of the last InvocationCompleted before this residency
 	cutOff         bool       // an earlier invocation was cut off
-	held           error      // why it is held; nil while holding: the engine shuts down
+	held           error      // why it is held
 	draining       bool       // a goroutine moves the inbox into the journal
 	drainAgain     bool       // and something came since it looked
 	cancelling     bool       // a cancel of the execution is being taken over
@@ -84,17 +80,6 @@ type residency struct {
 	life lazyContext   // ends when the residency closes
 	gone chan struct{} // closed when nothing of it runs any more
 }
-
-type phase uint8
-
-const (
-	phaseLoading phase = iota
-	phaseRunning
-	phaseReleasing
-	phaseHolding
-	phaseEnding
-	phaseClosed
-)
 
 // routine is a goroutine of ours: the handler's, or a branch's.
 type routine struct {
@@ -188,11 +173,9 @@ func (x *residency) routineEnded(r *routine) {
 		x.alive--
 		if !r.blocked {
 			x.running--
-			x.checkIdle()
 		}
 	}
-	x.checkHeld()
-	x.checkGone()
+	x.weigh()
 	x.mu.Unlock()
 }
 
@@ -219,7 +202,7 @@ func (x *residency) abandon(r *routine) {
 // mayGoOn reports whether code of f may begin an effect or see an outcome.
 // x.mu is held.
 func (x *residency) mayGoOn(f *frame) bool {
-	return x.phase == phaseRunning && !f.r.abandoned && !f.abandoned
+	return x.phase.lets(letEffects) && !f.r.abandoned && !f.abandoned
 }
 
 // exit ends the goroutine that runs code of f, if it is one of ours; otherwise
@@ -242,6 +225,10 @@ func (x *residency) block(f *frame, w *waiter) error {
 		return nil
 	}
 	r := f.r
+	if !x.mayGoOn(f) { // since its body began
+		x.weigh()
+		return x.exit(f)
+	}
 	if !r.onItsGoroutine() {
 		err := &OpError{Type: typeContext.String(), ExecutionID: x.id, OperationID: f.op.id, Name: f.op.name, Err: ErrConcurrentUse,
 			Hint: "an operation that has to wait was called from a goroutine that does not own its context: use durable.Go for concurrent operations"}
@@ -254,7 +241,7 @@ func (x *residency) block(f *frame, w *waiter) error {
 	r.blocked = true
 	x.running--
 	x.send()
-	x.checkIdle()
+	x.weigh()
 	for !w.fired && !r.quitting {
 		r.woken.Wait()
 	}

@@ -10,6 +10,19 @@ import (
 
 // How a residency ends: suspended, held, finished, lost or closed.
 
+// weigh decides what follows from less of the execution going on than before: whoever
+// ends a routine, blocks it, or ends a body or an outside event calls it. x.mu is held.
+func (x *residency) weigh() {
+	switch x.phase {
+	case phaseRunning:
+		x.checkIdle()
+	case phaseHolding, phaseRetiring:
+		x.checkBodies()
+	case phaseClosed:
+		x.checkGone()
+	}
+}
+
 func (x *residency) unpark() {
 	if x.park != nil {
 		x.park.Stop()
@@ -56,14 +69,18 @@ func (x *residency) parked() {
 
 // suspend asks the store to release the execution. x.mu is held.
 func (x *residency) suspend() {
-	if x.phase != phaseRunning || x.running > 0 || x.busy > 0 {
-		return
+	if x.phase == phaseRunning && x.running == 0 && x.busy == 0 {
+		x.release(x.nextDue(false))
 	}
+}
+
+// release asks the store to release the execution until wakeAt. x.mu is held.
+func (x *residency) release(wakeAt int64) {
 	x.send()
 	x.phase = phaseReleasing
 	x.number(nil, &checkpoint.Record{Type: checkpoint.InvocationCompleted}, nil)
 	sent, left := x.sent, x.pending[len(x.pending)-1]
-	x.append(&checkpoint.Append{Release: &checkpoint.Release{WakeAt: x.nextDue(false)}}, func(err error) {
+	x.append(&checkpoint.Append{Release: &checkpoint.Release{WakeAt: wakeAt}}, func(err error) {
 		if err == nil {
 			x.observe(&left, nil)
 		}
@@ -71,7 +88,7 @@ func (x *residency) suspend() {
 	})
 }
 
-// released takes the answer to suspend. x.mu is held.
+// released takes the answer to release. x.mu is held.
 func (x *residency) released(sent uint64, err error) {
 	switch {
 	case x.phase != phaseReleasing:
@@ -84,7 +101,7 @@ func (x *residency) released(sent uint64, err error) {
 		x.phase = phaseRunning
 		x.idleSince = time.Time{}
 		if x.retiring {
-			x.phase, x.retireWake = phaseHolding, true
+			x.phase, x.retireWake = phaseRetiring, true
 		}
 		x.armTimer()
 		x.takeInbox()
@@ -96,10 +113,10 @@ func (x *residency) released(sent uint64, err error) {
 // holdNow stops the execution because its code does not fit what is recorded.
 // Nothing new begins; bodies that run end and are recorded. x.mu is held.
 func (x *residency) holdNow(err error) {
-	if x.phase != phaseRunning && x.phase != phaseLoading {
+	if x.phase != phaseLoading && !x.phase.lets(letEnd) {
 		return
 	}
-	if x.e.opts.FailOnMismatch && x.phase == phaseRunning {
+	if x.e.opts.FailOnMismatch && x.phase.lets(letEnd) {
 		x.finish(checkpoint.Failed, nil, x.e.errs.record(err))
 		return
 	}
@@ -108,14 +125,21 @@ func (x *residency) holdNow(err error) {
 		x.closeNow(err)
 		return
 	}
-	x.phase = phaseHolding
 	x.held = err
+	x.waitForBodies(phaseHolding)
+}
+
+// waitForBodies lets nothing begin any more: what runs a body ends it, the others end
+// now. x.mu is held.
+func (x *residency) waitForBodies(p phase) {
+	x.phase = p
+	x.unpark()
 	for r := range x.routines {
 		if !r.inBody {
 			x.dismiss(r)
 		}
 	}
-	x.checkHeld()
+	x.weigh()
 }
 
 // inBodies counts the routines that run a body and are not abandoned. x.mu is held.
@@ -128,35 +152,34 @@ func (x *residency) inBodies() (n int) {
 	return n
 }
 
-// checkHeld releases a held execution, or one whose engine shuts down, when no
-// body runs any more. x.mu is held.
-func (x *residency) checkHeld() {
-	if x.phase != phaseHolding || x.inBodies() > 0 || x.busy > 0 {
+// checkBodies releases an execution that is to be held, or whose engine shuts down, when
+// no body runs any more. x.mu is held.
+func (x *residency) checkBodies() {
+	if x.inBodies() > 0 || x.busy > 0 {
 		return
 	}
+	switch {
+	case x.phase == phaseHolding:
+		x.releaseHeld()
+	case x.retireWake:
+		x.release(x.e.now())
+	default:
+		x.release(x.nextDue(false))
+	}
+}
+
+// releaseHeld releases an execution with a note on it that says why it is held, until its
+// deadline. x.mu is held.
+func (x *residency) releaseHeld() {
+	x.e.log.Error("durable: execution held: deploy code that fits what is recorded, or call Engine.Resume", "execution", x.id, "function", x.sum.Function, "build", x.e.opts.Build, "reason", x.heldFor())
 	x.send()
 	x.phase = phaseEnding
-	sent, event := x.sent, x.event
-	release := &checkpoint.Release{WakeAt: x.sum.Deadline}
-	if x.held != nil {
-		x.e.log.Error("durable: execution held: deploy code that fits what is recorded, or call Engine.Resume", "execution", x.id, "function", x.sum.Function, "build", x.e.opts.Build, "reason", x.heldFor())
-		release.Hold = &checkpoint.Hold{Build: x.e.opts.Build, Failure: x.e.encodeHold(x.held, x.sum.Incarnation)}
-	} else {
-		x.number(nil, &checkpoint.Record{Type: checkpoint.InvocationCompleted}, nil)
-		if release.WakeAt = x.nextDue(false); x.retireWake {
-			release.WakeAt = x.e.now()
-		}
-	}
-	x.append(&checkpoint.Append{Release: release}, func(err error) {
+	hold := &checkpoint.Hold{Build: x.e.opts.Build, Failure: x.e.encodeHold(x.held, x.sum.Incarnation)}
+	x.append(&checkpoint.Append{Release: &checkpoint.Release{WakeAt: x.sum.Deadline, Hold: hold}}, func(err error) {
 		switch {
 		case x.phase != phaseEnding: // closed meanwhile
 		case err == nil:
 			x.closeNow(x.held)
-		case errors.Is(err, checkpoint.ErrInboxNews):
-			x.seq, x.sent, x.event = sent, sent, event
-			x.phase = phaseHolding
-			x.retireWake = true
-			x.takeInbox()
 		default:
 			x.lost(err)
 		}
@@ -181,7 +204,7 @@ func (x *residency) heldFor() string {
 
 // finish ends the execution. x.mu is held.
 func (x *residency) finish(status checkpoint.Status, payload []byte, failure *failureRecord) {
-	if x.phase != phaseRunning && (x.phase != phaseHolding || x.held != nil) {
+	if !x.phase.lets(letEnd) {
 		return
 	}
 	if x.replay != nil {
@@ -324,13 +347,7 @@ func (x *residency) retire() {
 	case phaseRunning:
 		// What is being taken over may wake what waits.
 		x.retireWake = x.retireWake || x.running > 0 || x.busy > 0
-		x.phase = phaseHolding
-		for r := range x.routines {
-			if !r.inBody {
-				x.dismiss(r)
-			}
-		}
-		x.checkHeld()
+		x.waitForBodies(phaseRetiring)
 	case phaseLoading:
 		x.retireWake = true // when it is loaded
 	}

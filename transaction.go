@@ -298,7 +298,7 @@ func fateful(err error) bool {
 // takesOutcome reports whether the outcome of an attempt of o may still be recorded.
 // x.mu is held.
 func (x *residency) takesOutcome(f *frame, o *operation) bool {
-	return (x.phase == phaseRunning || x.phase == phaseHolding) && !f.r.abandoned && !f.abandoned && !f.isMisled() && !o.settled()
+	return x.phase.lets(letRecords) && !f.r.abandoned && !f.abandoned && !f.isMisled() && !o.settled()
 }
 
 // unlocked calls f without x.mu, which is held.

@@ -29,6 +29,15 @@ type till struct {
 	// commits is called with the number of a commit and what makes it. Nil: it is made.
 	commits func(n int, make func() error) error
 	tried   int
+
+	stays bool // open when its engine is closed
+}
+
+func (s *till) Close() error {
+	if s.stays {
+		return nil
+	}
+	return s.Store.Close()
 }
 
 func (s *till) Watch(fn func(checkpoint.Hint)) {
