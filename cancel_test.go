@@ -1108,7 +1108,7 @@ func TestAbandoned(t *testing.T) {
 				if parkFor < 0 {
 					info := b.describe(x.ID())
 					require.False(t, info.Resident, "what is abandoned delays no suspension")
-					require.Equal(t, began.Add(10*time.Hour+time.Minute), info.WakeAt, "its timers are dropped")
+					require.Equal(t, began.Add(10*time.Hour+time.Minute).UTC(), info.WakeAt, "its timers are dropped")
 				}
 				out, err := within(b, x, 20*time.Hour)
 				require.NoError(t, err)

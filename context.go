@@ -40,10 +40,10 @@ func (c *Context) ExecutionID() string { return c.f.x.id }
 // FunctionName is the name of the execution's function.
 func (c *Context) FunctionName() string { return c.f.x.sum.Function }
 
-// StartedAt is when the execution was started, the same on every replay.
+// StartedAt is when the execution was started, in UTC, the same on every replay.
 func (c *Context) StartedAt() time.Time { return timeOf(c.f.x.sum.StartedAt) }
 
-// Deadline is when the execution times out; zero if it does not.
+// Deadline is when the execution times out, in UTC; zero if it does not.
 func (c *Context) Deadline() time.Time { return timeOf(c.f.x.sum.Deadline) }
 
 // Replaying reports whether the code that runs now has run before: in an earlier
@@ -85,9 +85,11 @@ func (h *replayHandler) WithGroup(name string) slog.Handler {
 	return &replayHandler{h.Handler.WithGroup(name), h.c}
 }
 
+// timeOf is a recorded time as users get it: in UTC wherever the process runs, so that
+// code that looks at an hour or a date takes the same way on each replay.
 func timeOf(ns int64) time.Time {
 	if ns == 0 {
 		return time.Time{}
 	}
-	return time.Unix(0, ns)
+	return time.Unix(0, ns).UTC()
 }

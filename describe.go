@@ -25,7 +25,7 @@ const (
 	ExecutionStopped   ExecutionStatus = "STOPPED"
 )
 
-// ExecutionInfo is what Describe and Executions tell of an execution.
+// ExecutionInfo is what Describe and Executions tell of an execution. Times are in UTC.
 type ExecutionInfo struct {
 	ID        string          `json:"id"`
 	Number    uint64          `json:"number"` // given by the store in the order of creation, never again

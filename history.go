@@ -30,7 +30,8 @@ const (
 	OperationStopped   OperationStatus = "STOPPED"
 )
 
-// Operation is what an operation has become, as Engine.Operations tells it.
+// Operation is what an operation has become, as Engine.Operations tells it. Times are
+// in UTC.
 type Operation struct {
 	ID        string          `json:"id"`
 	ParentID  string          `json:"parentId,omitempty"`
@@ -51,7 +52,7 @@ type Operation struct {
 
 // Event is one entry of an execution's history. Types and sub-types are those of
 // AWS durable functions. A payload that is not JSON is shown as a JSON string,
-// or as base64 behind "base64:" if it is not text.
+// or as base64 behind "base64:" if it is not text. Times are in UTC.
 type Event struct {
 	EventID     int64           `json:"eventId"` // 1, 2, 3 … in the order things became so
 	Type        string          `json:"type"`

@@ -63,7 +63,7 @@ type Observer struct {
 	Committed func(c checkpoint.Commit)
 }
 
-// ObservedExecution is what an Observer is told of an execution.
+// ObservedExecution is what an Observer is told of an execution. StartedAt is in UTC.
 type ObservedExecution struct {
 	ID, Function string
 	// Incarnation is random, drawn when the execution was created: another execution

@@ -148,7 +148,7 @@ func (x *residency) stalled() (since time.Time, ok bool) {
 	if x.phase != phaseRunning || x.running == 0 || len(x.bodies) > 0 || len(x.waiting) > 0 || time.Since(x.progress) < stalledAfter {
 		return time.Time{}, false
 	}
-	return x.progress, true
+	return x.progress.UTC(), true
 }
 
 // warnOfStalled logs executions that are stalled, each once.

@@ -76,7 +76,7 @@ func TestStop(t *testing.T) {
 			b.stop(x.ID())
 			info := b.describe(x.ID())
 			require.Equal(t, durable.ExecutionStopped, info.Status)
-			require.Equal(t, began, info.EndedAt)
+			require.Equal(t, began.UTC(), info.EndedAt)
 			require.Equal(t, "Stopped", info.Failure.Type)
 			require.Contains(t, info.Failure.Message, "maintenance")
 			history := b.history(x.ID())

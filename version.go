@@ -9,8 +9,10 @@ import (
 	"github.com/durable-go/durable/checkpoint"
 )
 
-// Now returns the time, the same on every replay. It is recorded with the next
-// checkpoint and costs no flush of its own. In a cancelled scope it is zero.
+// Now returns the time, the same on every replay, in UTC wherever the process runs:
+// an hour, a weekday or a date of another zone needs its time.Location. It is recorded
+// with the next checkpoint and costs no flush of its own. In a cancelled scope it is
+// zero.
 func Now(ctx *Context) time.Time {
 	var ns int64
 	ctx.note(checkpoint.Now, &ns, func(*operation) any { return ctx.f.x.e.now() })
