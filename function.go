@@ -192,7 +192,7 @@ func (s *startSettings) take(ctx context.Context, e *Engine, id string, opts []S
 	} else if id == "" {
 		id = e.newExecutionID(ctx)
 	}
-	if err := checkID("execution ID", id); err != nil {
+	if err := checkNewID(id); err != nil {
 		return "", err
 	}
 	if s.timeout < 0 {

@@ -42,6 +42,15 @@ func checkID(what, id string) error {
 	return nil
 }
 
+// checkNewID checks the ID of an execution that is to be made. What is stored under an ID
+// that was allowed once can still be read and deleted.
+func checkNewID(id string) error {
+	if id == "." || id == ".." {
+		return fmt.Errorf("%w: execution ID %q: what reads URLs takes it out of their path: use another one", ErrInvalidID, id)
+	}
+	return checkID("execution ID", id)
+}
+
 func truncated(s string) string {
 	if len(s) > maxIDBytes {
 		return s[:maxIDBytes] + "…"

@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/durable-go/durable"
+	"github.com/durable-go/durable/checkpoint"
 	"github.com/durable-go/durable/checkpoint/memstore"
 )
 
@@ -68,6 +69,17 @@ func readable(t require.TestingT, err error) {
 	require.False(t, strings.ContainsFunc(text, func(r rune) bool { return !unicode.IsPrint(r) }), "%q", text)
 }
 
+// storedAs makes executions under an ID that is no longer allowed.
+type storedAs struct {
+	checkpoint.Store
+	id string
+}
+
+func (s storedAs) Create(ctx context.Context, c checkpoint.Creation) (checkpoint.Summary, bool, error) {
+	c.ID = s.id
+	return s.Store.Create(ctx, c)
+}
+
 func TestBadIDs(t *testing.T) {
 	t.Parallel()
 	echo := func(name string) *durable.Function[int, int] {
@@ -90,6 +102,8 @@ func TestBadIDs(t *testing.T) {
 				}
 				if method == "Start" || method == "Run" || method == "StartByName" {
 					require.ErrorIs(t, call("inv-1"), durable.ErrInvalidID, "the prefix of invoked executions")
+					require.ErrorIs(t, call("."), durable.ErrInvalidID, "no part of a path")
+					require.ErrorIs(t, call(".."), durable.ErrInvalidID, "no part of a path")
 					continue
 				}
 				for _, id := range []string{"nobody", "inv-1", "..", ":", strings.Repeat("z", 128)} {
@@ -112,6 +126,34 @@ func TestBadIDs(t *testing.T) {
 			require.Equal(t, 7, run(b, f, 7, durable.WithExecutionID(strings.Repeat("Az09._:-", 16))))
 		})
 		t.Logf("bad IDs of executions: %d calls", tried)
+	})
+
+	t.Run("ThatAreStoredCanBeReadAndDeleted", func(t *testing.T) {
+		t.Parallel()
+		synctest.Test(t, func(t *testing.T) {
+			for _, id := range []string{".", ".."} {
+				f := echo("f")
+				e, err := durable.New(storedAs{memstore.New(), id}, &durable.Options{Functions: []durable.Definition{f}})
+				require.NoError(t, err)
+				defer e.Close()
+				_, err = f.Start(t.Context(), e, 7)
+				require.NoError(t, err)
+				out, err := f.Attach(e, id).Result(t.Context())
+				require.NoError(t, err)
+				require.Equal(t, 7, out)
+				r, err := e.Recording(t.Context(), id)
+				require.NoError(t, err)
+				_, err = e.Import(t.Context(), r)
+				require.ErrorIs(t, err, durable.ErrInvalidID)
+				readable(t, err)
+				imported, err := setup(t).engine.Import(t.Context(), r, durable.WithExecutionID("dots"))
+				require.NoError(t, err)
+				require.Equal(t, "dots", imported)
+				require.NoError(t, e.Delete(t.Context(), id))
+				_, err = e.Describe(t.Context(), id)
+				require.ErrorIs(t, err, durable.ErrExecutionNotFound)
+			}
+		})
 	})
 
 	t.Run("OfFunctions", func(t *testing.T) {

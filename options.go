@@ -255,9 +255,9 @@ func (o startOption) applyStart(s *startSettings) { o(s) }
 // WithExecutionID makes a start idempotent: the same ID with the same function
 // and the same input (the same encoded bytes, JSON compacted) attaches to the
 // execution that exists, whatever its status; another function or input is
-// ErrExecutionExists. An ID has 1 to 128 of A-Z a-z 0-9 . _ : - and does not
-// begin with "inv-". After the execution's retention has passed, or it was
-// deleted, the same ID starts a new one.
+// ErrExecutionExists. An ID has 1 to 128 of A-Z a-z 0-9 . _ : - and is not "."
+// or "..", and does not begin with "inv-". After the execution's retention has
+// passed, or it was deleted, the same ID starts a new one.
 func WithExecutionID(id string) StartOption {
 	return startOption(func(s *startSettings) { s.id = &id })
 }

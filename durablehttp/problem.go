@@ -60,7 +60,7 @@ func problemOf(err error) problem {
 	case errors.Is(err, durable.ErrCallbackAmbiguous):
 		return problem{http.StatusConflict, "callback_ambiguous", "several open callbacks have that name: use the ID of the operation"}
 	case errors.Is(err, durable.ErrInvalidID):
-		return problem{http.StatusBadRequest, "invalid_id", "IDs of executions have 1 to 128 of A-Z a-z 0-9 . _ : -, and new ones don't begin with inv-"}
+		return problem{http.StatusBadRequest, "invalid_id", "IDs of executions have 1 to 128 of A-Z a-z 0-9 . _ : -, and new ones are not . or .. and don't begin with inv-"}
 	case errors.Is(err, durable.ErrExecutionNotFound):
 		return problem{http.StatusNotFound, "execution_not_found", "no such execution"}
 	case errors.Is(err, durable.ErrExecutionExists):

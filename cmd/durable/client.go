@@ -185,6 +185,9 @@ func (e *apiError) exitCode() int {
 // executionPath is the path of an execution, and of what is below it.
 func executionPath(id string, below ...string) string {
 	path := "/executions/" + url.PathEscape(id)
+	if id == "." || id == ".." { // from when they could be made; a dot in plain would be taken out of the path
+		path = "/executions/" + strings.ReplaceAll(id, ".", "%2E")
+	}
 	for _, b := range below {
 		path += "/" + url.PathEscape(b)
 	}
