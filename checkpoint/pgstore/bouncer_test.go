@@ -7,15 +7,13 @@ import (
 	"net"
 	"os"
 	"os/exec"
-	"os/user"
 	"path/filepath"
 	"regexp"
-	"strconv"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
+	"github.com/durable-go/durable/checkpoint/pgstore/pgtest"
 	"github.com/stretchr/testify/require"
 )
 
@@ -76,17 +74,8 @@ func startBouncer(to int) (*bouncer, error) {
 		return nil, err
 	}
 	b.cmd = exec.Command(program, "-q", config)
-	if os.Getuid() == 0 {
-		u, err := user.Lookup("postgres")
-		if err != nil {
-			return nil, err
-		}
-		uid, _ := strconv.Atoi(u.Uid)
-		gid, _ := strconv.Atoi(u.Gid)
-		b.cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}}
-		if err := os.Chmod(dir, 0o755); err != nil {
-			return nil, err
-		}
+	if b.cmd.SysProcAttr, err = pgtest.Account(dir); err != nil {
+		return nil, err
 	}
 	if err := b.cmd.Start(); err != nil {
 		return nil, err

@@ -9,12 +9,12 @@ import (
 	"os/exec"
 	"strings"
 	"sync/atomic"
-	"syscall"
 	"testing"
 	"time"
 
 	"github.com/durable-go/durable/checkpoint"
 	"github.com/durable-go/durable/checkpoint/pgstore"
+	"github.com/durable-go/durable/internal/pause"
 	"github.com/stretchr/testify/require"
 )
 
@@ -115,6 +115,6 @@ func (p *process) steps(t *testing.T) int {
 }
 
 func (p *process) signal(t *testing.T, name string) {
-	signals := map[string]syscall.Signal{"SIGKILL": syscall.SIGKILL, "SIGSTOP": syscall.SIGSTOP, "SIGCONT": syscall.SIGCONT}
-	require.NoError(t, p.cmd.Process.Signal(signals[name]))
+	send := map[string]func(*os.Process) error{"SIGKILL": (*os.Process).Kill, "SIGSTOP": pause.Stop, "SIGCONT": pause.GoOn}[name]
+	require.NoError(t, send(p.cmd.Process))
 }

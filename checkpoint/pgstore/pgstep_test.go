@@ -13,7 +13,6 @@ import (
 	"os/exec"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"testing"
 	"time"
 
@@ -22,6 +21,7 @@ import (
 	"github.com/durable-go/durable/checkpoint/pgstore"
 	"github.com/durable-go/durable/checkpoint/pgstore/pgstep"
 	"github.com/durable-go/durable/durableseal"
+	"github.com/durable-go/durable/internal/pause"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/stretchr/testify/require"
@@ -281,8 +281,10 @@ func payerProcess() {
 	}
 	k := &till{name: pgx.Identifier{schema + " till"}.Sanitize(), crash: func() {
 		if rand.IntN(60) == 0 {
-			syscall.Kill(os.Getpid(), syscall.SIGKILL)
-			select {}
+			if self, err := os.FindProcess(os.Getpid()); err == nil && self.Kill() == nil {
+				select {}
+			}
+			os.Exit(1)
 		}
 	}}
 	if _, err := durable.New(s, &durable.Options{Functions: []durable.Definition{k.function()}, Logger: quiet, Build: "b"}); err != nil {
@@ -341,9 +343,9 @@ func killPayers(t *testing.T, c *cluster) {
 				case <-time.After(life):
 					if rand.IntN(3) == 0 { // past its lease, with bodies and commits half-way
 						stops.Add(1)
-						cmd.Process.Signal(syscall.SIGSTOP)
+						pause.Stop(cmd.Process)
 						time.Sleep(1500 * time.Millisecond)
-						cmd.Process.Signal(syscall.SIGCONT)
+						pause.GoOn(cmd.Process)
 						time.Sleep(500 * time.Millisecond)
 					}
 				}

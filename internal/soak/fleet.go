@@ -6,10 +6,10 @@ import (
 	"os"
 	"os/exec"
 	"slices"
-	"syscall"
 	"time"
 
 	"github.com/durable-go/durable/checkpoint"
+	"github.com/durable-go/durable/internal/pause"
 )
 
 // Fleet is some processes that share a store, and what can be done to them.
@@ -55,7 +55,7 @@ func (c Config) Fleet(dir string, f *Fleet) (*World, error) {
 	defer func() {
 		for _, l := range w.lives {
 			if l != nil {
-				l.cmd.Process.Signal(syscall.SIGCONT)
+				pause.GoOn(l.cmd.Process)
 				l.kill()
 				<-l.gone
 			}
@@ -215,12 +215,12 @@ func (w *World) inject(dir, kind string, rng *rand.Rand) error {
 		return w.launch(dir, place, l.build)
 	case faultStop:
 		tell(fault)
-		if err := l.cmd.Process.Signal(syscall.SIGSTOP); err != nil {
+		if err := pause.Stop(l.cmd.Process); err != nil {
 			return err
 		}
 		time.Sleep(leases(1.55, 1.9))
 		tell(mended)
-		return l.cmd.Process.Signal(syscall.SIGCONT)
+		return pause.GoOn(l.cmd.Process)
 	case faultCut:
 		tell(fault)
 		f.Cut(place)

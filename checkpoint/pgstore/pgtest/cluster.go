@@ -1,5 +1,3 @@
-//go:build unix
-
 // Package pgtest starts a PostgreSQL server for tests: in a temporary folder, on a
 // free port of the loopback interface, with fsync on.
 package pgtest
@@ -11,9 +9,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
-	"os/user"
 	"path/filepath"
-	"strconv"
 	"sync/atomic"
 	"syscall"
 )
@@ -89,17 +85,9 @@ func programs() (string, error) {
 }
 
 func (c *Cluster) create() error {
-	if os.Getuid() == 0 {
-		u, err := user.Lookup("postgres")
-		if err != nil {
-			return err
-		}
-		uid, _ := strconv.Atoi(u.Uid)
-		gid, _ := strconv.Atoi(u.Gid)
-		c.as = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}}
-		if err := os.Chown(c.dir, uid, gid); err != nil {
-			return err
-		}
+	var err error
+	if c.as, err = Account(c.dir); err != nil {
+		return err
 	}
 	return c.run("initdb", "-D", c.data(), "-U", "tests", "-A", "trust", "-N", "--no-locale", "-E", "UTF8")
 }
