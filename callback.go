@@ -75,7 +75,12 @@ func (c *Callback[O]) Await(ctx *Context) (O, error) {
 	return out, err
 }
 
-func (c *Callback[O]) operation() *operation { return c.o }
+func (c *Callback[O]) operation() *operation {
+	if c == nil {
+		return nil
+	}
+	return c.o
+}
 
 // WaitForCallback opens a callback, calls submit with its ID, and waits for the
 // outcome. submit is the body of a step inside: it runs at least once, with the
@@ -98,7 +103,12 @@ func WaitForCallback[O any](ctx *Context, name string,
 		if err != nil {
 			return nil, err
 		}
-		_, err = c.step(checkpoint.Step, name, &inside, func(sc context.Context) (encoded, error) { return c.f.x.e.none(nil, submit(sc, id)) }, nil)
+		_, err = c.step(checkpoint.Step, name, &inside, func(sc context.Context) (encoded, error) {
+			if submit == nil {
+				return encoded{}, errNoBody
+			}
+			return c.f.x.e.none(nil, submit(sc, id))
+		}, nil)
 		if err != nil {
 			return nil, err
 		}

@@ -38,6 +38,9 @@ type contextFunc func(*Context) ([]byte, error)
 // out, too, if there is one.
 func encoding[O any](codec Codec, fn func(*Context) (O, error), out *decoded[O]) contextFunc {
 	return func(c *Context) ([]byte, error) {
+		if fn == nil {
+			return nil, errNoBody
+		}
 		v, err := fn(c)
 		if err != nil {
 			return nil, err

@@ -17,6 +17,9 @@ import (
 // ErrCallbackAmbiguous when there are several, and ErrCallbackNotFound when the
 // execution has ended.
 func (e *Engine) CallbackID(ctx context.Context, executionID, name string) (string, error) {
+	if err := e.given(ctx); err != nil {
+		return "", err
+	}
 	var id string
 	err := e.until(ctx, executionID, func() (bool, error) {
 		ops, s, err := e.operations(ctx, executionID)
@@ -105,7 +108,7 @@ func (e *Engine) HeartbeatCallback(ctx context.Context, callbackID string) error
 }
 
 func (e *Engine) locateCallback(ctx context.Context, callbackID string) (checkpoint.Summary, string, error) {
-	if err := e.closed(); err != nil {
+	if err := e.takes(ctx); err != nil {
 		return checkpoint.Summary{}, "", err
 	}
 	number, inc, operationID, err := e.parseCallbackID(callbackID)

@@ -77,6 +77,9 @@ func WaitForCondition[S any](ctx *Context, name string, initial S,
 		retry = *s.retry
 	}
 	_, err = ctx.runSteps(o, &s, retry, defaultMaxAttempts, func(c context.Context, recorded []byte, number int) (a attempt) {
+		if check == nil || next == nil {
+			return attempt{err: errNoBody}
+		}
 		// Each check gets a state of its own, the initial one too: what a failed
 		// check did to it is forgotten.
 		name := o.codec

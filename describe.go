@@ -79,7 +79,7 @@ func (e *Engine) Describe(ctx context.Context, id string) (ExecutionInfo, error)
 // read in whole; behind any other error nothing comes.
 func (e *Engine) Executions(ctx context.Context, q Query) iter.Seq2[ExecutionInfo, error] {
 	return func(yield func(ExecutionInfo, error) bool) {
-		if err := e.closed(); err != nil {
+		if err := e.takes(ctx); err != nil {
 			yield(ExecutionInfo{}, err)
 			return
 		}
@@ -118,7 +118,7 @@ func (q *Query) stored() (checkpoint.Query, error) {
 // each second with 100,000 executions, where the store is a checkpoint.Counter, as all
 // of ours are.
 func (e *Engine) Count(ctx context.Context, q Query) (map[ExecutionStatus]int, error) {
-	if err := e.closed(); err != nil {
+	if err := e.takes(ctx); err != nil {
 		return nil, err
 	}
 	sq, err := q.stored()
@@ -168,7 +168,7 @@ func parseStatus(s ExecutionStatus) (checkpoint.Status, error) {
 
 // find reads the summary of an execution.
 func (e *Engine) find(ctx context.Context, id string) (checkpoint.Summary, error) {
-	if err := e.closed(); err != nil {
+	if err := e.takes(ctx); err != nil {
 		return checkpoint.Summary{}, err
 	}
 	if err := checkID("execution ID", id); err != nil {

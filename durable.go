@@ -115,6 +115,9 @@ func Open(path string, opts *Options) (*Engine, error) {
 	if err := opts.check(); err != nil {
 		return nil, err
 	}
+	if isURL(path) {
+		return nil, errURL
+	}
 	store, err := boltstore.Open(path, nil)
 	if err != nil {
 		return nil, err
@@ -124,6 +127,9 @@ func Open(path string, opts *Options) (*Engine, error) {
 
 // New runs what a store holds. The engine closes the store, also when New fails.
 func New(store checkpoint.Store, opts *Options) (*Engine, error) {
+	if store == nil {
+		return nil, errNoStore
+	}
 	if err := opts.check(); err != nil {
 		return nil, errors.Join(err, store.Close())
 	}

@@ -19,6 +19,10 @@ import (
 // also look each second. Each event is read once, however many there are.
 func (e *Engine) Follow(ctx context.Context, id string, after int64) iter.Seq2[Event, error] {
 	return func(yield func(Event, error) bool) {
+		if err := e.given(ctx); err != nil {
+			yield(Event{}, err)
+			return
+		}
 		l := e.feed.join(id)
 		defer e.feed.leave(id, l)
 		ticks, stop := e.ticks()
@@ -113,6 +117,9 @@ func isFinal(t checkpoint.EventType) bool {
 // and otherwise by a look at the newest executions, and the newest that run, each
 // second.
 func (e *Engine) Changes(ctx context.Context) iter.Seq[string] {
+	if err := e.given(ctx); err != nil {
+		panic(err) // there is no other way to tell
+	}
 	l := e.feed.join("")
 	leave := sync.OnceFunc(func() { e.feed.leave("", l) })
 	unwatch := context.AfterFunc(ctx, leave)

@@ -76,7 +76,9 @@ func DefinePlain[I, O any](name string, f func(context.Context, I) (O, error), o
 func define[I, O any](name string, missing bool, opts []FunctionOption, h func(*Context, I) (any, error)) *Function[I, O] {
 	def := &definition{name: name, missing: missing, sample: sampleOf[I]}
 	for _, o := range opts {
-		o.applyFunction(&def.settings)
+		if o != nil {
+			o.applyFunction(&def.settings)
+		}
 	}
 	def.run = func(c *Context, codec Codec, input []byte) (any, error) {
 		var in I
@@ -102,6 +104,12 @@ func (e *inputError) Unwrap() error { return e.err }
 // on a store that processes share (PostgreSQL), the execution waits for one that
 // has it. So a process without functions can be a client.
 func (f *Function[I, O]) Start(ctx context.Context, e *Engine, in I, opts ...StartOption) (*Execution[O], error) {
+	if f == nil {
+		return nil, fmt.Errorf("durable: start: %w", errNoFunction)
+	}
+	if err := e.given(ctx); err != nil {
+		return nil, err
+	}
 	input, err := e.encodeWith(e.opts.Codec, in)
 	if err != nil {
 		return nil, fmt.Errorf("durable: start %q: input: %w", truncated(f.name), err)
@@ -183,7 +191,9 @@ func (e *Engine) start(ctx context.Context, function string, def *definition, in
 // new one if that is "", unless an option says otherwise.
 func (s *startSettings) take(ctx context.Context, e *Engine, id string, opts []StartOption) (string, error) {
 	for _, o := range opts {
-		o.applyStart(s)
+		if o != nil {
+			o.applyStart(s)
+		}
 	}
 	if s.id != nil {
 		if id = *s.id; strings.HasPrefix(id, invokedPrefix) {
@@ -382,6 +392,9 @@ func (e *Engine) ResultJSON(ctx context.Context, id string) (json.RawMessage, er
 // A function that this engine does not have is as for Function.Start; a timeout
 // that was given to Define is not known then.
 func (e *Engine) StartByName(ctx context.Context, function string, in json.RawMessage, opts ...StartOption) (id string, err error) {
+	if err := e.given(ctx); err != nil {
+		return "", err
+	}
 	if !json.Valid(in) {
 		return "", fmt.Errorf("durable: start %q: %w: the input is not JSON", truncated(function), ErrCodec)
 	}
@@ -393,6 +406,9 @@ func (e *Engine) StartByName(ctx context.Context, function string, in json.RawMe
 
 // result waits for the end of an execution.
 func (e *Engine) result(ctx context.Context, id string) (payload []byte, codec string, err error) {
+	if err := e.given(ctx); err != nil {
+		return nil, "", err
+	}
 	if err := checkID("execution ID", id); err != nil {
 		return nil, "", err
 	}

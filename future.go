@@ -71,7 +71,12 @@ func (f *Future[O]) Await(ctx *Context) (O, error) {
 	return out, err
 }
 
-func (f *Future[O]) operation() *operation { return f.o }
+func (f *Future[O]) operation() *operation {
+	if f == nil {
+		return nil
+	}
+	return f.o
+}
 
 // awaitAndDecode waits for an operation that is not at a position of its own.
 func (c *Context) awaitAndDecode(o *operation, codec Codec, out any) error {
@@ -155,6 +160,9 @@ func Awaitables[A Awaitable](as []A) []Awaitable {
 // mu is held while it is called. The recorded choice is returned.
 func (c *Context) gather(sub checkpoint.SubType, name string, ops []*operation, choose func(settled *operation) (int, bool)) (int, error) {
 	f, x := c.f, c.f.x
+	if slices.Contains(ops, nil) {
+		return 0, x.misused(f, typeContext, name, errNilAwaited, "")
+	}
 	o, err := c.enter(typeContext, sub, name)
 	if err != nil {
 		return 0, err
@@ -260,7 +268,9 @@ func chooseFirst(ops []*operation) func(*operation) (int, bool) {
 func operationsOf(as []Awaitable) []*operation {
 	ops := make([]*operation, len(as))
 	for i, a := range as {
-		ops[i] = a.operation()
+		if a != nil {
+			ops[i] = a.operation()
+		}
 	}
 	return ops
 }
@@ -268,7 +278,7 @@ func operationsOf(as []Awaitable) []*operation {
 func operationsOfFutures[O any](fs []*Future[O]) []*operation {
 	ops := make([]*operation, len(fs))
 	for i, f := range fs {
-		ops[i] = f.o
+		ops[i] = f.operation()
 	}
 	return ops
 }
@@ -379,6 +389,9 @@ func Race[O any](ctx *Context, name string, fs ...*Future[O]) (O, error) {
 func Settled(ctx *Context, name string, as ...Awaitable) iter.Seq[Awaitable] {
 	x := ctx.f.x
 	ops := operationsOf(as)
+	if slices.Contains(ops, nil) {
+		x.unanswered(ctx.f, x.misused(ctx.f, typeContext, name, errNilAwaited, ""))
+	}
 	o, err := ctx.enter(typeContext, checkpoint.Settled, name)
 	if err != nil {
 		x.unanswered(ctx.f, err)

@@ -27,6 +27,9 @@ import (
 // the journal of an execution is refused with an error that matches ErrCorrupt and says
 // which record it is. The engine need not have the function. Costs one flush.
 func (e *Engine) Import(ctx context.Context, r *Recording, opts ...StartOption) (id string, err error) {
+	if err := e.given(ctx); err != nil {
+		return "", err
+	}
 	if e.retired() {
 		return "", cmp.Or(e.closed(), ErrClosed)
 	}

@@ -15,5 +15,11 @@ func Map[I, O any](ctx *Context, name string, items []I,
 	s := batchSettings(opts)
 	return runBatch(ctx, checkpoint.Map, checkpoint.MapIteration, name, len(items), &s,
 		func(int) string { return "" },
-		func(c *Context, i int) (O, error) { return fn(c, items[i], i) })
+		func(c *Context, i int) (O, error) {
+			if fn == nil {
+				var none O
+				return none, errNoBody
+			}
+			return fn(c, items[i], i)
+		})
 }

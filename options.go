@@ -26,7 +26,8 @@ type settings struct {
 	batchCodec        Codec
 }
 
-// Options of operations. Each fits just the operations that it makes sense for.
+// Options of operations. Each fits just the operations that it makes sense for. One that
+// is nil is none.
 type (
 	// StepOption is an option of Step, Do, Call, AsStep and TransactionalStep.
 	StepOption interface{ applyStep(*settings) }
@@ -174,42 +175,54 @@ func stepSettings(opts []StepOption) settings {
 	}
 	var s settings
 	for _, o := range opts {
-		o.applyStep(&s)
+		if o != nil {
+			o.applyStep(&s)
+		}
 	}
 	return s
 }
 
 func conditionSettings(opts []ConditionOption) (s settings) {
 	for _, o := range opts {
-		o.applyCondition(&s)
+		if o != nil {
+			o.applyCondition(&s)
+		}
 	}
 	return s
 }
 
 func callbackSettings(opts []CallbackOption) (s settings) {
 	for _, o := range opts {
-		o.applyCallback(&s)
+		if o != nil {
+			o.applyCallback(&s)
+		}
 	}
 	return s
 }
 
 func batchSettings(opts []BatchOption) (s settings) {
 	for _, o := range opts {
-		o.applyBatch(&s)
+		if o != nil {
+			o.applyBatch(&s)
+		}
 	}
 	return s
 }
 
 func childSettings(opts []ChildOption) (s settings) {
 	for _, o := range opts {
-		o.applyChild(&s)
+		if o != nil {
+			o.applyChild(&s)
+		}
 	}
 	return s
 }
 
 func invokeSettings(opts []InvokeOption) (s settings) {
 	for _, o := range opts {
-		o.applyInvoke(&s)
+		if o != nil {
+			o.applyInvoke(&s)
+		}
 	}
 	return s
 }

@@ -30,6 +30,12 @@ import (
 // The result, or the failure, of an execution that ended by its handler is compared
 // too. A plain function has nothing to replay.
 func Replay(ctx context.Context, rec *Recording, opts *Options) error {
+	switch {
+	case ctx == nil:
+		return errNoContext
+	case rec == nil:
+		return errNoRecording
+	}
 	if err := opts.check(); err != nil {
 		return err
 	}

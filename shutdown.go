@@ -36,6 +36,9 @@ func (e *Engine) retired() bool {
 // closes as Close does, and the error counts the bodies that were still running: those
 // run again when the store is opened (at-most-once ones count as interrupted).
 func (e *Engine) Shutdown(ctx context.Context) error {
+	if err := e.given(ctx); err != nil {
+		return err
+	}
 	e.mu.Lock()
 	if e.retiring || e.shut {
 		e.mu.Unlock()

@@ -33,6 +33,9 @@ func Step[O any](ctx *Context, name string, fn func(context.Context) (O, error),
 	s := stepSettings(opts)
 	codec := s.codec
 	v, err := ctx.step(checkpoint.Step, name, &s, func(c context.Context) (encoded, error) {
+		if fn == nil {
+			return encoded{}, errNoBody
+		}
 		v, err := fn(c)
 		if err != nil {
 			return encoded{}, err
@@ -52,13 +55,24 @@ func Step[O any](ctx *Context, name string, fn func(context.Context) (O, error),
 func Do(ctx *Context, name string, fn func(context.Context) error, opts ...StepOption) error {
 	s := stepSettings(opts)
 	codec := s.codec
-	_, err := ctx.step(checkpoint.Step, name, &s, func(c context.Context) (encoded, error) { return ctx.f.x.e.none(codec, fn(c)) }, nil)
+	_, err := ctx.step(checkpoint.Step, name, &s, func(c context.Context) (encoded, error) {
+		if fn == nil {
+			return encoded{}, errNoBody
+		}
+		return ctx.f.x.e.none(codec, fn(c))
+	}, nil)
 	return err
 }
 
 // Call is Step for a function with an input.
 func Call[I, O any](ctx *Context, name string, fn func(context.Context, I) (O, error), in I, opts ...StepOption) (O, error) {
-	return Step(ctx, name, func(c context.Context) (O, error) { return fn(c, in) }, opts...)
+	return Step(ctx, name, func(c context.Context) (O, error) {
+		if fn == nil {
+			var none O
+			return none, errNoBody
+		}
+		return fn(c, in)
+	}, opts...)
 }
 
 // AsStep makes a function the body of a Map: each item is one step, named like
@@ -133,6 +147,9 @@ type StepInfo struct {
 // StepInfoFrom returns what is known about the attempt that ctx belongs to: in
 // a step's body, a condition's check, a callback's submitter or a plain function.
 func StepInfoFrom(ctx context.Context) (StepInfo, bool) {
+	if ctx == nil {
+		return StepInfo{}, false
+	}
 	info, ok := ctx.Value(stepInfoKey{}).(*stepInfo)
 	if !ok {
 		return StepInfo{}, false

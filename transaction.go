@@ -38,6 +38,9 @@ func TransactionalStep[O any](ctx *Context, name string, fn func(ctx context.Con
 	s.transact = t
 	codec := s.codec
 	v, err := ctx.step(checkpoint.Step, name, &s, func(c context.Context) (made encoded, err error) {
+		if fn == nil {
+			return encoded{}, errNoBody
+		}
 		handle, err := t.begin(c)
 		if err != nil {
 			return encoded{}, err

@@ -16,7 +16,7 @@ import (
 //
 // written is how many bytes w has taken. After an error they are no store.
 func (e *Engine) Backup(ctx context.Context, w io.Writer) (written int64, err error) {
-	if err := e.closed(); err != nil {
+	if err := e.takes(ctx); err != nil {
 		return 0, err
 	}
 	s, ok := e.store.(checkpoint.Backuper)

@@ -96,4 +96,9 @@ func (t *Timer) Name() string { return t.o.name }
 // Await returns when the time has come, or ErrCanceled or ErrTimeout.
 func (t *Timer) Await(ctx *Context) error { return ctx.awaitAndDecode(t.o, nil, nil) }
 
-func (t *Timer) operation() *operation { return t.o }
+func (t *Timer) operation() *operation {
+	if t == nil {
+		return nil
+	}
+	return t.o
+}

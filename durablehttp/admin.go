@@ -114,6 +114,8 @@ type route struct {
 	serve        func(*admin, http.ResponseWriter, *request) error
 }
 
+var errNoEngine = errors.New("durablehttp: the engine is nil: give the one that durable.Open or New returned, and look at the error that they return")
+
 // admin serves routes.
 type admin struct {
 	engine *durable.Engine
@@ -134,6 +136,9 @@ type request struct {
 }
 
 func newAdmin(e *durable.Engine, opts *AdminOptions, routes []route) *admin {
+	if e == nil {
+		panic(errNoEngine) // when the program begins, not at the first request
+	}
 	a := &admin{engine: e, mux: http.NewServeMux(), cross: http.NewCrossOriginProtection(), servers: make(map[*http.Server]context.Context)}
 	if opts != nil {
 		a.opts = *opts

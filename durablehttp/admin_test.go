@@ -252,3 +252,18 @@ var holds = durable.Define("holds", func(ctx *durable.Context, in string) (strin
 	durable.Version(ctx, in+"\n", 1)
 	return "", nil
 })
+
+// TestNoEngine: a program without an engine fails when it makes its handlers, not when
+// somebody asks.
+func TestNoEngine(t *testing.T) {
+	t.Parallel()
+	for name, build := range map[string]func(){
+		"Admin":     func() { durablehttp.Admin(nil, nil) },
+		"Inspect":   func() { durablehttp.Inspect(nil, nil) },
+		"Steer":     func() { durablehttp.Steer(nil, nil) },
+		"Callbacks": func() { durablehttp.Callbacks(nil, nil) },
+	} {
+		require.PanicsWithError(t, "durablehttp: the engine is nil: give the one that durable.Open or New returned, and look at the error that they return", build, name)
+	}
+	require.ErrorContains(t, durablehttp.ServeBeside(t.Context(), nil, t.TempDir()+"/x.db", nil), "the engine is nil")
+}

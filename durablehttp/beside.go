@@ -24,6 +24,9 @@ import (
 //
 // Call it on a goroutine of its own, and end ctx before the engine is shut down.
 func ServeBeside(ctx context.Context, e *durable.Engine, path string, opts *AdminOptions) error {
+	if e == nil {
+		return errNoEngine
+	}
 	l, err := ListenBeside(path)
 	if err != nil {
 		return err

@@ -49,6 +49,9 @@ const defaultMaxBody = 2 << 20
 // Repeating a request is safe: the second one is answered 409. To mount the
 // handler under a prefix use http.StripPrefix.
 func Callbacks(e *durable.Engine, opts *Options) http.Handler {
+	if e == nil {
+		panic(errNoEngine)
+	}
 	var o Options
 	if opts != nil {
 		o = *opts

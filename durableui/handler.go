@@ -32,6 +32,9 @@ const policy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src
 // program, and are named by their content, so that browsers keep them until they
 // change.
 func Handler(api http.Handler) http.Handler {
+	if api == nil {
+		panic("durableui: Handler(nil): give it a durablehttp.Admin")
+	}
 	c := load()
 	api = http.StripPrefix("/api", api)
 	// Not a mux, whose redirects would know nothing of the prefix.
