@@ -204,7 +204,7 @@ func (c *Context) runBody(o *operation, s *settings, body bodyOf, judge func(att
 		defer cancel()
 	}
 	state, number, failures := o.payload, info.attempt, o.failures
-	f.r.inBody, o.running, f.replaying = true, true, false
+	f.r.inBody, o.running, o.turnedAway, f.replaying = true, true, false, false
 	x.bodies.add(o)
 	x.mu.Unlock()
 	x.e.bodies.Add(1)
@@ -242,12 +242,12 @@ func (c *Context) runBody(o *operation, s *settings, body bodyOf, judge func(att
 	if !a.recorded {
 		a = judge(a, failures)
 	}
-	cutOff := isError(a.err, ErrClosed) && x.e.retired()
+	cutOff := isError(a.err, ErrClosed) && x.e.retired() // it may have asked with another context
 	returned = true
 	x.mu.Lock()
 	x.bodyEnded(f, o)
-	for cutOff && x.phase == phaseRunning && !f.r.quitting { // it is about to be retired
-		f.r.woken.Wait()
+	if cutOff = cutOff || o.turnedAway; cutOff {
+		x.retireNow()
 	}
 	if cutOff || !x.phase.lets(letRecords) || f.r.abandoned || f.abandoned || f.isMisled() {
 		x.weigh()

@@ -80,7 +80,7 @@ func (e *Engine) run() {
 
 // claimDue claims what is due and starts it, as long as there are places.
 func (e *Engine) claimDue() error {
-	for {
+	for !e.retired() {
 		places := e.reserveForClaims(claimBite)
 		if places == 0 {
 			at, err := e.store.NextDue(e.life, e.claims)
@@ -109,6 +109,7 @@ func (e *Engine) claimDue() error {
 			e.admit(&claims[i], from)
 		}
 	}
+	return nil
 }
 
 // untilNext is how long the loop may sleep.
@@ -167,6 +168,7 @@ func (e *Engine) admit(c *checkpoint.Claim, from vantage) {
 	e.reserved--
 	e.invocations++
 	closing := e.shut
+	x.retiring, x.retireWake = e.retiring, e.retiring
 	x.troubled = e.disowned[c.ID] > 0
 	e.mu.Unlock()
 	e.feed.tell(c.ID)

@@ -378,8 +378,8 @@ func (e *Engine) until(ctx context.Context, id string, check func() (done bool, 
 		if err := e.closed(); err != nil {
 			return err
 		}
-		if x, ok := ctx.Value(residencyKey{}).(*residency); ok && x.e == e && e.retired() {
-			return ErrClosed
+		if e.refusesToWait(ctx) {
+			return e.refuse(ctx)
 		}
 		select {
 		case <-w:

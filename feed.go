@@ -106,15 +106,20 @@ func (e *Engine) ticks() (ticks <-chan time.Time, stop func()) {
 // await returns when l was woken, or it is time to look; an error when ctx, or the
 // engine, has ended.
 func (e *Engine) await(ctx context.Context, l *listener, ticks <-chan time.Time) (tick bool, err error) {
-	select {
-	case <-l.woken:
-	case <-ticks:
-		tick = true
-	case <-ctx.Done():
-	case <-e.life.Done():
+	if !e.refusesToWait(ctx) {
+		select {
+		case <-l.woken:
+		case <-ticks:
+			tick = true
+		case <-ctx.Done():
+		case <-e.life.Done():
+		}
 	}
 	if ctx.Err() != nil {
 		return false, context.Cause(ctx)
+	}
+	if e.refusesToWait(ctx) {
+		return false, e.refuse(ctx)
 	}
 	return tick, e.closed()
 }

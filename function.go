@@ -1,7 +1,6 @@
 package durable
 
 import (
-	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -214,7 +213,7 @@ func (s *startSettings) take(ctx context.Context, e *Engine, id string, opts []S
 // create creates an execution, unless there is the same one.
 func (e *Engine) create(ctx context.Context, id, function string, input []byte, timeout time.Duration, caller *checkpoint.Caller, trace string) error {
 	if e.retired() {
-		return cmp.Or(e.closed(), ErrClosed)
+		return e.refuse(ctx)
 	}
 	if caller != nil {
 		if def := e.defs[function]; def != nil {
@@ -303,8 +302,9 @@ func (x *residency) endHandler(f *frame, payload []byte, err error) {
 	cutOff := isError(err, ErrClosed) && x.e.retired()
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	if cutOff { // it runs again when the store is opened
+	if cutOff || x.root.turnedAway { // it runs again when the store is opened
 		x.retireWake = true
+		x.retireNow()
 		return
 	}
 	failure := x.contextFailure(x.root, ended, recorded)

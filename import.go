@@ -31,7 +31,7 @@ func (e *Engine) Import(ctx context.Context, r *Recording, opts ...StartOption) 
 		return "", err
 	}
 	if e.retired() {
-		return "", cmp.Or(e.closed(), ErrClosed)
+		return "", e.refuse(ctx)
 	}
 	ops, status, err := r.check()
 	if err != nil {

@@ -75,13 +75,14 @@ type operation struct {
 	cancelReason string
 
 	// This residency's part.
-	start     *checkpoint.Record // its start, when it is not numbered yet
-	frame     *frame             // of a context that runs
-	waiters   []*waiter
-	onSettled []func()
-	bodyAt    int               // where it stands in the residency's bodies
-	cancel    func(cause error) // ends the context of its body
-	refused   error             // why it could not be entered; nothing is recorded of it
+	start      *checkpoint.Record // its start, when it is not numbered yet
+	frame      *frame             // of a context that runs
+	waiters    []*waiter
+	onSettled  []func()
+	bodyAt     int               // where it stands in the residency's bodies
+	cancel     func(cause error) // ends the context of its body
+	refused    error             // why it could not be entered; nothing is recorded of it
+	turnedAway bool              // its body asked for what the engine does not do any more, see refuse; of the root, the handler
 }
 
 // settled reports whether the operation has its outcome.

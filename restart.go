@@ -1,7 +1,6 @@
 package durable
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -125,7 +124,7 @@ func fold(records []checkpoint.Record) (operations, error) {
 // restart makes an execution that begins with the records kept of j.
 func (e *Engine) restart(ctx context.Context, j *endedJournal, kept []checkpoint.Record, what string, opts []StartOption) (string, error) {
 	if e.retired() {
-		return "", cmp.Or(e.closed(), ErrClosed)
+		return "", e.refuse(ctx)
 	}
 	started := j.records[0]
 	s := startSettings{timeout: durationOf(started.Timeout)}

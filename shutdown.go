@@ -22,6 +22,35 @@ func (e *Engine) closed() error {
 	return nil
 }
 
+// refuse is the error of a call that the engine does not take because it shuts down. If
+// the code of an execution has made it, as its context tells, what that makes of the
+// refusal is no result of its: neither what the body returns is recorded, nor, if it was
+// made outside of one, how the handler ends. No lock of the engine's is held.
+func (e *Engine) refuse(ctx context.Context) error {
+	if err := e.closed(); err != nil {
+		return err
+	}
+	if x, ok := ctx.Value(residencyKey{}).(*residency); ok && x.e == e {
+		o := x.root
+		if info, ok := ctx.Value(stepInfoKey{}).(*stepInfo); ok && info.x == x {
+			o = info.o
+		}
+		x.mu.Lock()
+		defer x.mu.Unlock()
+		o.turnedAway = true
+		x.retireNow()
+	}
+	return ErrClosed
+}
+
+// refusesToWait reports whether ctx is that of code of an execution that must not wait for
+// anything from the engine any more: what it waits for may leave memory by the same
+// shutdown.
+func (e *Engine) refusesToWait(ctx context.Context) bool {
+	x, ok := ctx.Value(residencyKey{}).(*residency)
+	return ok && x.e == e && e.retired()
+}
+
 // retired reports whether the engine takes no new work any more.
 func (e *Engine) retired() bool {
 	e.mu.Lock()
@@ -31,8 +60,10 @@ func (e *Engine) retired() bool {
 
 // Shutdown stops claiming work, lets running bodies end and records them,
 // suspends the rest and closes the store. When it returns nil, no body has to
-// run again, but those that were waiting for another execution's result: they
-// get ErrClosed, and what they then return is not recorded. When ctx ends first it
+// run again, but those that asked this engine, with their context, for what it does not do
+// any more: that were waiting for another execution's result, or its callback, or started
+// one. They get ErrClosed, and whatever they make of that and return is not recorded
+// (at-most-once ones count as interrupted). When ctx ends first it
 // closes as Close does, and the error counts the bodies that were still running: those
 // run again when the store is opened (at-most-once ones count as interrupted).
 func (e *Engine) Shutdown(ctx context.Context) error {

@@ -337,11 +337,16 @@ func (x *residency) stopNow(cause error) {
 	x.closeNow(cause)
 }
 
-// retire lets running bodies end and then releases the execution. It is claimed
-// at once when the store is opened again, unless it was idle.
+// retire is retireNow, from outside.
 func (x *residency) retire() {
 	x.mu.Lock()
 	defer x.mu.Unlock()
+	x.retireNow()
+}
+
+// retireNow lets running bodies end and then releases the execution. It is claimed
+// at once when the store is opened again, unless it was idle. x.mu is held.
+func (x *residency) retireNow() {
 	x.retiring = true
 	switch x.phase {
 	case phaseRunning:

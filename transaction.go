@@ -237,7 +237,7 @@ func (x *residency) commit(f *frame, o *operation, tx checkpoint.Transaction, a 
 		j.slot.waiting = append(j.slot.waiting, f.r)
 		f.r.woken.Wait()
 	}
-	if !x.takesOutcome(f, o) {
+	if !x.takesOutcome(f, o) || o.turnedAway {
 		x.unlocked(tx.Rollback)
 		return a
 	}
