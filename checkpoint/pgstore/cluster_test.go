@@ -5,6 +5,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"net/url"
 	"os"
 	"testing"
 
@@ -86,6 +87,17 @@ func TestServer(t *testing.T) {
 		t.Fatalf("fsync is %s, synchronous_commit is %s: %v", fsync, commit, err)
 	}
 	t.Logf("PostgreSQL %s, fsync %s, synchronous_commit %s", version, fsync, commit)
+}
+
+// database is the connection string of another database of the server.
+func (c *cluster) database(t testing.TB, name string) string {
+	t.Helper()
+	at, err := url.Parse(c.url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	at.Path = "/" + name
+	return at.String()
 }
 
 // exec runs SQL of a test.

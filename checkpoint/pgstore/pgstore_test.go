@@ -10,6 +10,7 @@ import (
 	"github.com/durable-go/durable/checkpoint"
 	"github.com/durable-go/durable/checkpoint/pgstore"
 	"github.com/durable-go/durable/checkpoint/storetest"
+	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
 )
 
@@ -30,7 +31,29 @@ func openAt(t testing.TB, url, schema string, opts pgstore.Options) *pgstore.Sto
 
 // TestStore keeps the contract, and TestStorePooled without prepared statements and
 // notifications, as it has to be behind PgBouncer in transaction mode.
-func TestStore(t *testing.T) { testStore(t, need(t).url, pgstore.Options{}) }
+func TestStore(t *testing.T) { testStore(t, published(t), pgstore.Options{}) }
+
+// published is a database of which everything is replicated logically, as whoever
+// captures changes asks for: the server then refuses UPDATE and DELETE on a table whose
+// rows it can't name.
+func published(t testing.TB) (at string) {
+	t.Helper()
+	c := need(t)
+	if *throughBouncer {
+		return c.url // PgBouncer knows no other database
+	}
+	name := fmt.Sprintf("published_%d", publications.Add(1))
+	c.exec(t, "CREATE DATABASE "+name)
+	at = c.database(t, name)
+	conn, err := pgx.Connect(t.Context(), at)
+	require.NoError(t, err)
+	defer conn.Close(t.Context())
+	_, err = conn.Exec(t.Context(), "CREATE PUBLICATION everything FOR ALL TABLES")
+	require.NoError(t, err)
+	return at
+}
+
+var publications atomic.Int64
 
 func TestStorePooled(t *testing.T) {
 	if !*pooled {

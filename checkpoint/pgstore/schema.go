@@ -98,6 +98,14 @@ CREATE VIEW $S.executions AS SELECT number, encode(id, 'escape') AS id, encode(f
 	CASE WHEN ended_at <> 0 THEN to_timestamp(ended_at / 1e9) END AS ended_at,
 	owner, epoch, tail AS records, builds <> '' AS held
 	FROM $S.execution;
+`, `
+-- Where changes are replicated logically the server refuses UPDATE and DELETE on a table
+-- whose rows it can't name. Somebody may have seen to that by hand.
+DO $do$ BEGIN
+	IF NOT EXISTS (SELECT FROM pg_constraint WHERE conrelid = '$S.callback'::regclass AND contype = 'p') THEN
+		ALTER TABLE $S.callback ADD COLUMN id bigint PRIMARY KEY GENERATED ALWAYS AS IDENTITY;
+	END IF;
+END $do$;
 `}
 
 const makeMeta = `CREATE SCHEMA IF NOT EXISTS $S;
@@ -113,7 +121,19 @@ INSERT INTO $S.meta VALUES (true, 0, NULL) ON CONFLICT DO NOTHING;
 // and migrate schemas by hand. Run it in one transaction, and open the store with
 // Options.NoMigrate. An empty name is the default of Options.Schema.
 func SQL(schema string) string {
-	return sqlFor(cmp.Or(schema, defaultSchema), makeMeta+strings.Join(migrations, "")+fmt.Sprintf("\nUPDATE $S.meta SET version = %d;\n", len(migrations)))
+	schema = cmp.Or(schema, defaultSchema)
+	return sqlFor(schema, makeMeta) + SQLFrom(schema, 0)
+}
+
+// SQLFrom is what Open runs to bring the tables from a version to the one that this
+// package needs, for people who migrate by hand; empty if there is nothing to do. The
+// version is in the table meta, and in the error of an Open that may not migrate. Run it in
+// one transaction, as the owner of the tables.
+func SQLFrom(schema string, version int) string {
+	if version < 0 || version >= len(migrations) {
+		return ""
+	}
+	return sqlFor(cmp.Or(schema, defaultSchema), strings.Join(migrations[version:], "")+fmt.Sprintf("\nUPDATE $S.meta SET version = %d;\n", len(migrations)))
 }
 
 func sqlFor(schema, sql string) string {
@@ -152,15 +172,14 @@ func migrate(ctx context.Context, conn *pgx.Conn, opts *Options) (secret []byte,
 		case version > len(migrations):
 			return fmt.Errorf("it has version %d, this program knows %d: use a newer one", version, len(migrations))
 		case version < len(migrations) && opts.NoMigrate:
-			return fmt.Errorf("it has version %d, this program needs %d: migrate it, or open it without Options.NoMigrate", version, len(migrations))
-		}
-		for _, migration := range migrations[version:] {
-			if _, err := tx.Exec(ctx, q(migration), pgx.QueryExecModeSimpleProtocol); err != nil {
-				return err
-			}
+			return fmt.Errorf("it has version %d, this program needs %d: run what pgstore.SQLFrom(%q, %d) returns, or open it without Options.NoMigrate", version, len(migrations), opts.Schema, version)
 		}
 		if version < len(migrations) {
-			if _, err := tx.Exec(ctx, q(`UPDATE $S.meta SET version = $1`), len(migrations)); err != nil {
+			_, err := tx.Exec(ctx, SQLFrom(opts.Schema, version), pgx.QueryExecModeSimpleProtocol)
+			if e := refusal(err); e != nil && e.Code == insufficientPrivilege {
+				return fmt.Errorf("it has version %d, this program needs %d, and this role may not migrate it: open it once as the owner of its tables, or run what pgstore.SQLFrom(%q, %d) returns: %w", version, len(migrations), opts.Schema, version, err)
+			}
+			if err != nil {
 				return err
 			}
 		}
