@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"iter"
 	"math"
@@ -30,7 +31,7 @@ type ExecutionInfo struct {
 	ID        string          `json:"id"`
 	Number    uint64          `json:"number"` // given by the store in the order of creation, never again
 	Function  string          `json:"function"`
-	Status    ExecutionStatus `json:"status"`
+	Status    ExecutionStatus `json:"status"` // empty: it can't be read
 	StartedAt time.Time       `json:"startedAt"`
 	EndedAt   time.Time       `json:"endedAt,omitzero"`    // zero while running
 	Deadline  time.Time       `json:"deadline,omitzero"`   // zero: none
@@ -64,19 +65,21 @@ type Query struct {
 	Limit  int // at most so many; 0: all
 }
 
-// Describe tells about one execution.
+// Describe tells about one execution. An error beside an info that has a Number says
+// what of it can't be read.
 func (e *Engine) Describe(ctx context.Context, id string) (ExecutionInfo, error) {
 	s, err := e.find(ctx, id)
-	if err != nil {
+	if err != nil && !partly(&s, err) {
 		return ExecutionInfo{}, err
 	}
-	return e.info(&s)
+	return e.readable(&s, err)
 }
 
 // Executions yields the executions that q selects, newest first. It reads in
 // pages; executions that change or are started meanwhile do not disturb it. An
-// error beside an execution that has an ID concerns only that one, which can't be
-// read in whole; behind any other error nothing comes.
+// error beside an execution that has a Number concerns only that one, which can't be
+// read in whole: what is there is true, what is missing may be damaged. Behind any
+// other error nothing comes.
 func (e *Engine) Executions(ctx context.Context, q Query) iter.Seq2[ExecutionInfo, error] {
 	return func(yield func(ExecutionInfo, error) bool) {
 		if err := e.takes(ctx); err != nil {
@@ -89,11 +92,14 @@ func (e *Engine) Executions(ctx context.Context, q Query) iter.Seq2[ExecutionInf
 			return
 		}
 		for s, err := range e.store.List(ctx, sq) {
-			if err != nil {
+			if err != nil && !partly(&s, err) {
 				yield(ExecutionInfo{}, e.outward(err))
 				return
 			}
-			if !yield(e.info(&s)) {
+			if err != nil {
+				err = e.outward(err)
+			}
+			if !yield(e.readable(&s, err)) {
 				return
 			}
 		}
@@ -135,10 +141,12 @@ func (e *Engine) Count(ctx context.Context, q Query) (map[ExecutionStatus]int, e
 		return counts, e.outward(err)
 	}
 	for s, err := range e.store.List(ctx, sq) {
-		if err != nil {
+		if err != nil && !partly(&s, err) {
 			return nil, e.outward(err)
 		}
-		counts[ExecutionStatus(s.Status.String())]++
+		if s.Status != 0 {
+			counts[ExecutionStatus(s.Status.String())]++
+		}
 	}
 	return counts, nil
 }
@@ -179,6 +187,20 @@ func (e *Engine) find(ctx context.Context, id string) (checkpoint.Summary, error
 		return s, e.lookup(id, err)
 	}
 	return s, nil
+}
+
+// partly reports whether an error of the store is damage in the execution beside it.
+func partly(s *checkpoint.Summary, err error) bool {
+	return s.Number != 0 && errors.Is(err, checkpoint.ErrCorrupt)
+}
+
+// readable is what can be told of an execution that the store has read with an error.
+func (e *Engine) readable(s *checkpoint.Summary, err error) (ExecutionInfo, error) {
+	info, failed := e.info(s)
+	if s.Status == 0 {
+		info.Status = ""
+	}
+	return info, cmp.Or(err, failed)
 }
 
 func (e *Engine) info(s *checkpoint.Summary) (ExecutionInfo, error) {

@@ -43,7 +43,7 @@ func (e *Engine) Stop(ctx context.Context, id, reason string) error {
 		return err
 	}
 	s, err := e.find(ctx, id)
-	if err != nil {
+	if err != nil && !partly(&s, err) {
 		return err
 	}
 	message := "stopped"
@@ -120,9 +120,10 @@ func (e *Engine) Resume(ctx context.Context, id string) error {
 	return e.lookup(id, e.store.Resume(ctx, id))
 }
 
-// Delete removes an execution that has ended; ErrExecutionRunning otherwise.
+// Delete removes an execution that has ended; ErrExecutionRunning otherwise. One that is
+// damaged can be deleted, too, after Stop if it has not ended.
 func (e *Engine) Delete(ctx context.Context, id string) error {
-	if _, err := e.find(ctx, id); err != nil {
+	if s, err := e.find(ctx, id); err != nil && !partly(&s, err) {
 		return err
 	}
 	err := e.store.Delete(ctx, id)

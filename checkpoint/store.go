@@ -97,7 +97,9 @@ type Store interface {
 	// Resume lifts a hold and makes the execution due. Nil if there is none.
 	Resume(ctx context.Context, id string) error
 
-	// Get returns the summary of an execution, ErrNotFound if there is none.
+	// Get returns the summary of an execution, ErrNotFound if there is none. When
+	// something of it can't be read, the error matches ErrCorrupt, and what can be read,
+	// the Number at least, is beside it.
 	Get(ctx context.Context, id string) (Summary, error)
 
 	// Find is Get by the execution's number.
@@ -105,7 +107,9 @@ type Store interface {
 
 	// List yields summaries, newest first. Everything durable when it was
 	// called is seen; executions created later may be missing. No lock is
-	// held while the caller handles a summary.
+	// held while the caller handles a summary. One of which something can't be read
+	// comes in its place, as from Get, whether or not q would select it if that is not
+	// known; the list goes on behind it. Any other error ends the list.
 	List(ctx context.Context, q Query) iter.Seq2[Summary, error]
 
 	// Records yields the journal of an execution in order, from the record
@@ -115,7 +119,8 @@ type Store interface {
 	// Inbox returns what is in the inbox after the sequence number after.
 	Inbox(ctx context.Context, id string, after uint64) ([]Record, error)
 
-	// Delete removes an execution that has ended, ErrRunning otherwise.
+	// Delete removes an execution that has ended, ErrRunning otherwise. One that is
+	// damaged is removed, too; if its status can't be read, as one that has ended.
 	Delete(ctx context.Context, id string) error
 
 	// Expire deletes up to limit executions that ended before t and whose
@@ -172,8 +177,8 @@ type Backuper interface {
 // that a list yields of them.
 type Counter interface {
 	// Count counts the executions that q selects, by status, without regard to
-	// Before and Limit. Everything durable when it was called is counted. What is
-	// damaged is not; List reports it.
+	// Before and Limit. Everything durable when it was called is counted. One whose
+	// status can't be read is not; List reports it.
 	Count(ctx context.Context, q Query) (map[Status]int, error)
 }
 

@@ -40,6 +40,7 @@ const defaultMaxBody = 2 << 20
 //	413 payload_too_large        see Options.MaxBody and durable.Options.MaxPayload
 //	415 unsupported_media_type   a Content-Type that is not JSON in UTF-8; none is fine
 //	503 closed, store_failed     the engine takes nothing any more: try again later, or elsewhere
+//	500 damaged                  what is recorded of the execution can't be read
 //	500 internal                 anything else
 //
 // A failure without a type gets DefaultFailureType. A field that is not one of

@@ -65,8 +65,11 @@ func (a *admin) list(w http.ResponseWriter, r *request) error {
 				return
 			}
 			n, last = n+1, info.Number
-			unreadable := err != nil && info.ID != ""
+			unreadable := err != nil && info.Number != 0
 			if unreadable {
+				if errors.Is(err, durable.ErrCorrupt) {
+					a.failed(r.Request, err)
+				}
 				err = nil
 			}
 			if !yield(execution{a.show(r, info), unreadable}, err) {
@@ -107,7 +110,7 @@ func (a *admin) describe(w http.ResponseWriter, r *request) error {
 // execution is one execution as the request may see it.
 func (a *admin) execution(r *request, id string) (x execution, err error) {
 	x.ExecutionInfo, err = a.engine.Describe(r.Context(), id)
-	if err != nil && x.ID != "" {
+	if err != nil && x.Number != 0 {
 		a.failed(r.Request, err)
 		x.Unreadable, err = true, nil
 	}

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"iter"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -397,6 +398,7 @@ func TestEveryAnswer(t *testing.T) {
 		refused(503, "closed", r[0], r[1]+query, body)
 	}
 	delete(missing, "store_failed") // TestUnknownError
+	delete(missing, "damaged")      // TestDamagedInAList
 	require.Empty(t, missing, "documented, but never answered")
 }
 
@@ -444,6 +446,86 @@ func TestUnreadable(t *testing.T) {
 	require.Equal(t, "problem", m.name)
 	require.JSONEq(t, `{"error":"internal error","code":"internal"}`, m.data)
 	require.Equal(t, "over", s.next().name)
+}
+
+// TestDamagedInAList shows what can be shown of an execution of which the store can't
+// read something, in its place, and the others.
+func TestDamagedInAList(t *testing.T) {
+	t.Parallel()
+	log := new(lockedBuffer)
+	store := &damagedStore{Store: memstore.New()}
+	engine, err := durable.New(store, &durable.Options{Functions: []durable.Definition{pay}, Logger: slog.New(slog.DiscardHandler)})
+	require.NoError(t, err)
+	defer engine.Close()
+	d := &desk{t: t, engine: engine, log: log, handler: durablehttp.Admin(engine, &durablehttp.AdminOptions{Authorize: allow, Logger: slog.New(slog.NewTextHandler(log, nil))})}
+	for _, id := range []string{"a", "b", "c"} {
+		d.post("/executions", `{"function":"pay","id":"`+id+`","input":{"item":"cup"}}`, http.StatusCreated)
+		_, err = d.ended(id)
+		require.NoError(t, err)
+	}
+	store.damaged.Store(true)
+	type shown struct {
+		ID, Status string
+		Number     int
+		Result     string
+		Unreadable bool
+	}
+	want := []shown{{"c", "SUCCEEDED", 3, "paid for cup", false}, {"b", "SUCCEEDED", 2, "", true}, {"", "", 1, "", true}}
+	var list struct {
+		Executions []shown
+		Next       string
+	}
+	d.get("/executions?payloads=true", &list)
+	require.Equal(t, want, list.Executions)
+	for i := range want { // and in pages
+		q := "/executions?payloads=true&limit=1"
+		if i > 0 {
+			q += "&cursor=" + list.Next
+		}
+		list.Executions, list.Next = nil, ""
+		d.get(q, &list)
+		require.Equal(t, want[i:i+1], list.Executions)
+	}
+	require.Empty(t, list.Next)
+	var one shown
+	d.get("/executions/b", &one)
+	require.Equal(t, want[1], one)
+	require.Contains(t, log.String(), "record 1 of b")
+	requireProblem(t, d.do("GET", "/executions/b/history", ""), http.StatusInternalServerError, "damaged")
+	requireProblem(t, d.do("GET", "/executions/b/operations", ""), http.StatusInternalServerError, "damaged")
+	require.Equal(t, http.StatusNoContent, d.do("DELETE", "/executions/b", "").Code)
+}
+
+// damagedStore can't read the records of b, and nothing of a.
+type damagedStore struct {
+	checkpoint.Store
+	damaged atomic.Bool
+}
+
+func (s *damagedStore) spoil(sum checkpoint.Summary, err error) (checkpoint.Summary, error) {
+	if err != nil || !s.damaged.Load() || sum.ID == "c" {
+		return sum, err
+	}
+	err = &checkpoint.CorruptError{Where: "record 1 of " + sum.ID, What: "it can't be read"}
+	if sum.ID == "a" {
+		return checkpoint.Summary{Number: sum.Number}, err
+	}
+	sum.Started, sum.Ended = checkpoint.Record{}, checkpoint.Record{}
+	return sum, err
+}
+
+func (s *damagedStore) Get(ctx context.Context, id string) (checkpoint.Summary, error) {
+	return s.spoil(s.Store.Get(ctx, id))
+}
+
+func (s *damagedStore) List(ctx context.Context, q checkpoint.Query) iter.Seq2[checkpoint.Summary, error] {
+	return func(yield func(checkpoint.Summary, error) bool) {
+		for sum, err := range s.Store.List(ctx, q) {
+			if !yield(s.spoil(sum, err)) {
+				return
+			}
+		}
+	}
 }
 
 // losable is a sealer whose key can be lost.

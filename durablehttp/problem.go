@@ -79,6 +79,8 @@ func problemOf(err error) problem {
 		return problem{http.StatusServiceUnavailable, "closed", "the engine is closed: try again later"}
 	case errors.Is(err, durable.ErrStoreFailed):
 		return problem{http.StatusServiceUnavailable, "store_failed", "the store takes no writes until it is opened again: try again later"}
+	case errors.Is(err, durable.ErrCorrupt):
+		return problem{http.StatusInternalServerError, "damaged", "something that is recorded is damaged and can't be read: the log of the service says where"}
 	}
 	return problem{http.StatusInternalServerError, "internal", "internal error"}
 }

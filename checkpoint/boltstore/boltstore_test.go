@@ -18,8 +18,13 @@ func open(t *testing.T, path string) *boltstore.Store {
 	return s
 }
 
-func TestStore(t *testing.T) {
-	storetest.Harness{
+func TestStore(t *testing.T) { harness((*boltstore.Store).DamageRecords).Run(t) }
+
+// TestStoreWithDamagedRows has the rows damaged that say what an execution is.
+func TestStoreWithDamagedRows(t *testing.T) { harness((*boltstore.Store).DamageRow).RunDamage(t) }
+
+func harness(damage func(*boltstore.Store, testing.TB, string)) storetest.Harness {
+	return storetest.Harness{
 		Open: func(t *testing.T) checkpoint.Store {
 			return open(t, filepath.Join(t.TempDir(), "store"))
 		},
@@ -30,5 +35,6 @@ func TestStore(t *testing.T) {
 			require.NoError(t, s.Close())
 			return open(t, copied)
 		},
-	}.Run(t)
+		Damage: func(t *testing.T, s checkpoint.Store, id string) { damage(s.(*boltstore.Store), t, id) },
+	}
 }

@@ -1,6 +1,7 @@
 package boltstore
 
 import (
+	"bytes"
 	"os"
 	"path/filepath"
 	"strings"
@@ -24,6 +25,28 @@ func (s *Store) CopyAsKilled(t testing.TB, to string) {
 	s.writing.Lock() // the feeder waits
 	defer s.writing.Unlock()
 	copyStore(t, s.path, to)
+}
+
+// DamageRecords makes the journal of an execution unreadable in the file, DamageRow its
+// row.
+func (s *Store) DamageRecords(t testing.TB, id string) { s.damage(t, id, journalTable) }
+func (s *Store) DamageRow(t testing.TB, id string)     { s.damage(t, id, executionTable) }
+
+func (s *Store) damage(t testing.TB, id string, in table) {
+	t.Helper()
+	require.NoError(t, s.awaitApplied(t.Context()))
+	sum, err := s.Get(t.Context(), id)
+	require.NoError(t, err)
+	key := numberKey(sum.Number)
+	if in == journalTable {
+		key = pairKey(sum.Number, 1)
+	}
+	require.NoError(t, s.update(func(t *transaction) error {
+		value := bytes.Clone(t.bucket(in).Get(key))
+		value[len(value)/2] ^= 1
+		t.put(in, key, value)
+		return nil
+	}))
 }
 
 // copyStore copies a file and its log.

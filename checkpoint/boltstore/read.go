@@ -4,10 +4,12 @@ import (
 	"bytes"
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"iter"
 	"math"
 	"runtime/debug"
+	"strings"
 	"time"
 
 	"github.com/durable-go/durable/checkpoint"
@@ -79,10 +81,13 @@ func notFound(what any) error {
 func (s *Store) Get(ctx context.Context, id string) (sum checkpoint.Summary, err error) {
 	err = s.read(ctx, func(p *snapshot) error {
 		row, err := p.find(id)
-		if err == nil && row == nil {
+		switch {
+		case errors.Is(err, checkpoint.ErrCorrupt):
+			sum.ID = id
+			sum.Number, _ = p.lookup(id)
+		case err == nil && row == nil:
 			err = notFound(id)
-		}
-		if err == nil {
+		case err == nil:
 			sum, err = p.summary(row)
 		}
 		return err
@@ -94,10 +99,12 @@ func (s *Store) Get(ctx context.Context, id string) (sum checkpoint.Summary, err
 func (s *Store) Find(ctx context.Context, number uint64) (sum checkpoint.Summary, err error) {
 	err = s.read(ctx, func(p *snapshot) error {
 		row, err := p.row(number)
-		if err == nil && row == nil {
+		switch {
+		case errors.Is(err, checkpoint.ErrCorrupt):
+			sum.ID, sum.Number = p.idOf(number), number
+		case err == nil && row == nil:
 			err = notFound(number)
-		}
-		if err == nil {
+		case err == nil:
 			sum, err = p.summary(row)
 		}
 		return err
@@ -105,9 +112,8 @@ func (s *Store) Find(ctx context.Context, number uint64) (sum checkpoint.Summary
 	return sum, err
 }
 
-// List yields summaries, newest first. One that is damaged is yielded as an
-// error, and the list goes on behind it. It reads bbolt alone, and waits until
-// what was durable at the call is there: some milliseconds.
+// List yields summaries, newest first. It reads bbolt alone, and waits until what was
+// durable at the call is there: some milliseconds.
 func (s *Store) List(ctx context.Context, q checkpoint.Query) iter.Seq2[checkpoint.Summary, error] {
 	return func(yield func(checkpoint.Summary, error) bool) {
 		before := q.Before
@@ -170,12 +176,12 @@ func (s *Store) listPage(ctx context.Context, q *checkpoint.Query, before uint64
 			}
 			switch {
 			case err != nil:
-				found = append(found, listed{err: s.corrupt(executionTable, k, "it can't be read", err)})
+				sum := checkpoint.Summary{Number: next, ID: p.idOf(next)}
+				if strings.HasPrefix(sum.ID, q.IDPrefix) {
+					found = append(found, listed{sum, s.corrupt(executionTable, k, "it can't be read", err)})
+				}
 			case selected:
 				sum, err := p.summary(row)
-				if err != nil {
-					sum = checkpoint.Summary{}
-				}
 				found = append(found, listed{sum, err})
 				size += len(sum.Started.Payload) + len(sum.Ended.Payload)
 			}

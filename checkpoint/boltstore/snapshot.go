@@ -2,6 +2,7 @@ package boltstore
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -272,13 +273,24 @@ func (p *snapshot) summary(row *checkpoint.Row) (s checkpoint.Summary, err error
 	if s.WakeAt, err = ledger.WakeAt(row, p); err != nil {
 		return s, err
 	}
-	if s.Started, err = p.firstRecord(row.Number); err != nil {
-		return s, err
-	}
+	s.Started, err = p.firstRecord(row.Number)
 	if s.Status != checkpoint.Running {
-		s.Ended, err = p.lastRecord(row.Number, row.Tail)
+		var missing error
+		s.Ended, missing = p.lastRecord(row.Number, row.Tail)
+		err = cmp.Or(err, missing)
 	}
 	return s, err
+}
+
+// idOf finds the ID of an execution whose row can't be read; "": it is not there either.
+func (p *snapshot) idOf(number uint64) (id string) {
+	want := string(numberKey(number))
+	for c := p.scan(idTable, "", ""); ; {
+		key, value, ok := c.next()
+		if !ok || string(value) == want {
+			return key
+		}
+	}
 }
 
 // FirstBeat returns the earliest heartbeat due time of an execution.

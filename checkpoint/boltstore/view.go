@@ -3,6 +3,7 @@ package boltstore
 import (
 	"encoding/binary"
 	"slices"
+	"strings"
 
 	"github.com/durable-go/durable/checkpoint"
 	"github.com/durable-go/durable/checkpoint/internal/ledger"
@@ -34,7 +35,10 @@ type work struct {
 	chunk   chunk
 }
 
-var _ ledger.View = (*view)(nil)
+var (
+	_ ledger.View      = (*view)(nil)
+	_ ledger.Destroyer = (*view)(nil)
+)
 
 // newView begins a round.
 func (s *Store) newView() *view {
@@ -154,6 +158,51 @@ func (v *view) Remove(row *checkpoint.Row) {
 	w := v.works[row.Number]
 	w.row, w.chunk, w.removed = nil, chunk{}, true
 	v.touch(w)
+}
+
+// Destroy looks for the execution in all indexes, since the row that says where it stands
+// can't be read.
+func (v *view) Destroy(id string) error {
+	number, err := v.lookup(id)
+	if err != nil {
+		return err
+	}
+	v.delete(idTable, []byte(id))
+	if row, _ := v.row(number); row != nil {
+		return nil // it is another one, and that is whole
+	}
+	key := string(numberKey(number))
+	v.touch(v.work(number, nil, nil))
+	v.works[number].removed = true
+	v.DropCallbacks(number)
+	var gone [tables][]string
+	find := func(t table, prefix, suffix string) {
+		for c := v.scan(t, prefix, prefix); ; {
+			k, _, ok := c.next()
+			if !ok {
+				return
+			}
+			if strings.HasSuffix(k, suffix) {
+				gone[t] = append(gone[t], k)
+			}
+		}
+	}
+	find(inboxTable, key, "")
+	find(ownedTable, key, "")
+	find(childTable, "", key)
+	find(endedTable, "", key)
+	find(dueTable, "", key)
+	for t, keys := range gone {
+		for _, k := range keys {
+			if table(t) == dueTable && len(k) == 20 {
+				b := []byte(k)
+				v.deleteDue(binary.BigEndian.Uint32(b), timeOfBits(binary.BigEndian.Uint64(b[4:])), number)
+			} else {
+				v.delete(table(t), []byte(k))
+			}
+		}
+	}
+	return nil
 }
 
 func (v *view) WriteJournal(row *checkpoint.Row, records []checkpoint.Record, encoded []byte) {

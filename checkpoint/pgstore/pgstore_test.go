@@ -83,6 +83,16 @@ func testStore(t *testing.T, url string, opts pgstore.Options) {
 			schemas <- m
 			return opened(t, schema)
 		},
+		Damage: func(t *testing.T, s checkpoint.Store, id string) {
+			m := <-schemas
+			name := pgx.Identifier{m[s]}.Sanitize()
+			schemas <- m
+			conn, err := pgx.Connect(t.Context(), url)
+			require.NoError(t, err)
+			defer conn.Close(t.Context())
+			_, err = conn.Exec(t.Context(), `UPDATE `+name+`.journal SET data = '\x00' WHERE seq = 1 AND number = (SELECT number FROM `+name+`.execution WHERE id = $1)`, []byte(id))
+			require.NoError(t, err)
+		},
 	}.Run(t)
 }
 

@@ -66,62 +66,15 @@ func (s *Store) corrupt(number, seq uint64, err error) error {
 	return &checkpoint.CorruptError{Where: fmt.Sprintf("schema %s: journal of execution number %d, record %d", s.opts.Schema, number, seq), What: "it can't be read", Err: err}
 }
 
-// summaries reads what a condition selects.
-func (s *Store) summaries(ctx context.Context, limit time.Duration, condition string, args ...any) (sums []checkpoint.Summary, err error) {
-	err = s.read(ctx, limit, func() *pgx.Batch {
-		b := &pgx.Batch{}
-		b.Queue(s.sql.sum+condition, args...).Query(func(rows pgx.Rows) (err error) {
-			sums, err = pgx.CollectRows(rows, s.summary)
-			return err
-		})
-		return b
-	})
-	return sums, err
-}
-
-func (s *Store) summary(row pgx.CollectableRow) (sum checkpoint.Summary, err error) {
-	w := &work{row: new(checkpoint.Row)}
-	c := newColumns(w)
-	var first, last []byte
-	var beat *int64
-	if err := row.Scan(append(c.targets(), &first, &last, &beat)...); err != nil {
-		return sum, err
-	}
-	c.done()
-	sum = w.row.Summary
-	if sum.WakeAt, err = ledger.WakeAt(w.row, beats{beat}); err != nil {
-		return sum, err
-	}
-	if sum.Started, _, err = checkpoint.DecodeRecord(first); err != nil {
-		return sum, s.corrupt(sum.Number, 1, err)
-	}
-	if sum.Status != checkpoint.Running {
-		if sum.Ended, _, err = checkpoint.DecodeRecord(last); err != nil {
-			return sum, s.corrupt(sum.Number, sum.Tail, err)
-		}
-	}
-	return sum, nil
-}
-
-// beats is the earliest heartbeat of one execution.
-type beats struct{ first *int64 }
-
-func (b beats) FirstBeat(uint64) (int64, error) {
-	if b.first == nil {
-		return 0, nil
-	}
-	return *b.first, nil
-}
-
-func (s *Store) one(ctx context.Context, what any, condition string, arg any) (sum checkpoint.Summary, err error) {
-	sums, err := s.summaries(ctx, s.opts.Lease, condition, arg)
+func (s *Store) one(ctx context.Context, what any, condition string, arg any) (checkpoint.Summary, error) {
+	found, err := s.summaries(ctx, s.opts.Lease, condition, arg)
 	switch {
 	case err != nil:
-		return sum, err
-	case len(sums) == 0:
-		return sum, notFound(what)
+		return checkpoint.Summary{}, err
+	case len(found) == 0:
+		return checkpoint.Summary{}, notFound(what)
 	}
-	return sums[0], nil
+	return found[0].sum, found[0].err
 }
 
 // Get returns the summary of an execution.
@@ -149,19 +102,19 @@ func (s *Store) List(ctx context.Context, q checkpoint.Query) iter.Seq2[checkpoi
 			if q.Limit > 0 {
 				limit = min(limit, q.Limit-n)
 			}
-			sums, err := s.summaries(ctx, 0, selected+` AND e.number < $6 ORDER BY e.number DESC LIMIT $7`, append(selecting(&q), before, limit)...)
+			found, err := s.summaries(ctx, 0, selected+` AND e.number < $6 ORDER BY e.number DESC LIMIT $7`, append(selecting(&q), before, limit)...)
 			if err != nil {
 				yield(checkpoint.Summary{}, err)
 				return
 			}
-			for _, sum := range sums {
-				if !yield(sum, nil) {
+			for _, f := range found {
+				if !yield(f.sum, f.err) {
 					return
 				}
-				before = int64(sum.Number)
+				before = int64(f.sum.Number)
 				n++
 			}
-			if len(sums) < limit || n == q.Limit {
+			if len(found) < limit || n == q.Limit {
 				return
 			}
 		}

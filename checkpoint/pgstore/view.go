@@ -294,7 +294,7 @@ func (v *view) Move(number uint64, from, to ledger.Place) (first bool) {
 		}
 		v.queues[from.Queue] = slices.DeleteFunc(v.queues[from.Queue], func(d ledgerDue) bool { return d.number == number })
 	}
-	w.place, w.moved = to, true
+	w.place, w.moved, w.dirty = to, true, true // also when it is only taken out, because it is damaged
 	w.owner = 0
 	if to.Kind == ledger.Owned {
 		w.owner = v.s.process.Load()

@@ -23,6 +23,10 @@ type Harness struct {
 	// not, and opens what it has kept as another process would. Nil for stores
 	// that keep nothing.
 	Reopen func(t *testing.T, s checkpoint.Store) checkpoint.Store
+
+	// Damage damages what the store keeps of an execution, so that some of it can't be
+	// read, while the store is open. Nil for stores whose data can't be damaged.
+	Damage func(t *testing.T, s checkpoint.Store, id string)
 }
 
 // Run checks a store that keeps nothing when it is closed.
@@ -55,20 +59,23 @@ func (h Harness) Run(t *testing.T) {
 		{"Flaky", flakyTests},
 	}
 	for _, g := range groups {
-		t.Run(g.name, func(t *testing.T) {
-			for _, test := range g.tests {
-				t.Run(test.name, func(t *testing.T) {
-					t.Parallel()
-					test.run(newProbe(t, h))
-				})
-			}
-		})
+		h.group(t, g.name, g.tests)
 	}
-	if h.Reopen == nil {
-		return
+	if h.Reopen != nil {
+		h.group(t, "Reopen", reopenTests)
 	}
-	t.Run("Reopen", func(t *testing.T) {
-		for _, test := range reopenTests {
+	if h.Damage != nil {
+		h.RunDamage(t)
+	}
+}
+
+// RunDamage is the part of Run that needs Damage, for stores that can be damaged in more
+// ways than one.
+func (h Harness) RunDamage(t *testing.T) { h.group(t, "Damage", damageTests) }
+
+func (h Harness) group(t *testing.T, name string, tests []test) {
+	t.Run(name, func(t *testing.T) {
+		for _, test := range tests {
 			t.Run(test.name, func(t *testing.T) {
 				t.Parallel()
 				test.run(newProbe(t, h))

@@ -168,6 +168,8 @@ func (e *apiError) exitCode() int {
 	switch {
 	case e.Code == "execution_failed":
 		return exitFailed
+	case e.Code == "damaged":
+		return exitDamaged
 	case e.status == http.StatusNotFound:
 		return exitNotFound
 	case e.status == http.StatusConflict:

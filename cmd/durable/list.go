@@ -126,10 +126,17 @@ func (f *flags) listDone(c *cobra.Command, rows [][]string, all []json.RawMessag
 	return nil
 }
 
+// unreadable is what is told of an execution whose payloads the service could not read.
+const unreadable = "can't be read: damaged, or its key is missing"
+
 // listed is the row of an execution.
 func listed(x *execution) []string {
 	took, waits := "", ""
 	switch {
+	case x.Unreadable && x.Status != durable.ExecutionRunning:
+		took, waits = duration(x.EndedAt.Sub(x.StartedAt)), unreadable
+	case x.Unreadable:
+		waits = unreadable
 	case x.Status != durable.ExecutionRunning:
 		took = duration(x.EndedAt.Sub(x.StartedAt))
 	case x.Held != nil:

@@ -53,7 +53,7 @@ const (
 	exitFailed      = 5 // the execution whose result was asked for did not succeed
 	exitUnreachable = 6 // the program, file or database can't be reached, or takes nothing now
 	exitDenied      = 7 // not allowed
-	exitDamaged     = 8 // store verify found damage
+	exitDamaged     = 8 // store verify found damage, or what was asked for is
 	exitInterrupted = 130
 )
 

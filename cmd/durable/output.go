@@ -96,8 +96,11 @@ func (p paint) status(s string) string {
 
 // statusOf is the status of an execution, or that it is held.
 func statusOf(x *durable.ExecutionInfo) string {
-	if x.Held != nil {
+	switch {
+	case x.Held != nil:
 		return "HELD"
+	case x.Status == "":
+		return "UNKNOWN"
 	}
 	return string(x.Status)
 }

@@ -91,7 +91,7 @@ func (t *tree) head(x *execution, now time.Time) []string {
 		field("failure", x.Failure.Type+": "+x.Failure.Message)
 	}
 	if x.Unreadable {
-		field("payloads", "can't be read: damaged, or their key is missing")
+		field("payloads", unreadable)
 	}
 	return lines
 }

@@ -342,7 +342,8 @@ export function listPage(root, params, app) {
 // doing says what a running execution waits for, or how an ended one failed.
 function doing(cell, info, open) {
   const wake = parse(info.wakeAt)
-  if (info.held) fill(cell, h('span', { class: 'held' }, failureText(info.held)))
+  if (info.unreadable) fill(cell, h('span', { class: 'failed' }, 'can’t be read: damaged, or its key is missing'))
+  else if (info.held) fill(cell, h('span', { class: 'held' }, failureText(info.held)))
   else if (info.stalledSince) fill(cell, h('span', { class: 'held' }, 'busy without progress, ', tick(h('span'), () => relative(parse(info.stalledSince)))))
   else if (info.status !== 'RUNNING') fill(cell, info.failure ? h('span', { class: 'failed' }, failureText(info.failure)) : info.parent ? h('span', { class: 'faint' }, `invoked by ${info.parent}`) : null)
   else if (wake !== null) {

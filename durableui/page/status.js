@@ -6,6 +6,7 @@ export const statuses = ['RUNNING', 'SUCCEEDED', 'FAILED', 'TIMED_OUT', 'STOPPED
 const words = {
   RUNNING: 'Running', WAITING: 'Waiting', HELD: 'Held', SUCCEEDED: 'Succeeded', FAILED: 'Failed', TIMED_OUT: 'Timed out', STOPPED: 'Stopped',
   CANCELLED: 'Cancelled', STARTED: 'Running', PENDING: 'Waiting', READY: 'Ready',
+  '': 'Unknown',
 }
 
 export const statusWord = status => words[status] ?? status

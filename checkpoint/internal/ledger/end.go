@@ -1,6 +1,7 @@
 package ledger
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/durable-go/durable/checkpoint"
@@ -49,6 +50,9 @@ func (r *Round) End(e *checkpoint.Ending) (ended bool, err error) {
 // Delete removes an execution that has ended.
 func (r *Round) Delete(id string) error {
 	row, err := r.find(id, checkpoint.Incarnation{})
+	if d, ok := r.view.(Destroyer); ok && errors.Is(err, checkpoint.ErrCorrupt) {
+		return d.Destroy(id) // nobody can run it any more
+	}
 	if err != nil {
 		return err
 	}

@@ -55,6 +55,13 @@ type View interface {
 	Report(err error)
 }
 
+// Destroyer is what a View may be, too: one whose rows can be damaged.
+type Destroyer interface {
+	// Destroy removes what there is of an execution whose row can't be read, its Place
+	// included.
+	Destroy(id string) error
+}
+
 // Callback is what a store knows of a callback.
 type Callback struct {
 	TimeoutAt        int64 // 0: never

@@ -1,0 +1,182 @@
+package pgstore
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/durable-go/durable/checkpoint"
+	"github.com/durable-go/durable/checkpoint/internal/ledger"
+	"github.com/jackc/pgx/v5"
+)
+
+// listed is a summary, or what of it can be read and why the rest can't.
+type listed struct {
+	sum checkpoint.Summary
+	err error
+}
+
+// summaries reads what a condition selects. err is of all of them.
+func (s *Store) summaries(ctx context.Context, limit time.Duration, condition string, args ...any) (found []listed, err error) {
+	err = s.read(ctx, limit, func() *pgx.Batch {
+		b := &pgx.Batch{}
+		b.Queue(s.sql.sum+condition, args...).Query(func(rows pgx.Rows) (err error) {
+			found, err = pgx.CollectRows(rows, s.summary)
+			return err
+		})
+		return b
+	})
+	if isDamage(err) { // of one page of the table, or of one value: the others can be read
+		return s.oneByOne(ctx, limit, condition, args...)
+	}
+	return found, err
+}
+
+func (s *Store) summary(row pgx.CollectableRow) (l listed, err error) {
+	w := &work{row: new(checkpoint.Row)}
+	c := newColumns(w)
+	var first, last []byte
+	var beat *int64
+	if err := row.Scan(append(c.targets(), &first, &last, &beat)...); err != nil {
+		return l, err
+	}
+	c.done()
+	l.sum = w.row.Summary
+	l.sum.WakeAt, _ = ledger.WakeAt(w.row, beats{beat})
+	l.decode(s, &l.sum.Started, 1, first)
+	if l.sum.Status != checkpoint.Running {
+		l.decode(s, &l.sum.Ended, l.sum.Tail, last)
+	}
+	return l, nil
+}
+
+// decode reads a record of the journal into its place.
+func (l *listed) decode(s *Store, r *checkpoint.Record, seq uint64, data []byte) {
+	got, _, err := checkpoint.DecodeRecord(data)
+	if err == nil && got.Seq != seq {
+		err = fmt.Errorf("it has the number %d", got.Seq)
+	}
+	if err != nil {
+		l.fail(s.corrupt(l.sum.Number, seq, err))
+		return
+	}
+	*r = got
+}
+
+// fail keeps the first error.
+func (l *listed) fail(err error) {
+	if l.err == nil {
+		l.err = err
+	}
+}
+
+// isDamage reports whether the server has met damage in its files (class XX).
+func isDamage(err error) bool {
+	e := refusal(err)
+	return e != nil && strings.HasPrefix(e.Code, "XX")
+}
+
+// oneByOne is summaries where the server can't read all of it: each execution, and each
+// of its records, is asked for alone.
+func (s *Store) oneByOne(ctx context.Context, limit time.Duration, condition string, args ...any) (found []listed, err error) {
+	var numbers []int64
+	err = s.ask(ctx, limit, `SELECT e.number FROM $S.execution e `+condition, func(rows pgx.Rows) (err error) {
+		numbers, err = pgx.CollectRows(rows, pgx.RowTo[int64])
+		return err
+	}, args...)
+	if err != nil {
+		return nil, err
+	}
+	for _, number := range numbers {
+		l, there, err := s.carefully(ctx, limit, number)
+		if err != nil {
+			return nil, err
+		}
+		if there {
+			found = append(found, l)
+		}
+	}
+	return found, nil
+}
+
+// carefully reads what can be read of an execution.
+func (s *Store) carefully(ctx context.Context, limit time.Duration, number int64) (l listed, there bool, err error) {
+	l.sum.Number = uint64(number)
+	damaged := func(what string, err error) error {
+		return &checkpoint.CorruptError{Where: fmt.Sprintf("schema %s: %s of execution number %d", s.opts.Schema, what, number), What: "the server can't read it", Err: err}
+	}
+	w := &work{row: new(checkpoint.Row)}
+	err = s.ask(ctx, limit, `SELECT `+columnNames+` FROM $S.execution e WHERE e.number = $1`, func(rows pgx.Rows) error {
+		c := newColumns(w)
+		_, err := pgx.ForEachRow(rows, c.targets(), func() error {
+			c.done()
+			l.sum, there = w.row.Summary, true
+			return nil
+		})
+		return err
+	}, number)
+	if isDamage(err) {
+		l.fail(damaged("the row", err))
+		return l, true, nil
+	}
+	if err != nil || !there {
+		return l, false, err
+	}
+	record := func(r *checkpoint.Record, seq uint64) error {
+		var data []byte
+		err := s.ask(ctx, limit, `SELECT data FROM $S.journal WHERE number = $1 AND seq = $2`, func(rows pgx.Rows) error {
+			_, err := pgx.ForEachRow(rows, []any{&data}, func() error { return nil })
+			return err
+		}, number, int64(seq))
+		switch {
+		case isDamage(err):
+			l.fail(damaged(fmt.Sprintf("record %d", seq), err))
+		case err != nil:
+			return err
+		default:
+			l.decode(s, r, seq, data)
+		}
+		return nil
+	}
+	if err := record(&l.sum.Started, 1); err != nil {
+		return l, false, err
+	}
+	if l.sum.Status != checkpoint.Running {
+		if err := record(&l.sum.Ended, l.sum.Tail); err != nil {
+			return l, false, err
+		}
+	}
+	var beat *int64
+	err = s.ask(ctx, limit, `SELECT min(heartbeat_at) FROM $S.callback WHERE number = $1 AND heartbeat_at <> 0`, func(rows pgx.Rows) error {
+		_, err := pgx.ForEachRow(rows, []any{&beat}, func() error { return nil })
+		return err
+	}, number)
+	switch {
+	case isDamage(err):
+		l.fail(damaged("the callbacks", err))
+	case err != nil:
+		return l, false, err
+	}
+	l.sum.WakeAt, _ = ledger.WakeAt(w.row, beats{beat})
+	return l, true, nil
+}
+
+// ask makes one query.
+func (s *Store) ask(ctx context.Context, limit time.Duration, sql string, take func(pgx.Rows) error, args ...any) error {
+	return s.read(ctx, limit, func() *pgx.Batch {
+		b := &pgx.Batch{}
+		b.Queue(sqlFor(s.opts.Schema, sql), args...).Query(take)
+		return b
+	})
+}
+
+// beats is the earliest heartbeat of one execution.
+type beats struct{ first *int64 }
+
+func (b beats) FirstBeat(uint64) (int64, error) {
+	if b.first == nil {
+		return 0, nil
+	}
+	return *b.first, nil
+}
