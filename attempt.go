@@ -190,7 +190,7 @@ func (c *Context) runBody(o *operation, s *settings, body bodyOf, judge func(att
 		return attempt{}, x.exit(f)
 	}
 	f.showCancel()
-	bodyCtx := &bodyContext{f: f, shielded: c.shielded || o.flags&checkpoint.FlagShielded != 0, info: stepInfo{x: x, o: o, attempt: int(o.attempt)}}
+	bodyCtx := c.bodyContext(o, int(o.attempt))
 	info, ctx := &bodyCtx.info, context.Context(bodyCtx)
 	if s.timeout > 0 {
 		var cancel context.CancelCauseFunc

@@ -21,7 +21,7 @@ type Context struct {
 // Context returns a standard context for pure calls that want one. It ends when
 // the scope is cancelled (context.Cause is ErrCanceled or ErrTimeout), when its
 // function has returned, and when the execution is suspended. On replay it ends
-// only after every operation that was recorded before the cancel.
+// only after every operation that was recorded before the cancel. It tells no deadline.
 func (c *Context) Context() context.Context {
 	c.f.x.mu.Lock()
 	c.f.showCancel()

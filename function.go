@@ -351,7 +351,7 @@ func (c *Context) plain(call func(context.Context) error) {
 		return
 	}
 	f.showCancel()
-	body := &bodyContext{f: f, info: stepInfo{x: x, o: x.root, attempt: 1}}
+	body := c.bodyContext(x.root, 1)
 	info := &body.info
 	f.r.inBody, x.root.running = true, true
 	x.bodies.add(x.root)

@@ -118,6 +118,25 @@ func (o *operation) cancelledBy() (by *operation) {
 	return by
 }
 
+// timesOutAt is when the next timeout passes that ends a body of o: its own, or, unless
+// it is shielded, that of a context around it; 0: none.
+func (o *operation) timesOutAt(shielded bool) int64 {
+	at := o.timeoutAt
+	for ; !shielded && o != nil; o = o.up {
+		at = earliest(at, o.timeoutAt)
+		shielded = o.flags&checkpoint.FlagShielded != 0
+	}
+	return at
+}
+
+// earliest is the earlier of two times, of which 0 is none.
+func earliest(a, b int64) int64 {
+	if a == 0 || b != 0 && b < a {
+		return b
+	}
+	return a
+}
+
 // operations are the operations of an execution by ID, "" being the execution.
 type operations map[string]*operation
 

@@ -21,9 +21,10 @@ type None = struct{}
 // is a failed attempt. The value returned is the one decoded from the record,
 // also on the first run.
 //
-// fn gets a plain context.Context, which ends on cancel, timeout and stop;
-// StepInfoFrom tells more about the attempt. fn must not use the *Context of its
-// handler.
+// fn gets a plain context.Context, which ends on cancel, timeout and stop. Its
+// Deadline is the next timeout that will end it: of the attempt, of the operation, of
+// a context around it, or of the execution. StepInfoFrom tells more about the attempt.
+// fn must not use the *Context of its handler.
 //
 // A step that runs costs one flush of the disk, shared with whatever else is
 // ready; its result is awaited by the next effect, not by Step.
@@ -177,16 +178,29 @@ func (i *stepInfo) idempotencyKey() string { return derivedID("idem-", i.x.sum.I
 
 type stepInfoKey struct{}
 
-// bodyContext is the context of a body: its frame's, made when the body asks for it.
+// bodyContext is the context of a body: its frame's, made when the body asks for it. It
+// tells when a durable timeout will end it, which the frame's does not: code of a handler
+// that looks at a deadline would take another way on a replay that comes later.
 type bodyContext struct {
 	f        *frame
 	shielded bool
 	info     stepInfo
+	endsAt   int64 // by the clock of the process; 0: no timeout
+}
+
+// bodyContext makes the context for an attempt of o. x.mu is held.
+func (c *Context) bodyContext(o *operation, attempt int) *bodyContext {
+	f, x := c.f, c.f.x
+	b := &bodyContext{f: f, shielded: c.shielded || o.flags&checkpoint.FlagShielded != 0, info: stepInfo{x: x, o: o, attempt: attempt}}
+	if due := earliest(o.timesOutAt(b.shielded), x.sum.Deadline); due != 0 {
+		b.endsAt = due - x.e.now() + time.Now().UnixNano() // due is by the store's clock
+	}
+	return b
 }
 
 func (c *bodyContext) standard() context.Context { return c.f.context(c.shielded) }
 
-func (c *bodyContext) Deadline() (time.Time, bool) { return time.Time{}, false }
+func (c *bodyContext) Deadline() (time.Time, bool) { return timeOf(c.endsAt), c.endsAt != 0 }
 func (c *bodyContext) Done() <-chan struct{}       { return c.standard().Done() }
 func (c *bodyContext) Err() error                  { return c.standard().Err() }
 
