@@ -30,10 +30,10 @@ type journal struct {
 	close   []string              // callbacks to close with the pending records
 	deliver []checkpoint.Delivery // to deliver with the pending records
 
-	told    []toldLater // outcomes that the observer is told when they are durable
-	waiting []durableWaiter
-	asked   []asked // appends that the store has not answered, in its order
-	slot    *slot   // of a transaction that commits; nil: none does
+	told    line[toldLater]     // outcomes that the observer is told when they are durable
+	waiting line[durableWaiter] // by seq
+	asked   line[asked]         // appends that the store has not answered, in its order
+	slot    *slot               // of a transaction that commits; nil: none does
 	flush   *time.Timer
 	armed   time.Duration // 0: not armed
 }
@@ -270,7 +270,7 @@ type sending struct {
 
 // hand hands an append to the store. x.mu is held.
 func (x *residency) hand(b sending) {
-	x.journal.asked = append(x.journal.asked, b.asked)
+	x.journal.asked.add(b.asked)
 	x.e.store.Append(b.a, x.answer)
 }
 
@@ -278,9 +278,7 @@ func (x *residency) hand(b sending) {
 func (x *residency) answered(err error) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	j := &x.journal
-	a := j.asked[0]
-	j.asked = slices.Delete(j.asked, 0, 1)
+	a := x.journal.asked.take()
 	switch {
 	case a.done != nil:
 		a.done(err)
@@ -305,16 +303,12 @@ func (x *residency) becameDurable(seq uint64) {
 		j.durable = seq
 		x.e.feed.tell(x.id)
 	}
-	if len(j.told) > 0 {
+	if !j.told.empty() {
 		x.tellOutcomes()
 	}
-	j.waiting = slices.DeleteFunc(j.waiting, func(w durableWaiter) bool {
-		if w.seq > j.durable {
-			return false
-		}
-		w.r.woken.Broadcast()
-		return true
-	})
+	for !j.waiting.empty() && j.waiting.first().seq <= j.durable {
+		j.waiting.take().r.woken.Broadcast()
+	}
 }
 
 // await returns when everything numbered so far is durable: an effect of f's
@@ -330,7 +324,7 @@ func (x *residency) await(f *frame) error {
 	}
 	x.send()
 	seq, r := j.seq, f.r
-	j.waiting = append(j.waiting, durableWaiter{seq, r})
+	j.waiting.add(durableWaiter{seq, r})
 	for j.durable < seq && !r.quitting {
 		r.woken.Wait()
 	}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"slices"
 	"strings"
 	"time"
 
@@ -226,7 +225,7 @@ func (x *residency) observeOutcome(o *operation) {
 	if o.failure != nil {
 		op.Failure = x.e.errs.rebuild(o.failure)
 	}
-	x.journal.told = append(x.journal.told, toldLater{o.endSeq, op})
+	x.journal.told.add(toldLater{o.endSeq, op})
 }
 
 // tellOutcomes tells of the outcomes that are durable. x.mu is held.
@@ -236,11 +235,10 @@ func (x *residency) tellOutcomes() {
 	if given := x.observed.Load(); given != nil {
 		ctx = *given
 	}
-	n := 0
-	for ; n < len(j.told) && j.told[n].seq <= j.durable; n++ {
-		x.tellOutcome(ctx, &j.told[n].op)
+	for !j.told.empty() && j.told.first().seq <= j.durable {
+		op := j.told.take().op
+		x.tellOutcome(ctx, &op)
 	}
-	j.told = slices.Delete(j.told, 0, n)
 }
 
 func (x *residency) tellOutcome(ctx context.Context, op *Operation) {

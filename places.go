@@ -145,7 +145,7 @@ const stalledAfter = time.Minute
 // stalled is since when code of the execution has been blocked, or busy, outside
 // of operations and bodies, if that is long. x.mu is held.
 func (x *residency) stalled() (since time.Time, ok bool) {
-	if x.phase != phaseRunning || x.running == 0 || len(x.bodies) > 0 || len(x.waiting) > 0 || time.Since(x.progress) < stalledAfter {
+	if x.phase != phaseRunning || x.running == 0 || len(x.bodies) > 0 || !x.journal.waiting.empty() || time.Since(x.progress) < stalledAfter {
 		return time.Time{}, false
 	}
 	return x.progress.UTC(), true

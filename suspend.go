@@ -296,7 +296,7 @@ func (x *residency) closeNow(cause error) {
 	for r := range x.routines {
 		x.dismiss(r)
 	}
-	for _, w := range x.waiting { // a goroutine of the user's may wait in place of a routine that has ended
+	for _, w := range x.journal.waiting.waiting() { // a goroutine of the user's may wait in place of a routine that has ended
 		x.dismiss(w.r)
 	}
 	x.watchBodies()

@@ -246,8 +246,10 @@ func (x *residency) commit(f *frame, o *operation, tx checkpoint.Transaction, a 
 	x.reserve(o, &rec)
 	mine := j.slot
 	sealed := x.sealed(&rec, nil)
+	if j.durable < mine.seq-1 {
+		j.waiting.add(durableWaiter{mine.seq - 1, f.r})
+	}
 	for x.phase != phaseClosed && j.durable < mine.seq-1 {
-		j.waiting = append(j.waiting, durableWaiter{mine.seq - 1, f.r})
 		f.r.woken.Wait()
 	}
 	if x.phase == phaseClosed {
