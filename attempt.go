@@ -204,7 +204,8 @@ func (c *Context) runBody(o *operation, s *settings, body bodyOf, judge func(att
 		defer cancel()
 	}
 	state, number, failures := o.payload, info.attempt, o.failures
-	f.r.inBody, o.running, o.turnedAway, f.replaying = true, true, false, false
+	o.running, o.turnedAway, f.replaying = true, false, false
+	x.enterBody(f.r)
 	x.bodies.add(o)
 	x.mu.Unlock()
 	x.e.bodies.Add(1)
@@ -260,7 +261,8 @@ func (c *Context) runBody(o *operation, s *settings, body bodyOf, judge func(att
 func (x *residency) bodyEnded(f *frame, o *operation) {
 	x.e.bodies.Add(-1)
 	x.bodies.remove(o)
-	o.running, f.r.inBody, o.cancel = false, false, nil
+	o.running, o.cancel = false, nil
+	x.leaveBody(f.r)
 	x.progress = time.Now()
 }
 

@@ -353,7 +353,8 @@ func (c *Context) plain(call func(context.Context) error) {
 	f.showCancel()
 	body := c.bodyContext(x.root, 1)
 	info := &body.info
-	f.r.inBody, x.root.running = true, true
+	x.root.running = true
+	x.enterBody(f.r)
 	x.bodies.add(x.root)
 	x.mu.Unlock()
 	x.e.bodies.Add(1)

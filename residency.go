@@ -63,6 +63,7 @@ type residency struct {
 	routines map[*routine]struct{}
 	running  int                     // routines that run code: not blocked, not abandoned
 	alive    int                     // routines that have not ended and are not abandoned
+	inBodies int                     // of these, those that run a body
 	bodies   bodies                  // operations whose body runs
 	strays   map[*operation]struct{} // bodies that run on although their operation has timed out
 	busy     int                     // outside events being taken over: it may not be suspended meanwhile
@@ -169,6 +170,7 @@ func routineMain(x *residency, r *routine, run func()) {
 func (x *residency) routineEnded(r *routine) {
 	x.mu.Lock()
 	delete(x.routines, r)
+	x.leaveBody(r)
 	if !r.abandoned {
 		x.alive--
 		if !r.blocked {
@@ -177,6 +179,23 @@ func (x *residency) routineEnded(r *routine) {
 	}
 	x.weigh()
 	x.mu.Unlock()
+}
+
+// enterBody takes note that a routine runs a body. x.mu is held.
+func (x *residency) enterBody(r *routine) {
+	if !r.inBody && !r.abandoned {
+		r.inBody = true
+		x.inBodies++
+	}
+}
+
+// leaveBody takes note that a routine runs no body any more, or that it does not matter.
+// x.mu is held.
+func (x *residency) leaveBody(r *routine) {
+	if r.inBody {
+		r.inBody = false
+		x.inBodies--
+	}
 }
 
 // dismiss tells a routine to end. x.mu is held.
@@ -191,6 +210,7 @@ func (x *residency) abandon(r *routine) {
 	if r.abandoned {
 		return
 	}
+	x.leaveBody(r)
 	r.abandoned = true
 	x.alive--
 	if !r.blocked {

@@ -142,20 +142,10 @@ func (x *residency) waitForBodies(p phase) {
 	x.weigh()
 }
 
-// inBodies counts the routines that run a body and are not abandoned. x.mu is held.
-func (x *residency) inBodies() (n int) {
-	for r := range x.routines {
-		if r.inBody && !r.abandoned {
-			n++
-		}
-	}
-	return n
-}
-
 // checkBodies releases an execution that is to be held, or whose engine shuts down, when
 // no body runs any more. x.mu is held.
 func (x *residency) checkBodies() {
-	if x.inBodies() > 0 || x.busy > 0 {
+	if x.inBodies > 0 || x.busy > 0 {
 		return
 	}
 	switch {
