@@ -36,6 +36,7 @@ type frame struct {
 	below   []*frame     // frames that have not ended
 	at      int          // where f stands in the one above it
 	futures []*operation // started by Go in it
+	unseen  unseen
 
 	ctx      lazyContext // ends with the scope's cancel
 	shielded lazyContext // of WithoutCancel
@@ -85,17 +86,34 @@ func (f *frame) showCancel() {
 	if by == nil || f.rebuild && f.op.endSeq < by.cancelSeq {
 		return
 	}
-	if f.replaying { // what was open when the cancel came must be awaited first
-		for _, o := range f.futures {
-			if !o.noted && o.firstSeq < by.cancelSeq && (o.endSeq == 0 || o.endSeq > by.cancelSeq) {
-				return
-			}
-		}
+	if f.replaying && f.unseen.any(f.futures, by.cancelSeq) {
+		return // what was open when the cancel came must be awaited first
 	}
 	if next := f.x.ops[f.id(f.counter+1)]; next != nil && next.firstSeq != 0 && (next.firstSeq < by.cancelSeq || next.refusal) {
 		return
 	}
 	f.ctx.end(causeOf(by.cancelCause))
+}
+
+// unseen is how far the futures of a frame are known to have been awaited, those that
+// were open when a cancel came: what is known once stays so.
+type unseen struct {
+	cancel uint64 // sequence of the cancel
+	from   int    // all before it have been
+}
+
+// any reports whether one has not been awaited.
+func (u *unseen) any(futures []*operation, cancel uint64) bool {
+	if u.cancel != cancel {
+		*u = unseen{cancel: cancel}
+	}
+	for ; u.from < len(futures); u.from++ {
+		o := futures[u.from]
+		if !o.noted && o.firstSeq < cancel && (o.endSeq == 0 || o.endSeq > cancel) {
+			return true
+		}
+	}
+	return false
 }
 
 // end ends the scope of f: what runs below is abandoned, its callbacks are
