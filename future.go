@@ -155,10 +155,10 @@ func Awaitables[A Awaitable](as []A) []Awaitable {
 }
 
 // gather is a CONTEXT operation that chooses among others: All, Any, Race,
-// Select. choose is called first with nil, then with each operation as it
-// settles; it returns the index of its choice once it has one. The residency's
+// Select. choose is called first with -1, then with the index of each operation as it
+// settles, until it has a choice, whose index it returns. The residency's
 // mu is held while it is called. The recorded choice is returned.
-func (c *Context) gather(sub checkpoint.SubType, name string, ops []*operation, choose func(settled *operation) (int, bool)) (int, error) {
+func (c *Context) gather(sub checkpoint.SubType, name string, ops []*operation, choose func(settled int) (int, bool)) (int, error) {
 	f, x := c.f, c.f.x
 	if slices.Contains(ops, nil) {
 		return 0, x.misused(f, typeContext, name, errNilAwaited, "")
@@ -182,14 +182,16 @@ func (c *Context) gather(sub checkpoint.SubType, name string, ops []*operation, 
 		if x.replay != nil {
 			return 0, x.beyond(f, o.id, "its outcome")
 		}
-		choice, chosen := choose(nil)
+		choice, chosen := choose(-1)
 		w := &waiter{r: f.r}
 		if !chosen {
-			for _, op := range ops {
+			for i, op := range ops {
 				if !op.settled() {
 					op.onSettled = append(op.onSettled, func() {
-						if choice2, ok := choose(op); ok && !chosen {
-							choice, chosen = choice2, true
+						if chosen {
+							return
+						}
+						if choice, chosen = choose(i); chosen {
 							x.wake(w)
 						}
 					})
@@ -258,10 +260,12 @@ func Select(ctx *Context, name string, as ...Awaitable) (Awaitable, error) {
 
 var errNothingToAwait = errors.New("there is nothing to wait for: give it at least one awaitable")
 
-func chooseFirst(ops []*operation) func(*operation) (int, bool) {
-	return func(*operation) (int, bool) {
-		i := firstSettled(ops, any1)
-		return i, i >= 0
+func chooseFirst(ops []*operation) func(int) (int, bool) {
+	return func(settled int) (int, bool) {
+		if settled < 0 {
+			settled = firstSettled(ops, any1)
+		}
+		return settled, settled >= 0
 	}
 }
 
@@ -287,9 +291,9 @@ func operationsOfFutures[O any](fs []*Future[O]) []*operation {
 // or until the first one fails and returns its error.
 func All[O any](ctx *Context, name string, fs ...*Future[O]) ([]O, error) {
 	ops := operationsOfFutures(fs)
-	open := -1
-	i, err := ctx.gather(checkpoint.All, name, ops, func(settled *operation) (int, bool) {
-		if open < 0 || settled == nil {
+	open := 0
+	i, err := ctx.gather(checkpoint.All, name, ops, func(settled int) (int, bool) {
+		if settled < 0 {
 			open = 0
 			for _, o := range ops {
 				if !o.settled() {
@@ -302,8 +306,8 @@ func All[O any](ctx *Context, name string, fs ...*Future[O]) ([]O, error) {
 			return -1, open == 0
 		}
 		open--
-		if settled.failure != nil {
-			return slices.Index(ops, settled), true
+		if ops[settled].failure != nil {
+			return settled, true
 		}
 		return -1, open == 0
 	})
@@ -332,8 +336,8 @@ func Any[O any](ctx *Context, name string, fs ...*Future[O]) (O, error) {
 	}
 	ops := operationsOfFutures(fs)
 	open := len(ops)
-	i, err := ctx.gather(checkpoint.Any, name, ops, func(settled *operation) (int, bool) {
-		if settled == nil {
+	i, err := ctx.gather(checkpoint.Any, name, ops, func(settled int) (int, bool) {
+		if settled < 0 {
 			open = 0
 			for _, o := range ops {
 				if !o.settled() {
@@ -344,8 +348,8 @@ func Any[O any](ctx *Context, name string, fs ...*Future[O]) (O, error) {
 			return i, i >= 0 || open == 0
 		}
 		open--
-		if settled.failure == nil {
-			return slices.Index(ops, settled), true
+		if ops[settled].failure == nil {
+			return settled, true
 		}
 		return -1, open == 0
 	})
@@ -437,9 +441,15 @@ type settledQueue struct {
 
 // watch enters what has settled and waits for the rest. x.mu is held.
 func (q *settledQueue) watch() {
+	out := make([]bool, len(q.ops))
+	for _, choice := range q.o.choices {
+		if uint64(choice) < uint64(len(out)) {
+			out[choice] = true
+		}
+	}
 	for i, op := range q.ops {
 		switch {
-		case slices.Contains(q.o.choices, int64(i)):
+		case out[i]: // handed out
 		case op.settled():
 			q.ready = append(q.ready, i)
 		default:
