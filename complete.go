@@ -21,31 +21,83 @@ func (e *Engine) CallbackID(ctx context.Context, executionID, name string) (stri
 		return "", err
 	}
 	var id string
-	err := e.until(ctx, executionID, func() (bool, error) {
-		ops, s, err := e.operations(ctx, executionID)
-		if err != nil {
-			return false, err
-		}
-		if s.Status != checkpoint.Running {
-			return false, fmt.Errorf("%w: execution %s has ended", ErrCallbackNotFound, executionID)
-		}
-		var open []string
-		for _, o := range ops {
-			if o.typ == typeCallback && !o.settled() && !o.dead() && (o.name == name || o.id == name) {
-				open = append(open, o.id)
-			}
-		}
-		slices.SortFunc(open, compareIDs)
-		switch len(open) {
-		case 0:
-			return false, nil
-		case 1:
-			id = e.callbackID(s.Number, s.Incarnation, open[0])
-			return true, nil
-		}
-		return false, fmt.Errorf("%w: %d callbacks of execution %s are named %q: use one of the operation IDs %v", ErrCallbackAmbiguous, len(open), executionID, name, open)
+	search := callbackSearch{e: e, executionID: executionID, name: name}
+	err := e.until(ctx, e.callbacks, executionID, func() (found bool, err error) {
+		id, err = search.look(ctx)
+		return id != "", err
 	})
 	return id, err
+}
+
+// callbackSearch looks for a callback in the journal of an execution, in each record once.
+type callbackSearch struct {
+	e                 *Engine
+	executionID, name string
+
+	sum   checkpoint.Summary
+	seq   uint64 // up to there it has looked
+	ops   operations
+	named []*operation // callbacks that it looks for, open or not
+}
+
+// look returns the ID of the one that is open, "" if none is.
+func (c *callbackSearch) look(ctx context.Context) (id string, err error) {
+	open, err := c.read(ctx)
+	if err != nil || len(open) == 0 {
+		return "", err
+	}
+	// An outcome may be in the inbox; what is moved meanwhile is in the journal.
+	inbox, err := c.e.store.Inbox(ctx, c.executionID, 0)
+	if err != nil {
+		return "", c.e.lookup(c.executionID, err)
+	}
+	if open, err = c.read(ctx); err != nil {
+		return "", err
+	}
+	came := make(map[string]bool, len(inbox))
+	for i := range inbox {
+		came[inbox[i].OperationID] = true
+	}
+	open = slices.DeleteFunc(open, func(id string) bool { return came[id] })
+	switch len(open) {
+	case 0:
+		return "", nil
+	case 1:
+		return c.e.callbackID(c.sum.Number, c.sum.Incarnation, open[0]), nil
+	}
+	slices.SortFunc(open, compareIDs)
+	return "", fmt.Errorf("%w: %d callbacks of execution %s are named %q: use one of the operation IDs %v", ErrCallbackAmbiguous, len(open), c.executionID, c.name, open)
+}
+
+// read reads on, and returns the operation IDs of those that are open as far as the
+// journal goes.
+func (c *callbackSearch) read(ctx context.Context) (open []string, err error) {
+	s, err := c.e.find(ctx, c.executionID)
+	if err != nil {
+		return nil, err
+	}
+	if s.Status != checkpoint.Running {
+		return nil, fmt.Errorf("%w: execution %s has ended", ErrCallbackNotFound, c.executionID)
+	}
+	if c.ops == nil || s.Incarnation != c.sum.Incarnation {
+		c.seq, c.ops, c.named = 0, newOperations(s.Tail), nil
+	}
+	c.sum = s
+	for rec, err := range c.e.store.Records(ctx, c.executionID, c.seq) {
+		if err != nil {
+			return nil, c.e.lookup(c.executionID, err)
+		}
+		c.seq = rec.Seq
+		o := c.ops.apply(&rec, nil) // whatever is sealed is of no interest
+		if rec.Type == checkpoint.CallbackStarted && (o.name == c.name || o.id == c.name) {
+			c.named = append(c.named, o)
+		}
+	}
+	c.named = slices.DeleteFunc(c.named, func(o *operation) bool { return o.settled() || o.dead() })
+	for _, o := range c.named {
+		open = append(open, o.id)
+	}
+	return open, nil
 }
 
 // SucceedCallback completes a callback with a payload, encoded by the engine's

@@ -87,6 +87,7 @@ type Engine struct {
 	leaving  *residency     // asked to make a place; the claim loop's
 	feed     feed
 	starved  atomic.Bool // work is due and there is no place for it
+	looking  atomic.Bool // mayHaveEnded("") is to come
 	hungry   atomic.Bool // the next one that becomes idle is to give its place up
 
 	mu        sync.Mutex
@@ -98,7 +99,8 @@ type Engine struct {
 	retiring  bool   // takes no new work
 	shut      bool   // takes no calls
 	failed    error
-	watchers  map[string][]chan struct{}
+	results   watchers       // who wait for the end of an execution
+	callbacks watchers       // who wait for a callback
 	disowned  map[string]int // lost residencies in a row
 
 	tallies
@@ -189,7 +191,7 @@ func newEngine(store checkpoint.Store, opts *Options) (*Engine, error) {
 func prepareEngine(store checkpoint.Store, opts *Options) *Engine {
 	e := &Engine{
 		store: store, defs: make(map[string]*definition), residents: make(map[string]*residency),
-		watchers: make(map[string][]chan struct{}), disowned: make(map[string]int),
+		results: make(watchers), callbacks: make(watchers), disowned: make(map[string]int),
 		kick: make(chan struct{}, 1), loop: make(chan struct{}),
 	}
 	if opts != nil {
@@ -253,9 +255,13 @@ func (e *Engine) hint(h checkpoint.Hint) {
 	switch h.Kind {
 	case checkpoint.HintDue:
 		e.wake()
-		if !e.shared {
-			return // nobody waits for that here; from others it is a hint at anything
+		if e.shared && e.looking.CompareAndSwap(false, true) { // from others it is a hint at anything
+			time.AfterFunc(lookAgain, func() {
+				e.looking.Store(false)
+				e.mayHaveEnded("")
+			})
 		}
+		return
 	case checkpoint.HintInbox:
 		e.mu.Lock()
 		x := e.residents[h.ID]
@@ -270,6 +276,8 @@ func (e *Engine) hint(h checkpoint.Hint) {
 		if x := e.resident(h.ID); x != nil && !x.ending() {
 			go e.checkEnded(x)
 		}
+		e.mayHaveEnded(h.ID)
+		return
 	}
 	e.changed(h.ID)
 }
@@ -329,43 +337,67 @@ func (e *Engine) lookup(id string, err error) error {
 	return e.outward(err)
 }
 
-// changed wakes who waits for something about an execution; "" wakes all.
+// changed wakes who waits for something about an execution but its end; "" wakes all.
 func (e *Engine) changed(id string) {
 	e.feed.tell(id)
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if id != "" {
-		signal(e.watchers[id])
-		return
+	e.callbacks.wake(id)
+}
+
+// mayHaveEnded is changed for those, too, who wait for the end of an execution.
+func (e *Engine) mayHaveEnded(id string) {
+	e.feed.tell(id)
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.callbacks.wake(id)
+	e.results.wake(id)
+}
+
+// watchers are those who wait for something about an execution, by its ID.
+type watchers map[string]map[chan struct{}]struct{}
+
+func (w watchers) add(id string) chan struct{} {
+	if w[id] == nil {
+		w[id] = make(map[chan struct{}]struct{})
 	}
-	for _, list := range e.watchers {
-		signal(list)
+	c := make(chan struct{}, 1)
+	w[id][c] = struct{}{}
+	return c
+}
+
+func (w watchers) remove(id string, c chan struct{}) {
+	if delete(w[id], c); len(w[id]) == 0 {
+		delete(w, id)
 	}
 }
 
-func signal(list []chan struct{}) {
-	for _, w := range list {
+// wake wakes those of an execution; "" is all.
+func (w watchers) wake(id string) {
+	if id == "" {
+		for id := range w {
+			w.wake(id)
+		}
+		return
+	}
+	for c := range w[id] {
 		select {
-		case w <- struct{}{}:
+		case c <- struct{}{}:
 		default:
 		}
 	}
 }
 
-// until calls check now and whenever something about the execution changes,
-// until it says that it is done.
-func (e *Engine) until(ctx context.Context, id string, check func() (done bool, err error)) error {
-	w := make(chan struct{}, 1)
+// until calls check now and whenever those are woken who are among the watchers of the
+// execution, until it says that it is done.
+func (e *Engine) until(ctx context.Context, among watchers, id string, check func() (done bool, err error)) error {
 	e.mu.Lock()
-	e.watchers[id] = append(e.watchers[id], w)
+	w := among.add(id)
 	e.mu.Unlock()
 	defer func() {
 		e.mu.Lock()
 		defer e.mu.Unlock()
-		list := slices.DeleteFunc(e.watchers[id], func(c chan struct{}) bool { return c == w })
-		if e.watchers[id] = list; len(list) == 0 {
-			delete(e.watchers, id)
-		}
+		among.remove(id, w)
 	}()
 	for {
 		done, err := check()

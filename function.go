@@ -418,7 +418,7 @@ func (e *Engine) result(ctx context.Context, id string) (payload []byte, codec s
 	var ended *outcome
 	told := false
 	here := e.resident(id)
-	err = e.until(ctx, id, func() (done bool, err error) {
+	err = e.until(ctx, e.results, id, func() (done bool, err error) {
 		if here != nil { // who goes on asking the store, makes it slower
 			running := false
 			if ended, running = here.outcome(); ended != nil || running {

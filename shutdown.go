@@ -80,7 +80,7 @@ func (e *Engine) Shutdown(ctx context.Context) error {
 	e.wake()
 	<-e.loop
 	e.starting.Wait()
-	e.changed("") // bodies that wait for results would wait for ever
+	e.mayHaveEnded("") // bodies that wait for results would wait for ever
 	resident := e.lockedResidents()
 	for _, x := range resident {
 		x.retire()
@@ -131,7 +131,7 @@ func (e *Engine) closeNow(cause error) error {
 	e.endLife(cause)
 	e.alarm.Close()
 	<-e.loop
-	e.changed("")
+	e.mayHaveEnded("")
 	err := e.store.Close()
 	e.telling.Lock() // whoever ended an execution has told the observer
 	defer e.telling.Unlock()
@@ -157,6 +157,6 @@ func (e *Engine) storeFailed(err error) {
 		for _, x := range e.lockedResidents() {
 			x.stopNow(ErrStoreFailed)
 		}
-		e.changed("")
+		e.mayHaveEnded("")
 	}()
 }

@@ -291,7 +291,11 @@ func (x *residency) closeNow(cause error) {
 	}
 	x.watchBodies()
 	x.unpark()
-	x.e.changed(x.id) // who waits for the result asks the store from now on
+	if cause == errSuspended {
+		x.e.changed(x.id)
+	} else {
+		x.e.mayHaveEnded(x.id) // who waits for the result asks the store from now on
+	}
 	x.checkGone()
 }
 
