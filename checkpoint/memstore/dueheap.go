@@ -30,3 +30,34 @@ func (h *dueHeap) Pop() any {
 	*h = old[:last]
 	return x
 }
+
+// beat is when the heartbeat of an open callback is overdue.
+type beat struct {
+	at    int64
+	index int // its place in the heap
+}
+
+// beatHeap is a heap of those of one execution.
+type beatHeap []*beat
+
+func (h beatHeap) Len() int           { return len(h) }
+func (h beatHeap) Less(i, j int) bool { return h[i].at < h[j].at }
+func (h beatHeap) Swap(i, j int) {
+	h[i], h[j] = h[j], h[i]
+	h[i].index, h[j].index = i, j
+}
+
+func (h *beatHeap) Push(v any) {
+	b := v.(*beat)
+	b.index = len(*h)
+	*h = append(*h, b)
+}
+
+func (h *beatHeap) Pop() any {
+	old := *h
+	last := len(old) - 1
+	b := old[last]
+	old[last] = nil
+	*h = old[:last]
+	return b
+}

@@ -37,11 +37,11 @@ func (j journal) after(seq uint64, most int) []checkpoint.Record {
 	}
 	records := make([]checkpoint.Record, 0, min(j.last().Seq-seq, uint64(most)))
 	for ; at < len(j) && len(records) < most; at++ {
-		for i := range j[at] {
-			if j[at][i].Seq > seq && len(records) < most {
-				records = append(records, j[at][i])
-			}
+		round := j[at]
+		if skip := seq + 1 - round[0].Seq; round[0].Seq <= seq { // they have no gaps
+			round = round[min(skip, uint64(len(round))):]
 		}
+		records = append(records, round[:min(len(round), most-len(records))]...)
 	}
 	return records
 }

@@ -328,11 +328,7 @@ func (s *Store) Inbox(ctx context.Context, id string, after uint64) (entries []c
 		if x == nil {
 			return notFound(id)
 		}
-		for _, r := range x.inbox {
-			if r.Seq > after {
-				entries = append(entries, r)
-			}
-		}
+		entries = slices.Clone(behind(x.inbox, after))
 		return nil
 	})
 	return entries, err

@@ -1,6 +1,7 @@
 package memstore
 
 import (
+	"cmp"
 	"container/heap"
 	"slices"
 
@@ -27,10 +28,12 @@ type execution struct {
 	journal   journal
 	inbox     []checkpoint.Record
 	callbacks map[string]ledger.Callback
-	beats     map[string]int64 // HeartbeatAt of the open callbacks that have one
+	beats     beatHeap         // of the open callbacks that have a HeartbeatAt
+	beating   map[string]*beat // the same by operation
 	children  map[uint64]struct{}
-	at        int64 // its key in the heap it stands in
-	index     int   // its place there
+	kept      map[*execution]struct{} // those it has invoked that have ended, as long as it runs
+	at        int64                   // its key in the heap it stands in
+	index     int                     // its place there
 	deleted   bool
 }
 
@@ -95,7 +98,8 @@ func (t *tables) Remove(row *checkpoint.Row) {
 	x := t.byNumber[row.Number]
 	delete(t.byID, row.ID)
 	x.deleted = true
-	x.journal, x.inbox, x.callbacks, x.beats, x.children = nil, nil, nil, nil, nil
+	x.journal, x.inbox, x.children = nil, nil, nil
+	x.callbacks, x.beats, x.beating = nil, nil, nil
 	if t.deleted++; t.deleted > len(t.ordered)/2 {
 		t.ordered = slices.DeleteFunc(t.ordered, func(x *execution) bool { return x.deleted })
 		t.deleted = 0
@@ -114,7 +118,18 @@ func (t *tables) PutInbox(row *checkpoint.Row, r checkpoint.Record) {
 
 func (t *tables) CutInbox(row *checkpoint.Row, upTo uint64) {
 	x := t.byNumber[row.Number]
-	x.inbox = slices.DeleteFunc(x.inbox, func(r checkpoint.Record) bool { return r.Seq <= upTo })
+	left := behind(x.inbox, upTo)
+	clear(x.inbox[:len(x.inbox)-len(left)])
+	if len(left) == 0 {
+		left = x.inbox[:0]
+	}
+	x.inbox = left
+}
+
+// behind are the entries of an inbox behind a sequence number.
+func behind(inbox []checkpoint.Record, seq uint64) []checkpoint.Record {
+	i, _ := slices.BinarySearchFunc(inbox, seq+1, func(r checkpoint.Record, seq uint64) int { return cmp.Compare(r.Seq, seq) })
+	return inbox[i:]
 }
 
 func (t *tables) Callback(number uint64, operationID string) (ledger.Callback, bool, error) {
@@ -125,30 +140,33 @@ func (t *tables) Callback(number uint64, operationID string) (ledger.Callback, b
 func (t *tables) SetCallback(number uint64, operationID string, _, to ledger.Callback) {
 	x := t.byNumber[number]
 	if x.callbacks == nil {
-		x.callbacks, x.beats = make(map[string]ledger.Callback), make(map[string]int64)
+		x.callbacks, x.beating = make(map[string]ledger.Callback), make(map[string]*beat)
 	}
 	x.callbacks[operationID] = to
-	delete(x.beats, operationID)
+	if b := x.beating[operationID]; b != nil {
+		heap.Remove(&x.beats, b.index)
+		delete(x.beating, operationID)
+	}
 	if to.HeartbeatAt != 0 {
-		x.beats[operationID] = to.HeartbeatAt
+		b := &beat{at: to.HeartbeatAt}
+		x.beating[operationID] = b
+		heap.Push(&x.beats, b)
 	}
 }
 
 func (t *tables) DropCallbacks(number uint64) {
 	x := t.byNumber[number]
-	x.callbacks, x.beats = nil, nil
+	x.callbacks, x.beats, x.beating = nil, nil, nil
 }
 
 func (t *tables) FirstBeat(number uint64) (int64, error) { return t.byNumber[number].FirstBeat(number) }
 
 // FirstBeat is FirstBeat of the one execution.
-func (x *execution) FirstBeat(uint64) (first int64, err error) {
-	for _, at := range x.beats {
-		if first == 0 || at < first {
-			first = at
-		}
+func (x *execution) FirstBeat(uint64) (int64, error) {
+	if len(x.beats) == 0 {
+		return 0, nil
 	}
-	return first, nil
+	return x.beats[0].at, nil
 }
 
 func (t *tables) AddChild(parent, child uint64) {
@@ -183,7 +201,11 @@ func (t *tables) Move(number uint64, from, to ledger.Place) (first bool) {
 			t.dropQueue(from.Queue)
 		}
 	case ledger.Ended:
-		heap.Remove(&t.ended, x.index)
+		if caller := t.callerOf(x); caller != nil {
+			delete(caller.kept, x)
+		} else {
+			heap.Remove(&t.ended, x.index)
+		}
 	}
 	x.at = to.At
 	switch to.Kind {
@@ -192,12 +214,41 @@ func (t *tables) Move(number uint64, from, to ledger.Place) (first bool) {
 		heap.Push(q, x)
 		first = x.index == 0
 	case ledger.Ended:
-		heap.Push(&t.ended, x)
+		t.end(x)
 	}
 	if x.deleted {
 		delete(t.byNumber, number)
 	}
 	return first
+}
+
+// end puts an execution among those that have ended, or, while one runs that may ask for
+// its outcome, with that one.
+func (t *tables) end(x *execution) {
+	for child := range x.kept {
+		heap.Push(&t.ended, child)
+	}
+	x.kept = nil
+	caller := t.callerOf(x)
+	if caller == nil {
+		heap.Push(&t.ended, x)
+		return
+	}
+	if caller.kept == nil {
+		caller.kept = make(map[*execution]struct{})
+	}
+	caller.kept[x] = struct{}{}
+}
+
+// callerOf returns the execution that has invoked x, if it runs.
+func (t *tables) callerOf(x *execution) *execution {
+	if x.row.CallerNumber == 0 {
+		return nil
+	}
+	if caller := t.byNumber[x.row.CallerNumber]; caller != nil && caller.row.Status == checkpoint.Running {
+		return caller
+	}
+	return nil
 }
 
 func (t *tables) queue(name ledger.Queue) *dueHeap {
@@ -241,17 +292,13 @@ func (t *tables) Report(error) {}
 
 // expire deletes up to limit executions that ended before t, the oldest first.
 func (t *tables) expire(r *ledger.Round, before int64, limit int) (n int, err error) {
-	var kept []*execution
 	for n < limit && err == nil && len(t.ended) > 0 && t.ended[0].at < before {
 		var deleted bool
 		if deleted, err = r.Expire(t.ended[0].row.Number, before); deleted {
 			n++
-		} else {
-			kept = append(kept, heap.Pop(&t.ended).(*execution))
+		} else if err == nil {
+			break
 		}
-	}
-	for _, x := range kept {
-		heap.Push(&t.ended, x)
 	}
 	return n, err
 }

@@ -116,10 +116,11 @@ type callbackChange struct {
 }
 
 // callbackChanges finds out what the append opens and closes.
-func (r *Round) callbackChanges(row *checkpoint.Row, a *checkpoint.Append) (changes []callbackChange, err error) {
+func (r *Round) callbackChanges(row *checkpoint.Row, a *checkpoint.Append) ([]callbackChange, error) {
 	if a.Status != 0 {
 		return nil, nil // all of them are dropped
 	}
+	var changes callbackChanges
 	for i := range a.Records {
 		rec := &a.Records[i]
 		switch rec.Type {
@@ -128,39 +129,73 @@ func (r *Round) callbackChanges(row *checkpoint.Row, a *checkpoint.Append) (chan
 			if c.HeartbeatTimeout > 0 {
 				c.HeartbeatAt = after(rec.Time, c.HeartbeatTimeout)
 			}
-			changes = append(changes, callbackChange{rec.OperationID, Callback{}, c, true})
+			changes.add(callbackChange{rec.OperationID, Callback{}, c, true})
 			r.hint(checkpoint.HintCallback, a.ID)
 		case checkpoint.CallbackSucceeded, checkpoint.CallbackFailed, checkpoint.CallbackTimedOut:
-			if changes, err = r.closing(changes, row, rec.OperationID, rec.Events > 1); err != nil {
+			if err := r.closing(&changes, row, rec.OperationID, rec.Events > 1); err != nil {
 				return nil, err
 			}
 		}
 	}
 	for _, id := range a.CloseCallbacks {
-		if changes, err = r.closing(changes, row, id, false); err != nil {
+		if err := r.closing(&changes, row, id, false); err != nil {
 			return nil, err
 		}
 	}
-	return changes, nil
+	return changes.all, nil
+}
+
+// callbackChanges are those of an append, in order.
+type callbackChanges struct {
+	all []callbackChange
+	at  map[string]int // where those of an operation are; nil: they are few
+}
+
+func (c *callbackChanges) add(change callbackChange) {
+	c.all = append(c.all, change)
+	const few = 8
+	switch {
+	case c.at != nil:
+		c.at[change.operationID] = len(c.all) - 1
+	case len(c.all) > few:
+		c.at = make(map[string]int)
+		for i := range c.all {
+			c.at[c.all[i].operationID] = i
+		}
+	}
+}
+
+// of returns the change of an operation's callback, nil if there is none.
+func (c *callbackChanges) of(operationID string) *callbackChange {
+	if i, ok := c.at[operationID]; ok {
+		return &c.all[i]
+	} else if c.at != nil {
+		return nil
+	}
+	for i := range c.all {
+		if c.all[i].operationID == operationID {
+			return &c.all[i]
+		}
+	}
+	return nil
 }
 
 // closing adds to changes that a callback is closed, if there is one or it was
 // started by the record that closes it.
-func (r *Round) closing(changes []callbackChange, row *checkpoint.Row, operationID string, started bool) ([]callbackChange, error) {
-	for i := range changes {
-		if changes[i].operationID == operationID {
-			changes[i].to = closed(changes[i].to)
-			return changes, nil
-		}
+func (r *Round) closing(changes *callbackChanges, row *checkpoint.Row, operationID string, started bool) error {
+	if c := changes.of(operationID); c != nil {
+		c.to = closed(c.to)
+		return nil
 	}
 	if !row.Callbacks && !started {
-		return changes, nil
+		return nil
 	}
 	c, ok, err := r.view.Callback(row.Number, operationID)
 	if err != nil || c.Closed || !ok && !started {
-		return changes, err
+		return err
 	}
-	return append(changes, callbackChange{operationID, c, closed(c), !ok}), nil
+	changes.add(callbackChange{operationID, c, closed(c), !ok})
+	return nil
 }
 
 func closed(c Callback) Callback {
