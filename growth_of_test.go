@@ -1,0 +1,902 @@
+package durable_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/durable-go/durable"
+)
+
+// many is a handler that does something n times.
+func many(do func(ctx *durable.Context, n int) error) *durable.Function[int, int] {
+	return durable.Define("many", func(ctx *durable.Context, n int) (int, error) { return n, do(ctx, n) })
+}
+
+// each is a handler whose items do something at the same time; their errors are theirs.
+func each(do func(ctx *durable.Context, i int) error) *durable.Function[int, int] {
+	return many(func(ctx *durable.Context, n int) error {
+		_, err := durable.Map(ctx, "each", make([]int, n), func(c *durable.Context, _, i int) (int, error) {
+			_ = do(c, i)
+			return i, nil
+		})
+		return err
+	})
+}
+
+// ends runs f and waits for its end, however it ends.
+func ends(b *bundle, f *durable.Function[int, int], n int, meanwhile ...func(id string)) {
+	b.Helper()
+	x := start(b, f, n, durable.WithExecutionID("x"))
+	for _, do := range meanwhile {
+		synctest.Wait()
+		do(x.ID())
+	}
+	_, err := x.Result(b.ctx)
+	require.False(b, errors.Is(err, context.Canceled), err)
+}
+
+// opened lets a handler make callbacks, and those outside have their IDs.
+type opened struct {
+	mu  sync.Mutex
+	ids []string
+}
+
+func (o *opened) open(ctx *durable.Context, opts ...durable.CallbackOption) (*durable.Callback[int], error) {
+	cb, err := durable.CreateCallback[int](ctx, "cb", opts...)
+	if err == nil {
+		o.mu.Lock()
+		o.ids = append(o.ids, cb.ID())
+		o.mu.Unlock()
+	}
+	return cb, err
+}
+
+func (o *opened) completeAll(b *bundle) {
+	o.mu.Lock()
+	ids := o.ids
+	o.mu.Unlock()
+	for _, id := range ids {
+		require.NoError(b, b.engine.SucceedCallback(b.ctx, id, 1))
+	}
+}
+
+// awaitCallbackOf is a body of each that waits for a callback.
+func (o *opened) await(ctx *durable.Context, opts ...durable.CallbackOption) error {
+	cb, err := o.open(ctx, opts...)
+	if err != nil {
+		return err
+	}
+	_, err = cb.Await(ctx)
+	return err
+}
+
+// hang is a body that heeds its context.
+func hang(ctx context.Context) error {
+	<-ctx.Done()
+	return ctx.Err()
+}
+
+// blocked is n bodies that run until release is called.
+type blocked struct {
+	running sync.WaitGroup
+	end     chan struct{}
+}
+
+func newBlocked(n int) *blocked {
+	b := &blocked{end: make(chan struct{})}
+	b.running.Add(n)
+	return b
+}
+
+func (b *blocked) body(context.Context) error {
+	b.running.Done()
+	<-b.end
+	return nil
+}
+
+// later lets the bodies end in a second.
+func (b *blocked) later() {
+	go func() {
+		time.Sleep(time.Second)
+		close(b.end)
+	}()
+}
+
+var parked = durable.Options{ParkFor: time.Hour}
+
+// growths do something with n of something.
+var growths = map[string]func(t *testing.T, n int){
+	"Callbacks/OfMap": func(t *testing.T, n int) {
+		var cbs opened
+		f := each(func(c *durable.Context, _ int) error { return cbs.await(c) })
+		b := setupWith(t, parked, f)
+		ends(b, f, n, func(string) { cbs.completeAll(b) })
+	},
+	"Callbacks/Suspended": func(t *testing.T, n int) {
+		var cbs opened
+		f := each(func(c *durable.Context, _ int) error { return cbs.await(c) })
+		b := setup(t, f)
+		ends(b, f, n, func(string) {
+			time.Sleep(time.Minute)
+			cbs.completeAll(b)
+		})
+	},
+	"Callbacks/TimedOut": func(t *testing.T, n int) {
+		var cbs opened
+		f := each(func(c *durable.Context, _ int) error { return cbs.await(c, durable.WithTimeout(time.Minute)) })
+		ends(setupWith(t, parked, f), f, n)
+	},
+	"Callbacks/Heartbeats": func(t *testing.T, n int) {
+		var cbs opened
+		f := each(func(c *durable.Context, _ int) error {
+			return cbs.await(c, durable.WithHeartbeatTimeout(time.Hour))
+		})
+		b := setup(t, f)
+		ends(b, f, n, func(string) {
+			for _, id := range cbs.ids {
+				require.NoError(t, b.engine.HeartbeatCallback(b.ctx, id))
+			}
+			time.Sleep(time.Minute)
+			for _, id := range cbs.ids {
+				require.NoError(t, b.engine.HeartbeatCallback(b.ctx, id))
+			}
+			cbs.completeAll(b)
+		})
+	},
+	"Callbacks/Cancelled": func(t *testing.T, n int) {
+		var cbs opened
+		f := each(func(c *durable.Context, _ int) error { return cbs.await(c) })
+		b := setupWith(t, parked, f)
+		ends(b, f, n, b.cancel)
+	},
+	"Callbacks/AbandonedOneByOne": func(t *testing.T, n int) {
+		var cbs opened
+		f := many(func(ctx *durable.Context, n int) error {
+			for range n {
+				_, err := durable.RunInChildContext(ctx, "c", func(c *durable.Context) (int, error) {
+					_, err := cbs.open(c)
+					return 0, err
+				})
+				if err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		ends(setup(t, f), f, n)
+	},
+	"Callbacks/AbandonedTogether": func(t *testing.T, n int) {
+		var cbs opened
+		f := many(func(ctx *durable.Context, n int) error {
+			for range n {
+				if _, err := cbs.open(ctx); err != nil {
+					return err
+				}
+			}
+			_, err := durable.Map(ctx, "m", make([]int, n), func(c *durable.Context, _, i int) (int, error) {
+				if i == n-1 {
+					return 0, durable.Wait(c, "w", time.Second)
+				}
+				return 0, cbs.await(c)
+			}, durable.WithMinSuccessful(1))
+			return err
+		})
+		ends(setupWith(t, parked, f), f, n)
+	},
+	"Callbacks/WaitForCallback": func(t *testing.T, n int) {
+		ids := make(chan string, n)
+		f := each(func(c *durable.Context, _ int) error {
+			_, err := durable.WaitForCallback[int](c, "cb", func(_ context.Context, id string) error {
+				ids <- id
+				return nil
+			})
+			return err
+		})
+		b := setupWith(t, parked, f)
+		ends(b, f, n, func(string) {
+			for range n {
+				require.NoError(t, b.engine.SucceedCallback(b.ctx, <-ids, 1))
+			}
+		})
+	},
+	"Callbacks/OneIsLookedFor": func(t *testing.T, n int) {
+		var cbs opened
+		f := many(func(ctx *durable.Context, n int) error {
+			for range n {
+				if _, err := cbs.open(ctx); err != nil {
+					return err
+				}
+			}
+			cb, err := durable.CreateCallback[int](ctx, "last")
+			if err == nil {
+				_, err = cb.Await(ctx)
+			}
+			return err
+		})
+		b := setup(t, f)
+		var id string
+		var err error
+		var looking sync.WaitGroup
+		looking.Go(func() {
+			time.Sleep(time.Nanosecond)
+			id, err = b.engine.CallbackID(b.ctx, "x", "last")
+		})
+		ends(b, f, n, func(string) {
+			looking.Wait()
+			require.NoError(t, err)
+			require.NoError(t, b.engine.SucceedCallback(b.ctx, id, 1))
+		})
+	},
+	"Bodies/ShutDown": func(t *testing.T, n int) {
+		bodies := newBlocked(n)
+		f := each(func(c *durable.Context, _ int) error { return durable.Do(c, "s", bodies.body) })
+		b := setup(t, f)
+		start(b, f, n)
+		bodies.running.Wait()
+		bodies.later()
+		require.NoError(t, b.engine.Shutdown(b.ctx))
+	},
+	"Bodies/Closed": func(t *testing.T, n int) {
+		f := each(func(c *durable.Context, _ int) error { return durable.Do(c, "s", hang) })
+		b := setup(t, f)
+		start(b, f, n)
+		synctest.Wait()
+		require.NoError(t, b.engine.Close())
+	},
+	"Bodies/Stopped": func(t *testing.T, n int) {
+		f := each(func(c *durable.Context, _ int) error { return durable.Do(c, "s", hang) })
+		b := setup(t, f)
+		ends(b, f, n, b.stop)
+	},
+	"Bodies/Cancelled": func(t *testing.T, n int) {
+		f := each(func(c *durable.Context, _ int) error { return durable.Do(c, "s", hang) })
+		b := setup(t, f)
+		ends(b, f, n, b.cancel)
+	},
+	"Bodies/DeadlinePassed": func(t *testing.T, n int) {
+		f := each(func(c *durable.Context, _ int) error { return durable.Do(c, "s", hang) })
+		b := setup(t, f)
+		_, err := start(b, f, n, durable.WithExecutionTimeout(time.Minute)).Result(b.ctx)
+		require.ErrorIs(t, err, durable.ErrTimeout)
+	},
+	"Bodies/Held": func(t *testing.T, n int) {
+		bodies := newBlocked(n)
+		f := many(func(ctx *durable.Context, n int) error {
+			_, err := durable.Map(ctx, "m", make([]int, n+1), func(c *durable.Context, _, i int) (int, error) {
+				if i == n {
+					_ = durable.Do(c, "first", func(context.Context) error { return nil })
+					_ = durable.Wait(c, "w", time.Second)
+					return durable.Version(c, "\x00", 1), nil // held
+				}
+				return 0, durable.Do(c, "s", bodies.body)
+			})
+			return err
+		})
+		b := setupWith(t, parked, f)
+		x := start(b, f, n)
+		bodies.running.Wait()
+		bodies.later()
+		time.Sleep(time.Minute)
+		require.NotNil(t, b.describe(x.ID()).Held)
+	},
+	"Bodies/AbandonedByABatch": func(t *testing.T, n int) {
+		f := many(func(ctx *durable.Context, n int) error {
+			_, err := durable.Map(ctx, "m", make([]int, n), func(c *durable.Context, _, i int) (int, error) {
+				if i == n-1 {
+					return 0, durable.Wait(c, "w", time.Second)
+				}
+				return 0, durable.Do(c, "s", hang)
+			}, durable.WithMinSuccessful(1))
+			return err
+		})
+		ends(setup(t, f), f, n)
+	},
+	"Timeouts/OfChildrenThatWait": func(t *testing.T, n int) {
+		f := each(func(c *durable.Context, _ int) error {
+			_, err := durable.RunInChildContext(c, "bounded", func(c *durable.Context) (int, error) {
+				return 1, durable.Wait(c, "w", time.Hour)
+			}, durable.WithTimeout(time.Minute))
+			return err
+		})
+		ends(setupWith(t, parked, f), f, n)
+	},
+	"Timeouts/OfChildrenFoundLate": func(t *testing.T, n int) {
+		f := each(func(c *durable.Context, _ int) error {
+			_, err := durable.RunInChildContext(c, "bounded", func(c *durable.Context) (int, error) {
+				return 1, durable.Wait(c, "w", time.Hour)
+			}, durable.WithTimeout(time.Minute))
+			return err
+		})
+		ends(setup(t, f), f, n)
+	},
+	"Timeouts/OfChildrenWithCallbacks": func(t *testing.T, n int) {
+		var cbs opened
+		f := each(func(c *durable.Context, _ int) error {
+			_, err := durable.RunInChildContext(c, "bounded", func(c *durable.Context) (int, error) {
+				return 1, cbs.await(c)
+			}, durable.WithTimeout(time.Minute))
+			return err
+		})
+		ends(setupWith(t, parked, f), f, n)
+	},
+	"Timeouts/OfChildrenWithBodies": func(t *testing.T, n int) {
+		f := each(func(c *durable.Context, _ int) error {
+			_, err := durable.RunInChildContext(c, "bounded", func(c *durable.Context) (int, error) {
+				return 1, durable.Do(c, "s", hang)
+			}, durable.WithTimeout(time.Minute))
+			return err
+		})
+		ends(setup(t, f), f, n)
+	},
+	"Timeouts/OfSteps": func(t *testing.T, n int) {
+		f := each(func(c *durable.Context, _ int) error {
+			return durable.Do(c, "s", func(context.Context) error {
+				time.Sleep(time.Hour)
+				return nil
+			}, durable.WithTimeout(time.Minute))
+		})
+		ends(setup(t, f), f, n)
+		time.Sleep(time.Hour)
+	},
+	"Timeouts/OneByOne": func(t *testing.T, n int) {
+		f := many(func(ctx *durable.Context, n int) error {
+			for range n {
+				_, _ = durable.RunInChildContext(ctx, "bounded", func(c *durable.Context) (int, error) {
+					return 1, durable.Wait(c, "w", time.Hour)
+				}, durable.WithTimeout(time.Second))
+			}
+			return nil
+		})
+		ends(setupWith(t, parked, f), f, n)
+	},
+	"Timeouts/NeverPass": func(t *testing.T, n int) {
+		f := many(func(ctx *durable.Context, n int) error {
+			for range n {
+				if err := durable.Do(ctx, "s", func(context.Context) error { return nil }, durable.WithTimeout(time.Hour)); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		ends(setup(t, f), f, n)
+	},
+	"Waits/Parked": func(t *testing.T, n int) {
+		f := each(func(c *durable.Context, i int) error { return durable.Wait(c, "w", time.Duration(i)*time.Second) })
+		ends(setupWith(t, parked, f), f, n)
+	},
+	"Waits/Cancelled": func(t *testing.T, n int) {
+		f := each(func(c *durable.Context, i int) error { return durable.Wait(c, "w", time.Hour) })
+		b := setupWith(t, parked, f)
+		ends(b, f, n, b.cancel)
+	},
+	"Waits/CancelledAndShielded": func(t *testing.T, n int) {
+		f := each(func(c *durable.Context, i int) error {
+			_ = durable.Wait(c, "w", time.Hour)
+			return durable.Wait(c.WithoutCancel(), "w", time.Minute)
+		})
+		b := setupWith(t, parked, f)
+		ends(b, f, n, b.cancel)
+	},
+	"Retries": func(t *testing.T, n int) {
+		f := each(func(c *durable.Context, i int) error {
+			return durable.Do(c, "s", func(context.Context) error { return errors.New("no") })
+		})
+		ends(setupWith(t, parked, f), f, n)
+	},
+	"Polls": func(t *testing.T, n int) {
+		f := many(func(ctx *durable.Context, n int) error {
+			_, err := durable.WaitForCondition(ctx, "c", 0, func(_ context.Context, i int) (int, error) { return i + 1, nil },
+				durable.PollEvery(time.Second, func(i int) bool { return i == n }))
+			return err
+		})
+		ends(setupWith(t, parked, f), f, n)
+	},
+	"Futures/RaceAndLosers": func(t *testing.T, n int) {
+		f := many(func(ctx *durable.Context, n int) error {
+			fs := futures(ctx, n, func(c *durable.Context, i int) error { return durable.Wait(c, "w", time.Duration(1+i)*time.Second) })
+			if _, err := durable.Race(ctx, "race", fs...); err != nil {
+				return err
+			}
+			return awaitAll(ctx, fs)
+		})
+		ends(setupWith(t, parked, f), f, n)
+	},
+	"Futures/AnyOfFailures": func(t *testing.T, n int) {
+		f := many(func(ctx *durable.Context, n int) error {
+			fs := futures(ctx, n, func(c *durable.Context, i int) error {
+				_ = durable.Wait(c, "w", time.Duration(1+i)*time.Second)
+				return errors.New("no")
+			})
+			_, err := durable.Any(ctx, "any", fs...)
+			return err
+		})
+		ends(setupWith(t, parked, f), f, n)
+	},
+	"Futures/All": func(t *testing.T, n int) {
+		f := many(func(ctx *durable.Context, n int) error {
+			_, err := durable.All(ctx, "all", futures(ctx, n, func(c *durable.Context, i int) error { return durable.Wait(c, "w", time.Duration(1+i)*time.Second) })...)
+			return err
+		})
+		ends(setupWith(t, parked, f), f, n)
+	},
+	"Futures/AllReplayed": func(t *testing.T, n int) {
+		f := many(func(ctx *durable.Context, n int) error {
+			_, err := durable.All(ctx, "all", futures(ctx, n, func(c *durable.Context, i int) error { return nil })...)
+			_ = durable.Wait(ctx, "w", time.Hour)
+			return err
+		})
+		ends(setup(t, f), f, n)
+	},
+	"Futures/Abandoned": func(t *testing.T, n int) {
+		f := many(func(ctx *durable.Context, n int) error {
+			futures(ctx, n, func(c *durable.Context, i int) error { return durable.Wait(c, "w", time.Hour) })
+			return nil
+		})
+		ends(setup(t, f), f, n)
+	},
+	"Futures/ManyAwaitOne": func(t *testing.T, n int) {
+		f := many(func(ctx *durable.Context, n int) error {
+			one := durable.Go(ctx, "one", func(c *durable.Context) (int, error) { return 1, durable.Wait(c, "w", time.Hour) })
+			return awaitAll(ctx, futures(ctx, n, func(c *durable.Context, i int) error {
+				_, err := one.Await(c)
+				return err
+			}))
+		})
+		ends(setup(t, f), f, n)
+	},
+	"Futures/SelectedOneByOne": func(t *testing.T, n int) {
+		f := many(func(ctx *durable.Context, n int) error {
+			long := durable.After(ctx, "long", 1000*time.Hour)
+			for range n {
+				if _, err := durable.Select(ctx, "s", long, durable.After(ctx, "short", time.Second)); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		ends(setupWith(t, parked, f), f, n)
+	},
+	"Futures/SettledParked": func(t *testing.T, n int) {
+		f := many(func(ctx *durable.Context, n int) error {
+			fs := futures(ctx, n, func(c *durable.Context, i int) error { return durable.Wait(c, "w", time.Duration(n-i)*time.Second) })
+			for range durable.Settled(ctx, "settled", durable.Awaitables(fs)...) {
+			}
+			return nil
+		})
+		ends(setupWith(t, parked, f), f, n)
+	},
+	"Futures/SettledReplayed": func(t *testing.T, n int) {
+		f := many(func(ctx *durable.Context, n int) error {
+			timers := make([]*durable.Timer, n)
+			for i := range timers {
+				timers[i] = durable.After(ctx, "now", 0)
+			}
+			for range durable.Settled(ctx, "settled", durable.Awaitables(timers)...) {
+			}
+			return durable.Wait(ctx, "w", time.Hour)
+		})
+		ends(setup(t, f), f, n)
+	},
+	"Replay/AfterACancel": func(t *testing.T, n int) {
+		f := many(func(ctx *durable.Context, n int) error {
+			for range n {
+				if err := durable.After(ctx, "now", 0).Await(ctx); err != nil {
+					return err
+				}
+			}
+			_ = durable.Wait(ctx, "w", 24*time.Hour)
+			return durable.Wait(ctx.WithoutCancel(), "pause", time.Hour)
+		})
+		b := setup(t, f)
+		ends(b, f, n, func(id string) {
+			time.Sleep(time.Minute)
+			b.cancel(id)
+		})
+	},
+	"Replay/AfterACancelOfOpenFutures": func(t *testing.T, n int) {
+		f := many(func(ctx *durable.Context, n int) error {
+			fs := futures(ctx, n, func(c *durable.Context, i int) error { return durable.Wait(c, "w", 24*time.Hour) })
+			_ = awaitAll(ctx, fs)
+			for range n {
+				_ = durable.Wait(ctx.WithoutCancel(), "pause", 0)
+			}
+			return durable.Wait(ctx.WithoutCancel(), "pause", time.Hour)
+		})
+		b := setup(t, f)
+		ends(b, f, n, func(id string) {
+			time.Sleep(time.Minute)
+			b.cancel(id)
+		})
+	},
+	"Replay/OfRefusals": func(t *testing.T, n int) {
+		f := many(func(ctx *durable.Context, n int) error {
+			_ = durable.Wait(ctx, "w", 24*time.Hour)
+			for range n {
+				_ = durable.Wait(ctx, "refused", 0)
+				_ = durable.Wait(ctx.WithoutCancel(), "pause", 0)
+			}
+			return durable.Wait(ctx.WithoutCancel(), "pause", time.Hour)
+		})
+		b := setup(t, f)
+		ends(b, f, n, func(id string) {
+			time.Sleep(time.Minute)
+			b.cancel(id)
+		})
+	},
+	"Replay/OfARecording": func(t *testing.T, n int) {
+		f := each(func(c *durable.Context, i int) error {
+			return durable.Do(c, "s", func(context.Context) error { return nil })
+		})
+		b := setup(t, f)
+		ends(b, f, n)
+		rec, err := b.engine.Recording(b.ctx, "x")
+		require.NoError(t, err)
+		require.NoError(t, durable.Replay(b.ctx, rec, &durable.Options{Functions: []durable.Definition{f}}))
+	},
+	"Replay/OfABegunRecording": func(t *testing.T, n int) {
+		f := each(func(c *durable.Context, i int) error { return durable.Wait(c, "w", time.Hour) })
+		b := setup(t, f)
+		ends(b, f, n, func(id string) {
+			rec, err := b.engine.Recording(b.ctx, id)
+			require.NoError(t, err)
+			require.NoError(t, durable.Replay(b.ctx, rec, &durable.Options{Functions: []durable.Definition{f}}))
+		})
+	},
+	"Steps/InARow": func(t *testing.T, n int) {
+		f := many(func(ctx *durable.Context, n int) error {
+			for range n {
+				durable.Now(ctx)
+				durable.Version(ctx, fmt.Sprint(n), 1)
+				if err := durable.Do(ctx, "s", func(context.Context) error { return nil }); err != nil {
+					return err
+				}
+			}
+			return durable.Wait(ctx, "w", time.Hour)
+		})
+		ends(setup(t, f), f, n)
+	},
+	"Steps/AtMostOnceOfMap": func(t *testing.T, n int) {
+		f := each(func(c *durable.Context, i int) error {
+			return durable.Do(c, "s", func(context.Context) error { return nil }, durable.AtMostOnce())
+		})
+		ends(setup(t, f), f, n)
+	},
+	"Steps/OfFlatMapObserved": func(t *testing.T, n int) {
+		f := many(func(ctx *durable.Context, n int) error {
+			_, err := durable.Map(ctx, "m", make([]int, n), durable.AsStep(func(context.Context, int) (int, error) { return 1, nil }), durable.Flat(), durable.WithToleratedFailures(n))
+			return err
+		})
+		ends(setupWith(t, durable.Options{Observer: &durable.Observer{
+			OperationEnded: func(context.Context, string, durable.Operation) {},
+			Event:          func(string, durable.Event) {},
+		}}, f), f, n)
+	},
+	"Steps/FailedOfMap": func(t *testing.T, n int) {
+		f := many(func(ctx *durable.Context, n int) error {
+			_, err := durable.Map(ctx, "m", make([]int, n), durable.AsStep(func(context.Context, int) (int, error) { return 1, durable.Permanent(errors.New("no")) }), durable.WithMinSuccessful(n))
+			return err
+		})
+		ends(setup(t, f), f, n)
+	},
+	"Versions": func(t *testing.T, n int) {
+		f := many(func(ctx *durable.Context, n int) error {
+			for i := range n {
+				durable.Version(ctx, fmt.Sprint(i), 1)
+			}
+			return durable.Wait(ctx, "w", time.Hour)
+		})
+		ends(setup(t, f), f, n)
+	},
+	"Invokes/OfMap": func(t *testing.T, n int) {
+		g := durable.Define("g", func(ctx *durable.Context, i int) (int, error) { return i, durable.Wait(ctx, "w", time.Hour) })
+		f := each(func(c *durable.Context, i int) error {
+			_, err := durable.Invoke(c, "i", g, i)
+			return err
+		})
+		ends(setup(t, f, g), f, n)
+	},
+	"Invokes/Cancelled": func(t *testing.T, n int) {
+		g := durable.Define("g", func(ctx *durable.Context, i int) (int, error) { return i, durable.Wait(ctx, "w", 24*time.Hour) })
+		f := each(func(c *durable.Context, i int) error {
+			_, err := durable.Invoke(c, "i", g, i)
+			return err
+		})
+		b := setup(t, f, g)
+		ends(b, f, n, b.cancel)
+	},
+	"Invokes/CallerStopped": func(t *testing.T, n int) {
+		g := durable.Define("g", func(ctx *durable.Context, i int) (int, error) { return i, durable.Wait(ctx, "w", 24*time.Hour) })
+		f := each(func(c *durable.Context, i int) error {
+			_, err := durable.Invoke(c, "i", g, i)
+			return err
+		})
+		b := setup(t, f, g)
+		ends(b, f, n, b.stop)
+	},
+	"Invokes/KeptPastRetention": func(t *testing.T, n int) {
+		g := durable.Define("g", func(ctx *durable.Context, i int) (int, error) { return i, nil })
+		f := each(func(c *durable.Context, i int) error {
+			if _, err := durable.Invoke(c, "i", g, i); err != nil {
+				return err
+			}
+			return durable.Wait(c, "w", 2*time.Hour)
+		})
+		b := setupWith(t, durable.Options{ParkFor: -1, Retention: time.Hour}, f, g)
+		for i := range n {
+			start(b, g, i)
+		}
+		ends(b, f, n)
+		time.Sleep(3 * time.Hour)
+		require.Zero(t, b.count(durable.Query{}))
+	},
+	"Executions/ManyWaitForOneResult": func(t *testing.T, n int) {
+		var cbs opened
+		f := each(func(c *durable.Context, i int) error { return cbs.await(c) })
+		b := setupWith(t, parked, f)
+		x := start(b, f, n)
+		var all sync.WaitGroup
+		for range n {
+			all.Go(func() { x.Result(b.ctx) })
+		}
+		synctest.Wait()
+		cbs.completeAll(b)
+		all.Wait()
+	},
+	"Executions/ManyWaitForOneResultSuspended": func(t *testing.T, n int) {
+		f := many(func(ctx *durable.Context, n int) error {
+			for range 20 {
+				if err := durable.Wait(ctx, "w", time.Second); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		b := setup(t, f)
+		x := start(b, f, n)
+		var all sync.WaitGroup
+		for range n {
+			all.Go(func() { x.Result(b.ctx) })
+		}
+		all.Wait()
+	},
+	"Executions/InARow": func(t *testing.T, n int) {
+		g := durable.Define("g", func(ctx *durable.Context, i int) (int, error) { return i, nil })
+		b := setup(t, g)
+		for i := range n {
+			run(b, g, i)
+		}
+	},
+	"Executions/BeyondThePlaces": func(t *testing.T, n int) {
+		g := durable.Define("g", func(ctx *durable.Context, i int) (int, error) { return i, durable.Wait(ctx, "w", time.Hour) })
+		b := setupWith(t, durable.Options{ParkFor: 2 * time.Hour, MaxResident: n}, g)
+		var all sync.WaitGroup
+		for i := range 2 * n {
+			x := start(b, g, i)
+			all.Go(func() { x.Result(b.ctx) })
+		}
+		all.Wait()
+	},
+	"Executions/BeyondTheBusyPlaces": func(t *testing.T, n int) {
+		g := durable.Define("g", func(ctx *durable.Context, i int) (int, error) {
+			return i, durable.Do(ctx, "s", func(context.Context) error {
+				time.Sleep(time.Duration(i+1) * time.Second)
+				return nil
+			})
+		})
+		b := setupWith(t, durable.Options{MaxResident: n}, g)
+		var all sync.WaitGroup
+		for i := range 2 * n {
+			x := start(b, g, i)
+			all.Go(func() { x.Result(b.ctx) })
+		}
+		all.Wait()
+	},
+	"Executions/StoppedAndDeleted": func(t *testing.T, n int) {
+		g := durable.Define("g", func(ctx *durable.Context, i int) (int, error) { return i, durable.Wait(ctx, "w", time.Hour) })
+		b := setup(t, g)
+		for i := range n {
+			start(b, g, i, durable.WithExecutionID(fmt.Sprint(i)))
+		}
+		synctest.Wait()
+		for i := range n {
+			b.stop(fmt.Sprint(i))
+		}
+		for i := range n {
+			require.NoError(t, b.engine.Delete(b.ctx, fmt.Sprint(i)))
+		}
+	},
+	"Executions/Expired": func(t *testing.T, n int) {
+		g := durable.Define("g", func(ctx *durable.Context, i int) (int, error) { return i, nil })
+		b := setupWith(t, durable.Options{Retention: time.Hour}, g)
+		for i := range n {
+			run(b, g, i)
+		}
+		time.Sleep(2 * time.Hour)
+		require.Zero(t, b.count(durable.Query{}))
+	},
+	"Executions/Held": func(t *testing.T, n int) {
+		g := durable.Define("g", func(ctx *durable.Context, i int) (int, error) { return durable.Version(ctx, "\x00", 1), nil })
+		b := setup(t, g)
+		for i := range n {
+			start(b, g, i, durable.WithExecutionID(fmt.Sprint(i)))
+		}
+		synctest.Wait()
+		for i := range n {
+			require.NoError(t, b.engine.Resume(b.ctx, fmt.Sprint(i)))
+		}
+	},
+	"Looking/Followed": func(t *testing.T, n int) {
+		f := many(func(ctx *durable.Context, n int) error {
+			for range n {
+				if err := durable.Wait(ctx, "w", time.Second); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		b := setupWith(t, parked, f)
+		x := start(b, f, n)
+		for _, err := range b.engine.Follow(b.ctx, x.ID(), 0) {
+			require.NoError(t, err)
+		}
+	},
+	"Looking/Read": func(t *testing.T, n int) {
+		var cbs opened
+		f := each(func(c *durable.Context, i int) error { return cbs.await(c) })
+		b := setupWith(t, parked, f)
+		ends(b, f, n, func(id string) {
+			for range 3 {
+				b.history(id)
+				_, err := b.engine.Operations(b.ctx, id)
+				require.NoError(t, err)
+				b.describe(id)
+				b.engine.Stats()
+			}
+			cbs.completeAll(b)
+		})
+	},
+	"Looking/Changes": func(t *testing.T, n int) {
+		g := durable.Define("g", func(ctx *durable.Context, i int) (int, error) { return i, durable.Wait(ctx, "w", time.Second) })
+		b := setup(t, g)
+		ctx, cancel := context.WithCancel(b.ctx)
+		changes := b.engine.Changes(ctx)
+		var looking sync.WaitGroup
+		looking.Go(func() {
+			for range changes {
+			}
+		})
+		for i := range n {
+			start(b, g, i)
+		}
+		time.Sleep(time.Minute)
+		cancel()
+		looking.Wait()
+	},
+	"Again/Restarted": func(t *testing.T, n int) {
+		f := each(func(c *durable.Context, i int) error {
+			return durable.Do(c, "s", func(context.Context) error { return nil })
+		})
+		b := setup(t, f)
+		ends(b, f, n)
+		id, err := b.engine.RestartFrom(b.ctx, "x", fmt.Sprintf("1-%d", n))
+		require.NoError(t, err)
+		_, err = b.engine.ResultJSON(b.ctx, id)
+		require.NoError(t, err)
+	},
+	"Again/Retried": func(t *testing.T, n int) {
+		f := many(func(ctx *durable.Context, n int) error {
+			_, err := durable.Map(ctx, "m", make([]int, n), func(c *durable.Context, _, i int) (int, error) {
+				return 1, durable.Do(c, "s", func(context.Context) error { return durable.Permanent(fmt.Errorf("no %d", i)) })
+			}, durable.WithToleratedFailures(n))
+			if err == nil {
+				err = errors.New("none did well")
+			}
+			return err
+		})
+		b := setup(t, f)
+		ends(b, f, n)
+		id, err := b.engine.Retry(b.ctx, "x")
+		require.NoError(t, err)
+		_, err = b.engine.ResultJSON(b.ctx, id)
+		require.Error(t, err)
+	},
+	"Again/Imported": func(t *testing.T, n int) {
+		var cbs opened
+		f := each(func(c *durable.Context, i int) error { return cbs.await(c) })
+		b := setupWith(t, parked, f)
+		x := start(b, f, n)
+		synctest.Wait()
+		rec, err := b.engine.Recording(b.ctx, x.ID())
+		require.NoError(t, err)
+		data, err := json.Marshal(rec)
+		require.NoError(t, err)
+		var back durable.Recording
+		require.NoError(t, json.Unmarshal(data, &back))
+		_, err = b.engine.Import(b.ctx, &back, durable.WithExecutionID("copy"))
+		require.NoError(t, err)
+		synctest.Wait()
+		b.cancel("copy")
+		_, _ = b.engine.ResultJSON(b.ctx, "copy")
+	},
+	"File/Callbacks": func(t *testing.T, n int) {
+		var cbs opened
+		f := each(func(c *durable.Context, _ int) error { return cbs.await(c, durable.WithHeartbeatTimeout(time.Hour)) })
+		b := newFileMachine(t, true).open(durable.Options{ParkFor: -1}, f)
+		ends(b, f, n, func(string) {
+			for _, id := range cbs.ids {
+				require.NoError(t, b.engine.HeartbeatCallback(b.ctx, id))
+			}
+			cbs.completeAll(b)
+		})
+	},
+	"File/Steps": func(t *testing.T, n int) {
+		f := each(func(c *durable.Context, i int) error {
+			return durable.Do(c, "s", func(context.Context) error { return nil })
+		})
+		m := newFileMachine(t, true)
+		b := m.open(durable.Options{}, f)
+		ends(b, f, n)
+		b.history("x")
+		m.kill(b)
+		b = m.open(durable.Options{}, f)
+		b.history("x")
+	},
+	"File/Followed": func(t *testing.T, n int) {
+		f := many(func(ctx *durable.Context, n int) error {
+			for range n {
+				if err := durable.Wait(ctx, "w", time.Millisecond); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		b := newFileMachine(t, true).open(parked, f)
+		x := start(b, f, n)
+		for _, err := range b.engine.Follow(b.ctx, x.ID(), 0) {
+			require.NoError(t, err)
+		}
+	},
+	"File/KeptPastRetention": func(t *testing.T, n int) {
+		g := durable.Define("g", func(ctx *durable.Context, i int) (int, error) { return i, nil })
+		f := each(func(c *durable.Context, i int) error {
+			if _, err := durable.Invoke(c, "i", g, i); err != nil {
+				return err
+			}
+			return durable.Wait(c, "w", 2*time.Hour)
+		})
+		b := newFileMachine(t, true).open(durable.Options{ParkFor: -1, Retention: time.Hour}, f, g)
+		ends(b, f, n, func(string) {
+			for i := range n {
+				run(b, g, i)
+			}
+		})
+		time.Sleep(3 * time.Hour)
+		require.Zero(t, b.count(durable.Query{}))
+	},
+}
+
+// futures starts n branches.
+func futures(ctx *durable.Context, n int, do func(c *durable.Context, i int) error) []*durable.Future[int] {
+	fs := make([]*durable.Future[int], n)
+	for i := range fs {
+		fs[i] = durable.Go(ctx, "f", func(c *durable.Context) (int, error) { return i, do(c, i) })
+	}
+	return fs
+}
+
+func awaitAll(ctx *durable.Context, fs []*durable.Future[int]) error {
+	var errs []error
+	for _, f := range fs {
+		_, err := f.Await(ctx)
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
+}
