@@ -8,43 +8,61 @@ import (
 	"io"
 	"os"
 	"runtime/debug"
+	"slices"
 	"sync"
 )
 
-// defaultBuild is the revision that the executable was built from, or a hash of the ID
-// that the linker gave it, or of all of it.
+// defaultBuild tells one build of the program from another: by the identity of the
+// executable, behind the revision that it was built from, for people, if that is known.
+// The revision alone is not enough: what the program is made of may differ though the
+// tree is that of the revision, by generated files that are not under version control,
+// modules of other trees, build tags and -ldflags -X.
 var defaultBuild = sync.OnceValue(func() string {
+	revision, identity := "", ""
 	if info, ok := debug.ReadBuildInfo(); ok {
-		revision, modified := "", false
 		for _, s := range info.Settings {
-			switch s.Key {
-			case "vcs.revision":
+			if s.Key == "vcs.revision" {
 				revision = s.Value
-			case "vcs.modified":
-				modified = s.Value == "true"
 			}
-		}
-		if revision != "" && !modified {
-			return revision
 		}
 	}
 	path, err := os.Executable()
-	if err != nil {
-		return "unknown"
+	if err == nil {
+		identity, err = identityOf(path)
 	}
+	switch {
+	case err != nil && revision == "":
+		return "unknown"
+	case err != nil:
+		return revision
+	case revision == "":
+		return identity
+	}
+	return revision + "-" + identity
+})
+
+// identityOf is a hash of the ID that the linker gave an executable, or of all of it.
+func identityOf(path string) (string, error) {
 	f, err := os.Open(path)
 	if err != nil {
-		return "unknown"
+		return "", err
 	}
 	defer f.Close()
 	h := sha256.New()
-	if id := linkerID(f); id != nil { // it depends on all of the file, and need not be computed
+	if id := linkerID(f); ofContent(id) { // it depends on all of the file, and need not be computed
 		h.Write(id)
 	} else if _, err := io.Copy(h, f); err != nil {
-		return "unknown"
+		return "", err
 	}
-	return hex.EncodeToString(h.Sum(nil)[:16])
-})
+	return hex.EncodeToString(h.Sum(nil)[:16]), nil
+}
+
+// ofContent reports whether id is one that go build makes, of hashes in four parts, and
+// not a text that somebody gave the linker, which all builds may have in common.
+func ofContent(id []byte) bool {
+	parts := bytes.Split(id, []byte("/"))
+	return len(parts) == 4 && !slices.ContainsFunc(parts, func(part []byte) bool { return len(part) != 20 })
+}
 
 // linkerID is what go tool buildid prints of an executable, nil if it is not found
 // where the linker puts it.

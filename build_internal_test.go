@@ -4,6 +4,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -47,4 +48,28 @@ func TestLinkerID(t *testing.T) {
 		require.Empty(t, read(t, build(t, "linux", "-ldflags=-buildid=")))
 		require.Empty(t, read(t, source))
 	})
+}
+
+// TestIdentityOf: what differs in anything is another build, whatever the linker was
+// told to call it.
+func TestIdentityOf(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	source := filepath.Join(dir, "main.go")
+	require.NoError(t, os.WriteFile(source, []byte("package main\n\nvar x string\n\nfunc main() { println(x) }\n"), 0o600))
+	builds := 0
+	identity := func(flags string) string {
+		builds++
+		path := filepath.Join(dir, strconv.Itoa(builds))
+		out, err := exec.Command("go", "build", "-o", path, "-ldflags="+flags, source).CombinedOutput()
+		require.NoError(t, err, string(out))
+		id, err := identityOf(path)
+		require.NoError(t, err)
+		return id
+	}
+	for _, name := range []string{"", "-buildid= ", "-buildid=redacted ", "-buildid=a/b/c/d "} {
+		a, b := identity(name+"-X main.x=a"), identity(name+"-X main.x=b")
+		require.NotEqual(t, a, b, name)
+		require.Equal(t, a, identity(name+"-X main.x=a"), name)
+	}
 }

@@ -45,8 +45,8 @@ type Options struct {
 	// stored but rebuilt on replay, as on AWS Lambda; default 256 KiB.
 	InlineResult int
 	// Build names the code for holds: an execution that this code could not go on
-	// with is left to other builds. Default: vcs.revision, else a hash of the
-	// executable.
+	// with is left to other builds. Default: a hash of the executable, behind the
+	// revision that it was built from.
 	Build string
 	// FailOnMismatch fails an execution whose code does not fit what is recorded,
 	// instead of holding it.
