@@ -3,6 +3,7 @@ package durable
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"runtime/debug"
 	"slices"
@@ -183,7 +184,7 @@ func (e *Engine) start(ctx context.Context, function string, def *definition, in
 	if err != nil {
 		return "", fmt.Errorf("start %q: %w", function, err)
 	}
-	return id, e.create(ctx, id, function, input, s.timeout, nil, e.inject(ctx))
+	return id, e.create(ctx, id, function, input, s.timeout, nil, e.inject(ctx, id, function))
 }
 
 // take applies options and returns the ID of the execution that is to be made: id, or a
@@ -231,7 +232,11 @@ func (e *Engine) create(ctx context.Context, id, function string, input []byte, 
 	if err := e.sealRecord(&c.Started, inc); err != nil {
 		return fmt.Errorf("durable: start %q: %w", function, err)
 	}
-	return e.put(ctx, &c, input, true)
+	err := e.put(ctx, &c, input, true)
+	if errors.Is(err, ErrExecutionExists) {
+		return fmt.Errorf("%w: its function or its input is another one", err)
+	}
+	return err
 }
 
 // put makes an execution and, if there is a place for it, runs it. Unless there is the

@@ -1,6 +1,7 @@
 package durable
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"encoding/json"
@@ -23,7 +24,8 @@ import (
 // What derives from an execution is another one's: its callbacks have new IDs, and an
 // invoke without an outcome starts its execution anew. Its caller, if it had one, is
 // not told of its end. Importing the same recording again under the same ID changes
-// nothing; ErrExecutionExists if another execution has the ID. A recording that can't be
+// nothing, nor does importing one where it was recorded, as long as it is as it was;
+// ErrExecutionExists if the ID is taken otherwise. A recording that can't be
 // the journal of an execution is refused with an error that matches ErrCorrupt and says
 // which record it is. The engine need not have the function. Costs one flush.
 func (e *Engine) Import(ctx context.Context, r *Recording, opts ...StartOption) (id string, err error) {
@@ -67,7 +69,18 @@ func (e *Engine) Import(ctx context.Context, r *Recording, opts ...StartOption) 
 	if err := e.sealAll(&c); err != nil {
 		return "", fmt.Errorf("durable: import of execution %s: %w", id, err)
 	}
-	return id, e.put(ctx, &c, nil, false)
+	err = e.put(ctx, &c, nil, false)
+	if errors.Is(err, ErrExecutionExists) && id == r.ID {
+		if there, reading := e.Recording(ctx, id); reading == nil {
+			if is, encoding := json.Marshal(there); encoding == nil && bytes.Equal(is, data) {
+				return id, nil // it is the one that was recorded
+			}
+		}
+	}
+	if errors.Is(err, ErrExecutionExists) {
+		return "", fmt.Errorf("durable: import of execution %s: %w: %s is not what was recorded, or has gone on since: import it under another ID, see WithExecutionID", truncated(r.ID), err, id)
+	}
+	return id, err
 }
 
 // check reports whether r can be the journal of an execution, and returns its fold.

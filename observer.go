@@ -158,13 +158,13 @@ func observedExecution(s *checkpoint.Summary) ObservedExecution {
 }
 
 // inject asks the observer what to record with a start.
-func (e *Engine) inject(ctx context.Context) (trace string) {
+func (e *Engine) inject(ctx context.Context, id, function string) (trace string) {
 	if e.opts.Observer.Inject == nil {
 		return ""
 	}
 	defer e.observed()
 	if trace = e.opts.Observer.Inject(ctx); len(trace) > maxTrace {
-		e.log.Warn("durable: what Observer.Inject returned is too long and is left out", "bytes", len(trace), "limit", maxTrace)
+		e.log.Warn("durable: what Observer.Inject returned is too long and is left out", "execution", id, "function", function, "bytes", len(trace), "limit", maxTrace)
 		return ""
 	}
 	return strings.ToValidUTF8(trace, "")

@@ -145,7 +145,7 @@ func (e *Engine) restart(ctx context.Context, j *endedJournal, kept []checkpoint
 	if s.timeout > 0 {
 		started.TimeoutAt = after(now, started.Timeout)
 	}
-	started.RestartOf, started.Number, started.Trace = j.sum.ID, int64(len(c.Records)), e.inject(ctx)
+	started.RestartOf, started.Number, started.Trace = j.sum.ID, int64(len(c.Records)), e.inject(ctx, id, started.Function)
 	c.Started = started
 	if err := e.sealAll(&c); err != nil {
 		return "", fmt.Errorf("durable: restart of execution %s: %w", j.sum.ID, err)

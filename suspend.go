@@ -266,7 +266,7 @@ func (x *residency) lost(err error) {
 		x.e.storeFailed(err)
 	default:
 		x.unwritten = true
-		x.e.log.Error("durable: checkpoint not written, the execution is replayed", "execution", x.id, "error", err.Error())
+		x.logger().Error("durable: checkpoint not written, the execution is replayed", "error", err.Error())
 		x.e.disown(x)
 	}
 	x.closeNow(err)

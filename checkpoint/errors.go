@@ -19,7 +19,7 @@ var (
 	ErrFailed = errors.New("durable: the store failed and must be opened again")
 
 	// ErrExists: another execution has the ID.
-	ErrExists = errors.New("durable: an execution with this ID and another function or input exists")
+	ErrExists = errors.New("durable: another execution has the ID")
 	// ErrNotFound: no such execution, or operation of it.
 	ErrNotFound = errors.New("durable: not found")
 	// ErrRunning: the execution has not ended.

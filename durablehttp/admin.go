@@ -133,6 +133,14 @@ type request struct {
 	*http.Request
 	query    map[string]string
 	payloads bool // asked for, and allowed
+	subject       // for the log
+}
+
+// subject is what a request is about.
+type subject struct {
+	execution string
+	operation string // its ID
+	made      string // the ID of an execution that begins with what execution has recorded
 }
 
 func newAdmin(e *durable.Engine, opts *AdminOptions, routes []route) *admin {
@@ -220,10 +228,11 @@ func (a *admin) dispatch(w http.ResponseWriter, r *http.Request, routes []route)
 		writeProblem(w, problem{http.StatusMethodNotAllowed, "method_not_allowed", "use " + allow})
 		return
 	}
-	err := a.serve(w, r, &routes[i])
+	req := &request{Request: r, subject: subject{execution: r.PathValue("id")}}
+	err := a.serve(w, req, &routes[i])
 	if err == nil {
 		if routes[i].access == Steering {
-			a.opts.Logger.Info("durablehttp: steered", "route", routes[i].method+" "+routes[i].path, "execution", r.PathValue("id"))
+			a.opts.Logger.Info("durablehttp: steered", req.keys()...)
 		}
 		return
 	}
@@ -232,17 +241,29 @@ func (a *admin) dispatch(w http.ResponseWriter, r *http.Request, routes []route)
 		w.Header().Set("WWW-Authenticate", a.opts.Challenge)
 	}
 	if p.status == http.StatusInternalServerError && r.Context().Err() == nil {
-		a.failed(r, err)
+		a.failed(req, err)
 	}
 	writeProblem(w, p)
 }
 
 // failed logs an error that the outside is not told.
-func (a *admin) failed(r *http.Request, err error) {
-	a.opts.Logger.Error("durablehttp: a request failed", "route", r.Method+" "+r.Pattern, "execution", r.PathValue("id"), "error", err.Error())
+func (a *admin) failed(r *request, err error) {
+	a.opts.Logger.Error("durablehttp: a request failed", append(r.keys(), "error", err.Error())...)
 }
 
-func (a *admin) serve(w http.ResponseWriter, r *http.Request, route *route) error {
+// keys are those of a line of the log.
+func (r *request) keys() []any {
+	keys := []any{"route", r.Method + " " + r.Pattern}
+	for _, k := range []struct{ key, value string }{{"execution", r.execution}, {"operation", r.operation}, {"new", r.made}} {
+		if k.value != "" {
+			keys = append(keys, k.key, k.value)
+		}
+	}
+	return keys
+}
+
+func (a *admin) serve(w http.ResponseWriter, req *request, route *route) error {
+	r := req.Request
 	if route.access == Steering {
 		if err := a.cross.Check(r); err != nil {
 			return problem{http.StatusForbidden, "forbidden", "a page of another origin may not steer: see AdminOptions.Origins"}
@@ -255,7 +276,7 @@ func (a *admin) serve(w http.ResponseWriter, r *http.Request, route *route) erro
 	if err != nil {
 		return err
 	}
-	req := &request{Request: r, query: query}
+	req.query = query
 	if slices.Contains(route.params, "payloads") {
 		if err := a.grantPayloads(req, route); err != nil {
 			return err

@@ -267,3 +267,50 @@ func TestNoEngine(t *testing.T) {
 	}
 	require.ErrorContains(t, durablehttp.ServeBeside(t.Context(), nil, t.TempDir()+"/x.db", nil), "the engine is nil")
 }
+
+// TestSteeredLog: the line of a request that steered says what it was about, whether the
+// path names that or not.
+func TestSteeredLog(t *testing.T) {
+	t.Parallel()
+	d := newDesk(t, nil)
+	asked := 0
+	logged := func(method, path, body string, status int, keys string) string {
+		t.Helper()
+		before := len(d.log.String())
+		w := d.do(method, path, body)
+		require.Equal(t, status, w.Code, w.Body.String())
+		var made struct{ ID string }
+		json.Unmarshal(w.Body.Bytes(), &made)
+		asked++
+		lines := d.log.String()[before:]
+		if i := strings.Index(lines, "durablehttp: steered"); i >= 0 {
+			lines = lines[i:]
+		}
+		line, _, _ := strings.Cut(lines, "\n")
+		require.Equal(t, `durablehttp: steered" `+strings.ReplaceAll(keys, "NEW", made.ID), line)
+		return made.ID
+	}
+	id := logged("POST", "/executions", `{"function":"pay","input":{"item":"cup"}}`, 201, `route="POST /executions" execution=NEW`)
+	logged("POST", "/executions", `{"function":"buy","input":{"item":"cup"},"id":"a"}`, 201, `route="POST /executions" execution=a`)
+	_, err := d.engine.CallbackID(t.Context(), "a", "approval")
+	require.NoError(t, err)
+	ops, err := d.engine.Operations(t.Context(), "a")
+	require.NoError(t, err)
+	var callback string
+	for _, o := range ops {
+		if o.Name == "approval" && o.Type == "CALLBACK" {
+			callback = o.ID
+		}
+	}
+	logged("POST", "/executions/a/callbacks/approval/fail", `{"message":"m"}`, 204, `route="POST /executions/{id}/callbacks/{operation}/fail" execution=a operation=`+callback)
+	require.Equal(t, 409, d.do("GET", "/executions/a/result?wait=1m", "").Code)
+	logged("POST", "/executions/a/retry", `{}`, 201, `route="POST /executions/{id}/retry" execution=a new=NEW`)
+	logged("POST", "/executions/a/restart", `{"id":"b"}`, 201, `route="POST /executions/{id}/restart" execution=a new=b`)
+	logged("POST", "/executions/b/cancel", `{"reason":"r"}`, 204, `route="POST /executions/{id}/cancel" execution=b`)
+	require.Equal(t, 200, d.do("GET", "/executions/"+id+"/result?wait=1m", "").Code)
+	recording := d.do("GET", "/executions/"+id+"/recording?payloads=true", "").Body.String()
+	logged("POST", "/import?id=c", recording, 201, `route="POST /import" execution=c`)
+	logged("POST", "/import", recording, 201, `route="POST /import" execution=NEW`)
+	logged("DELETE", "/executions/c", "", 204, `route="DELETE /executions/{id}" execution=c`)
+	t.Logf("requests: %d", asked)
+}

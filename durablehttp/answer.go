@@ -40,7 +40,7 @@ func (a *admin) writeList(w http.ResponseWriter, r *request, name string, items 
 		}
 		if err != nil {
 			if r.Context().Err() == nil {
-				a.failed(r.Request, err)
+				a.failed(r, err)
 			}
 			panic(http.ErrAbortHandler)
 		}

@@ -33,7 +33,7 @@ func (a *admin) backup(w http.ResponseWriter, r *request) error {
 		}
 		return err
 	}
-	a.failed(r.Request, err)
+	a.failed(r, err)
 	panic(http.ErrAbortHandler) // the client has a part: it must see that it is one
 }
 

@@ -94,7 +94,7 @@ func (h *callbacks) serve(action func(http.ResponseWriter, *http.Request, string
 		}
 		p := problemOf(err)
 		if p.status == http.StatusInternalServerError && r.Context().Err() == nil {
-			h.log.Error("durablehttp: a callback could not be completed", "error", err.Error())
+			h.log.Error("durablehttp: a callback could not be completed", "route", r.Method+" "+r.Pattern, "error", err.Error())
 		}
 		writeProblem(w, p)
 	}

@@ -68,7 +68,7 @@ func (a *admin) list(w http.ResponseWriter, r *request) error {
 			unreadable := err != nil && info.Number != 0
 			if unreadable {
 				if errors.Is(err, durable.ErrCorrupt) {
-					a.failed(r.Request, err)
+					a.failed(r, err)
 				}
 				err = nil
 			}
@@ -111,7 +111,7 @@ func (a *admin) describe(w http.ResponseWriter, r *request) error {
 func (a *admin) execution(r *request, id string) (x execution, err error) {
 	x.ExecutionInfo, err = a.engine.Describe(r.Context(), id)
 	if err != nil && x.Number != 0 {
-		a.failed(r.Request, err)
+		a.failed(r, err)
 		x.Unreadable, err = true, nil
 	}
 	x.ExecutionInfo = a.show(r, x.ExecutionInfo)

@@ -224,9 +224,11 @@ func TestEveryAnswer(t *testing.T) {
 		require.Equal(t, want, w.Code, "%s %s: %s", method, path, w.Body.String())
 		return w.Body.String()
 	}
-	refused := func(want int, code, method, path, body string, header ...string) {
+	refused := func(want int, code, method, path, body string, header ...string) string {
 		t.Helper()
-		require.Contains(t, ask(want, method, path, body, header...), `"code":"`+code+`"`, "%s %s", method, path)
+		said := ask(want, method, path, body, header...)
+		require.Contains(t, said, `"code":"`+code+`"`, "%s %s", method, path)
+		return said
 	}
 	open := func(id string) {
 		_, err := d.engine.CallbackID(t.Context(), id, "approval")
@@ -242,8 +244,9 @@ func TestEveryAnswer(t *testing.T) {
 	require.NoError(t, err)
 
 	for _, bad := range []string{"", "null", `{}`, `{"function":""}`, `{"function":"nope","input":1}`} {
-		refused(404, "function_not_found", "POST", "/executions", bad)
+		require.Contains(t, refused(404, "function_not_found", "POST", "/executions", bad), "it has ")
 	}
+	require.Contains(t, refused(404, "function_not_found", "POST", "/executions", `{"function":"nope"}`), `no function \"nope\": it has buy, pay`)
 	for _, bad := range []string{"[]", "{", `{"function":"buy"} 1`, `{"function":"buy","inputs":1}`, `{"function":"buy","timeout":"1"}`, `{"function":"buy","timeout":"-1h"}`, `{"function":"buy","timeout":"0s"}`, `{"function":1}`, "\xff"} {
 		refused(400, "bad_request", "POST", "/executions", bad)
 	}
@@ -347,7 +350,10 @@ func TestEveryAnswer(t *testing.T) {
 	refused(409, "execution_running", "POST", "/executions/b-3/retry", "")
 	require.Contains(t, ask(200, "GET", "/executions/b-3", ""), `"restartOf":"b"`)
 	recording := ask(200, "GET", "/executions/c/recording?payloads=true", "")
-	refused(409, "execution_exists", "POST", "/import", recording)
+	require.JSONEq(t, `{"id":"c"}`, ask(201, "POST", "/import", recording), "it is there already, as it was")
+	require.Contains(t, refused(409, "execution_exists", "POST", "/import?id=b", recording), "another execution")
+	require.Contains(t, refused(409, "execution_exists", "POST", "/executions/b/retry", `{"id":"c"}`), "another execution")
+	require.Contains(t, refused(409, "execution_exists", "POST", "/executions/b/restart", `{"id":"c"}`), "another execution")
 	require.JSONEq(t, `{"id":"d"}`, ask(201, "POST", "/import?id=d", recording))
 	require.JSONEq(t, `"paid for cup"`, ask(200, "GET", "/executions/d/result?payloads=true", ""))
 	ask(204, "DELETE", "/executions/c", "")

@@ -1,9 +1,12 @@
 package durablehttp
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/durable-go/durable"
@@ -55,10 +58,16 @@ func noContent(w http.ResponseWriter, err error) error {
 	return err
 }
 
-// created answers with the ID of a new execution.
-func created(w http.ResponseWriter, id string, err error) error {
+// created answers with the ID of a new execution, which is what the request is about
+// unless it is about another one.
+func created(w http.ResponseWriter, r *request, id string, err error) error {
 	if err != nil {
 		return err
+	}
+	if r.PathValue("id") == "" {
+		r.execution = id
+	} else {
+		r.made = id
 	}
 	return writeJSON(w, http.StatusCreated, newExecution{id})
 }
@@ -90,8 +99,50 @@ func (a *admin) start(w http.ResponseWriter, r *request) error {
 		}
 		opts = append(opts, durable.WithExecutionTimeout(d))
 	}
+	r.execution = asked(in.ID)
 	id, err := a.engine.StartByName(r.Context(), in.Function, in.Input, opts...)
-	return created(w, id, err)
+	if errors.Is(err, durable.ErrFunctionNotFound) {
+		return a.noFunction(r, in.Function)
+	}
+	return created(w, r, id, err)
+}
+
+// noFunction says which function there is none of, and to who may know it which there are.
+func (a *admin) noFunction(r *request, name string) error {
+	const shownName, shownFunctions = 128, 20
+	text := fmt.Sprintf("the engine has no function %.*q", shownName, name)
+	if a.authorize(r.Request, Reading) == nil {
+		var names []string
+		for _, f := range a.engine.Functions() {
+			names = append(names, f.Name)
+		}
+		switch n := len(names); {
+		case n == 0:
+			text += ": it has none"
+		case n > shownFunctions:
+			text += fmt.Sprintf(": it has %s and %d more", strings.Join(names[:shownFunctions], ", "), n-shownFunctions)
+		default:
+			text += ": it has " + strings.Join(names, ", ")
+		}
+	}
+	return problem{http.StatusNotFound, "function_not_found", text}
+}
+
+// taken is err, of a request for an execution that is not a plain start: the ID may be
+// taken whatever the function and the input are.
+func taken(err error) error {
+	if errors.Is(err, durable.ErrExecutionExists) {
+		return problem{http.StatusConflict, "execution_exists", "the ID is taken by another execution: give another one"}
+	}
+	return err
+}
+
+// asked is the ID that was asked for; "" if none was.
+func asked(id *string) string {
+	if id == nil {
+		return ""
+	}
+	return *id
 }
 
 func idOption(id *string) []durable.StartOption {
@@ -145,7 +196,7 @@ func (a *admin) retry(w http.ResponseWriter, r *request) error {
 		return err
 	}
 	id, err := a.engine.Retry(r.Context(), r.PathValue("id"), idOption(in.ID)...)
-	return created(w, id, err)
+	return created(w, r, id, taken(err))
 }
 
 type restartRequest struct {
@@ -159,7 +210,7 @@ func (a *admin) restart(w http.ResponseWriter, r *request) error {
 		return err
 	}
 	id, err := a.engine.RestartFrom(r.Context(), r.PathValue("id"), in.Operation, idOption(in.ID)...)
-	return created(w, id, err)
+	return created(w, r, id, taken(err))
 }
 
 func (a *admin) importExecution(w http.ResponseWriter, r *request) error {
@@ -175,11 +226,15 @@ func (a *admin) importExecution(w http.ResponseWriter, r *request) error {
 	if id, ok := r.query["id"]; ok {
 		asID = &id
 	}
+	r.execution = cmp.Or(asked(asID), recording.ID)
 	id, err := a.engine.Import(r.Context(), &recording, idOption(asID)...)
 	if errors.Is(err, durable.ErrCorrupt) {
 		return badRequest("the body is not a recording that can go on: " + err.Error())
 	}
-	return created(w, id, err)
+	if errors.Is(err, durable.ErrExecutionExists) {
+		err = problem{http.StatusConflict, "execution_exists", "the ID is taken by another execution, or by this one, which is not any more as it was recorded: give another ID"}
+	}
+	return created(w, r, id, err)
 }
 
 // nothing checks that a body that says nothing is all there is.
@@ -243,7 +298,7 @@ func (a *admin) callbackID(r *request) (string, error) {
 		if o.Type != "CALLBACK" || o.Name != r.PathValue("operation") && o.ID != r.PathValue("operation") {
 			continue
 		}
-		if o.ID == r.PathValue("operation") {
+		if r.operation = o.ID; o.ID == r.PathValue("operation") {
 			found, open = []durable.Operation{o}, o.CallbackID
 			break
 		}

@@ -259,7 +259,7 @@ func (s *stream) problem(a *admin, r *request, err error) {
 	}
 	p := problemOf(err)
 	if p.status == http.StatusInternalServerError {
-		a.failed(r.Request, err)
+		a.failed(r, err)
 	}
 	s.event("problem", "", p)
 	s.flush()
