@@ -150,8 +150,6 @@ func (c *client) refusal(answer *http.Response, path string) error {
 	switch {
 	case e.Code == "execution_not_found":
 		e.Text += " in " + c.about
-	case e.Code == "function_not_found" && c.engine != nil:
-		e.Text = "no program has " + c.about + " open: start the one that has the function, serving beside the file (durablehttp.ServeBeside), and try again"
 	case e.status == http.StatusUnauthorized:
 		e.Text += ": a name and a password go into the URL of --addr, a token into $DURABLE_TOKEN"
 	}

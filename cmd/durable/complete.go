@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/url"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -26,7 +27,10 @@ func (f *flags) completions(c *cobra.Command, ask func(ctx context.Context, api 
 		return nil, cobra.ShellCompDirectiveNoFileComp
 	}
 	defer api.close()
-	return ask(ctx, api), cobra.ShellCompDirectiveNoFileComp | cobra.ShellCompDirectiveKeepOrder
+	return slices.DeleteFunc(ask(ctx, api), func(c string) bool {
+		word, _, _ := strings.Cut(c, "\t")
+		return word != printable(word) // nobody can type it
+	}), cobra.ShellCompDirectiveNoFileComp | cobra.ShellCompDirectiveKeepOrder
 }
 
 // completeExecution completes the ID of one execution.
@@ -46,7 +50,7 @@ func (f *flags) completeExecutions(c *cobra.Command, given []string, prefix stri
 		}
 		for _, x := range answer.Executions {
 			if !slices.Contains(given, x.ID) {
-				ids = append(ids, x.ID+"\t"+x.Function+" "+string(x.Status))
+				ids = append(ids, x.ID+"\t"+printable(x.Function+" "+string(x.Status)))
 			}
 		}
 		return ids
@@ -76,7 +80,7 @@ func (f *flags) completeOperation(c *cobra.Command, id string, word func(*durabl
 		ops, _ := api.operations(ctx, id, nil)
 		for i := range ops {
 			if w, ok := word(&ops[i]); ok {
-				words = append(words, w+"\t"+operationRow(&ops[i], 0, time.Now(), false).name+" "+string(ops[i].Status))
+				words = append(words, w+"\t"+operationRow(&ops[i], 0, time.Now(), false).name+" "+printable(string(ops[i].Status)))
 			}
 		}
 		return words
@@ -94,7 +98,7 @@ func (f *flags) completeFunction(c *cobra.Command, given []string, _ string) ([]
 			return nil
 		}
 		for _, fn := range answer.Functions {
-			names = append(names, fn.Name+"\tinput like "+string(fn.Sample))
+			names = append(names, fn.Name+"\tinput like "+printable(string(fn.Sample)))
 		}
 		return names
 	})

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"net/url"
 	"os"
@@ -65,11 +66,13 @@ func (c *client) follow(ctx context.Context, id string, payloads url.Values, tel
 func (f *flags) followEvents(c *cobra.Command, api *client, id string, q url.Values) error {
 	return api.follow(c.Context(), id, q, func(raw []byte, ev *durable.Event) error {
 		if f.output != "table" {
-			_, err := fmt.Fprintf(c.OutOrStdout(), "%s\n", raw)
-			return err
+			return jsonLine(c.OutOrStdout(), raw)
 		}
 		r := eventRow(ev)
-		line := fmt.Sprintf("%5s  %s  %-22s  %-8s %s  %s", r[0], r[1], r[2], r[3], printable(r[4]), printable(r[5]))
+		for i := range r {
+			r[i] = printable(r[i])
+		}
+		line := fmt.Sprintf("%5s  %s  %-22s  %-8s %s  %s", r[0], r[1], r[2], r[3], r[4], r[5])
 		_, err := fmt.Fprintln(c.OutOrStdout(), strings.TrimRight(line, " "))
 		return err
 	})
@@ -114,7 +117,8 @@ func (f *flags) followTree(c *cobra.Command, api *client, id string, t tree, q u
 			return nil
 		})
 	}()
-	s := screen{out: c.OutOrStdout().(*os.File)}
+	out := c.OutOrStdout().(*guard)
+	s := screen{out: out.out}
 	s.open()
 	err := func() error {
 		defer s.close()
@@ -152,24 +156,26 @@ func (f *flags) followTree(c *cobra.Command, api *client, id string, t tree, q u
 	}()
 	t.width, _ = s.size()
 	for _, line := range t.lines(&x, ops) {
-		fmt.Fprintln(s.out, line)
+		fmt.Fprintln(out, line)
 	}
 	return err
 }
 
 // screen is the other screen of a terminal, where lines are drawn over those before.
 type screen struct {
-	out   *os.File
+	out   io.Writer
 	shown string
 }
 
-func (s *screen) open() { s.out.WriteString("\x1b[?1049h\x1b[?25l\x1b[?7l") } // without a cursor, cutting long lines
+func (s *screen) open() { io.WriteString(s.out, "\x1b[?1049h\x1b[?25l\x1b[?7l") } // without a cursor, cutting long lines
 
-func (s *screen) close() { s.out.WriteString("\x1b[?7h\x1b[?25h\x1b[?1049l") }
+func (s *screen) close() { io.WriteString(s.out, "\x1b[?7h\x1b[?25h\x1b[?1049l") }
 
 // size is the terminal's; 0 if it is not known.
 func (s *screen) size() (width, height int) {
-	width, height, _ = term.GetSize(int(s.out.Fd()))
+	if f, ok := s.out.(*os.File); ok {
+		width, height, _ = term.GetSize(int(f.Fd()))
+	}
 	return width, height
 }
 
@@ -180,9 +186,12 @@ func (s *screen) draw(lines []string, height int) {
 		cut := len(lines) - (height - 2)
 		lines = append([]string{lines[0], fmt.Sprintf("… %d lines", cut-1)}, lines[cut:]...)
 	}
+	for i := range lines {
+		lines[i] = (&guard{terminal: true}).safe(lines[i])
+	}
 	frame := "\x1b[H" + strings.Join(lines, "\x1b[K\n") + "\x1b[J"
 	if key := fmt.Sprint(s.size()) + frame; key != s.shown {
-		s.out.WriteString(frame)
+		io.WriteString(s.out, frame)
 		s.shown = key
 	}
 }

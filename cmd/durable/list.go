@@ -91,7 +91,9 @@ func (f *flags) list(c *cobra.Command, api *client, q url.Values, limit int) err
 		for _, raw := range answer.Executions {
 			switch f.output {
 			case "jsonl":
-				fmt.Fprintf(out, "%s\n", raw)
+				if err := f.printJSON(out, raw); err != nil {
+					return err
+				}
 			case "json":
 				all = append(all, raw)
 			default:
@@ -99,7 +101,7 @@ func (f *flags) list(c *cobra.Command, api *client, q url.Values, limit int) err
 				if err := json.Unmarshal(raw, &x); err != nil {
 					return api.broken(err)
 				}
-				rows = append(rows, listed(&x))
+				rows = append(rows, listed(&x, time.Now()))
 			}
 		}
 		n += len(answer.Executions)
@@ -130,23 +132,23 @@ func (f *flags) listDone(c *cobra.Command, rows [][]string, all []json.RawMessag
 const unreadable = "can't be read: damaged, or its key is missing"
 
 // listed is the row of an execution.
-func listed(x *execution) []string {
-	took, waits := "", ""
+func listed(x *execution, now time.Time) []string {
+	took, waiting := "", ""
 	switch {
 	case x.Unreadable && x.Status != durable.ExecutionRunning:
-		took, waits = duration(x.EndedAt.Sub(x.StartedAt)), unreadable
+		took, waiting = duration(x.EndedAt.Sub(x.StartedAt)), unreadable
 	case x.Unreadable:
-		waits = unreadable
+		waiting = unreadable
 	case x.Status != durable.ExecutionRunning:
 		took = duration(x.EndedAt.Sub(x.StartedAt))
 	case x.Held != nil:
-		waits = "for code that fits: " + x.Held.Message
+		waiting = "for code that fits: " + x.Held.Message
 	case x.Resident:
-		waits = "in memory"
-	case !x.WakeAt.IsZero():
-		waits = "until " + stamp(x.WakeAt)
+		waiting = "in memory"
+	case x.WakeAt.After(now):
+		waiting = "until " + stamp(x.WakeAt)
 	default:
-		waits = "for something from outside"
+		waiting = waits(x.WakeAt, now)
 	}
-	return []string{x.ID, x.Function, statusOf(&x.ExecutionInfo), stamp(x.StartedAt), took, waits}
+	return []string{x.ID, x.Function, statusOf(&x.ExecutionInfo), stamp(x.StartedAt), took, waiting}
 }

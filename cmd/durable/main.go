@@ -14,18 +14,19 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+
+	"github.com/spf13/cobra"
 )
 
 func main() {
 	// The first signal ends what runs in its own time, a second one the process.
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop)
-	os.Exit(run(ctx))
+	os.Exit(run(ctx, newRoot()))
 }
 
 // run runs the command line and returns the exit code.
-func run(ctx context.Context) int {
-	root := newRoot()
+func run(ctx context.Context, root *cobra.Command) int {
 	err := root.ExecuteContext(ctx)
 	if err == nil {
 		return exitOK
@@ -35,10 +36,10 @@ func run(ctx context.Context) int {
 		return code
 	}
 	if text := err.Error(); text != "" {
-		fmt.Fprintln(os.Stderr, "durable:", oneLine(text))
+		fmt.Fprintln(root.ErrOrStderr(), "durable:", oneLine(text))
 	}
 	if _, answered := errors.AsType[*apiError](err); code == exitUsage && !answered {
-		fmt.Fprintln(os.Stderr, "durable: help shows how it is used")
+		fmt.Fprintln(root.ErrOrStderr(), "durable: help shows how it is used")
 	}
 	return code
 }

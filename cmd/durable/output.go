@@ -8,10 +8,8 @@ import (
 	"strings"
 	"text/tabwriter"
 	"time"
-	"unicode"
 
 	"github.com/durable-go/durable"
-	"golang.org/x/term"
 )
 
 // table writes columns that line up; the last one may be long.
@@ -37,20 +35,15 @@ func (f *flags) printJSON(w io.Writer, v any) error {
 	return e.Encode(v)
 }
 
+// jsonLine prints JSON on one line.
+func jsonLine(w io.Writer, raw json.RawMessage) error {
+	return (&flags{output: "jsonl"}).printJSON(w, raw)
+}
+
 // oneLine is an error as one line.
 func oneLine(text string) string {
 	text = strings.ReplaceAll(strings.TrimPrefix(text, "durable: "), ": durable: ", ": ")
 	return printable(strings.ReplaceAll(text, "\n", "; "))
-}
-
-// printable is text from outside without what would steer a terminal.
-func printable(s string) string {
-	return strings.Map(func(r rune) rune {
-		if unicode.IsPrint(r) {
-			return r
-		}
-		return '\uFFFD'
-	}, s)
 }
 
 // paint colours text for a terminal; without one, and with NO_COLOR, it does nothing.
@@ -61,11 +54,12 @@ func paintFor(w io.Writer) paint {
 }
 
 func isTerminal(w io.Writer) bool {
-	f, ok := w.(*os.File)
-	return ok && term.IsTerminal(int(f.Fd()))
+	g, ok := w.(*guard)
+	return ok && g.terminal
 }
 
 const (
+	reset  = "0"
 	bold   = "1"
 	dim    = "2"
 	red    = "31"
@@ -74,11 +68,16 @@ const (
 	blue   = "34"
 )
 
+// sequence is what turns a colour on, or all off.
+func sequence(code string) string { return "\x1b[" + code + "m" }
+
+// as is text in a colour, and printable.
 func (p paint) as(code, text string) string {
+	text = printable(text)
 	if !p || text == "" {
 		return text
 	}
-	return "\x1b[" + code + "m" + text + "\x1b[0m"
+	return sequence(code) + text + sequence(reset)
 }
 
 // status is a status of an execution or an operation in its colour.
@@ -103,6 +102,20 @@ func statusOf(x *durable.ExecutionInfo) string {
 		return "UNKNOWN"
 	}
 	return string(x.Status)
+}
+
+// failed is a failure on one line, and printable. The messages of some repeat their type.
+func failed(f *durable.Failure) string {
+	message := f.Message
+	if n := len(f.Type); len(message) >= n && strings.EqualFold(message[:n], f.Type) {
+		if rest := message[n:]; rest == "" || strings.HasPrefix(rest, ": ") {
+			message = strings.TrimPrefix(rest, ": ")
+		}
+	}
+	if message == "" {
+		return printable(f.Type)
+	}
+	return printable(f.Type + ": " + message)
 }
 
 // duration is d as people say it.

@@ -35,6 +35,8 @@ Exit codes: 0 done, 1 error, 2 usage, 3 not found, 4 not in the state for that,
 		SilenceErrors: true,
 		SilenceUsage:  true,
 	}
+	root.SetOut(newGuard(os.Stdout))
+	root.SetErr(newGuard(os.Stderr))
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError("%w", err) })
 	p := root.PersistentFlags()
 	p.StringVar(&f.store, "store", "", "file, or postgres:// URL, that holds the executions")

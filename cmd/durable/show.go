@@ -85,7 +85,7 @@ func (f *flags) showOperation(c *cobra.Command, api *client, id, operation strin
 			fmt.Fprintf(out, "%-9s %s\n", name, text)
 		}
 	}
-	field("id", o.ID)
+	field("id", printable(o.ID))
 	field("name", printable(o.Name))
 	field("type", kindOf(&o))
 	field("status", p.status(string(o.Status)))
@@ -95,10 +95,10 @@ func (f *flags) showOperation(c *cobra.Command, api *client, id, operation strin
 	field("started", stamp(o.StartedAt))
 	field("ended", stamp(o.EndedAt))
 	field("wakes", stamp(o.WakeAt))
-	field("result", string(o.Result))
+	field("result", printable(string(o.Result)))
 	if o.Failure != nil {
-		field("failure", printable(o.Failure.Type+": "+o.Failure.Message))
-		field("data", string(o.Failure.Data))
+		field("failure", failed(o.Failure))
+		field("data", printable(string(o.Failure.Data)))
 		if o.Failure.Stack != "" {
 			fmt.Fprintf(out, "stack\n%s\n", printableLines(o.Failure.Stack))
 		}
@@ -123,7 +123,9 @@ func (f *flags) history(c *cobra.Command, api *client, id string, q url.Values) 
 		for _, raw := range answer.Events {
 			switch f.output {
 			case "jsonl":
-				fmt.Fprintf(c.OutOrStdout(), "%s\n", raw)
+				if err := f.printJSON(c.OutOrStdout(), raw); err != nil {
+					return err
+				}
 			case "json":
 				all = append(all, raw)
 			default:
@@ -153,7 +155,7 @@ func eventRow(ev *durable.Event) []string {
 	note := ""
 	switch {
 	case ev.Failure != nil:
-		note = ev.Failure.Type + ": " + ev.Failure.Message
+		note = failed(ev.Failure)
 	case ev.InvokedID != "":
 		note = ev.Function + " as " + ev.InvokedID
 	case ev.Duration > 0:

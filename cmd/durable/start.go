@@ -53,11 +53,15 @@ has open nothing can be started.`,
 				in["timeout"] = timeout.String()
 			}
 			var started newExecution
-			if err := api.post(c.Context(), "/executions", in, &started); err != nil {
+			err := api.post(c.Context(), "/executions", in, &started)
+			if e, ok := errors.AsType[*apiError](err); ok && e.Code == "function_not_found" && api.engine != nil {
+				e.Text = fmt.Sprintf("no program has %s open: start the one that has the function %q, serving beside the file (durablehttp.ServeBeside), and try again", api.about, given[0])
+			}
+			if err != nil {
 				return err
 			}
 			if wait {
-				fmt.Fprintln(c.ErrOrStderr(), started.ID)
+				fmt.Fprintln(c.ErrOrStderr(), printable(started.ID))
 				return f.result(c, api, started.ID, 0)
 			}
 			return f.printID(c, started)
@@ -71,7 +75,7 @@ has open nothing can be started.`,
 
 func (f *flags) printID(c *cobra.Command, x newExecution) error {
 	if f.output == "table" {
-		fmt.Fprintln(c.OutOrStdout(), x.ID)
+		fmt.Fprintln(c.OutOrStdout(), printable(x.ID))
 		return nil
 	}
 	return f.printJSON(c.OutOrStdout(), x)

@@ -123,20 +123,25 @@ func newBackupCommand(f *flags) *cobra.Command {
 		Short: "Copy a file, also while a program runs on it",
 		Long: `Copy a file into another one, which must not exist, or to standard output (-). The copy has
 all that was acknowledged before, of one moment; to restore, open it. If a program has the
-file open, it must serve it beside (durablehttp.ServeBeside): it makes the copy then.`,
+file open, it makes the copy: it must serve it beside (durablehttp.ServeBeside), or its API
+at --addr, to whom it lets see payloads.`,
 		Args: args("DESTINATION"),
 		RunE: func(c *cobra.Command, given []string) error {
-			path, err := f.file(c)
-			if err != nil {
-				return err
+			if isPostgres(f.store) {
+				if _, err := f.file(c); err != nil {
+					return err
+				}
 			}
-			api, err := overFile(c.Context(), path)
+			api, err := f.connect(c.Context())
 			if err != nil {
 				return err
 			}
 			defer api.close()
-			if given[0] == "-" {
-				return api.backup(c.Context(), c.OutOrStdout())
+			if out := c.OutOrStdout().(*guard); given[0] == "-" {
+				if out.terminal {
+					return usageError("a copy is not for a terminal: give a file, or redirect the output")
+				}
+				return api.backup(c.Context(), out.out)
 			}
 			progress := newProgress(c.ErrOrStderr())
 			written, err := api.backupTo(c.Context(), given[0], progress)
@@ -277,7 +282,7 @@ func newProgress(w io.Writer) *progress {
 	if !isTerminal(w) {
 		return &progress{}
 	}
-	return &progress{w: w}
+	return &progress{w: w.(*guard).out}
 }
 
 func (p *progress) show(format string, args ...any) {
@@ -285,7 +290,7 @@ func (p *progress) show(format string, args ...any) {
 		return
 	}
 	p.shown = time.Now()
-	fmt.Fprintf(p.w, "\r"+format+"\x1b[K", args...)
+	fmt.Fprint(p.w, "\r"+printable(fmt.Sprintf(format, args...))+"\x1b[K")
 }
 
 func (p *progress) clear() {

@@ -107,7 +107,7 @@ func redacted(connection string) string {
 
 // engineOptions are those of an engine that runs nothing and deletes nothing.
 func engineOptions() *durable.Options {
-	return &durable.Options{Retention: -1, Logger: slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))}
+	return &durable.Options{Retention: -1, Logger: slog.New(slog.NewTextHandler(newGuard(os.Stderr), &slog.HandlerOptions{Level: slog.LevelWarn}))}
 }
 
 // inProcess is a client of an engine in this process.

@@ -56,7 +56,7 @@ func (t *tree) lines(x *execution, ops []durable.Operation) []string {
 // head says what the execution is.
 func (t *tree) head(x *execution, now time.Time) []string {
 	p := t.paint
-	first := p.as(bold, printable(x.ID)) + "  " + x.Function + "  " + p.status(statusOf(&x.ExecutionInfo))
+	first := p.as(bold, x.ID) + "  " + printable(x.Function) + "  " + p.status(statusOf(&x.ExecutionInfo))
 	if x.Status == durable.ExecutionRunning {
 		first += "  started " + stamp(x.StartedAt) + ", " + duration(now.Sub(x.StartedAt)) + " ago"
 	} else {
@@ -72,11 +72,7 @@ func (t *tree) head(x *execution, now time.Time) []string {
 	if x.Status == durable.ExecutionRunning {
 		field("deadline", stamp(x.Deadline))
 		if !x.Resident && x.Held == nil {
-			if x.WakeAt.IsZero() {
-				field("waits", "for something from outside")
-			} else {
-				field("waits", until(x.WakeAt, now))
-			}
+			field("waits", waits(x.WakeAt, now))
 		}
 	}
 	if x.Held != nil {
@@ -88,7 +84,7 @@ func (t *tree) head(x *execution, now time.Time) []string {
 	field("input", t.payload(x.Input))
 	field("result", t.payload(x.Result))
 	if x.Failure != nil {
-		field("failure", x.Failure.Type+": "+x.Failure.Message)
+		field("failure", failed(x.Failure))
 	}
 	if x.Unreadable {
 		field("payloads", unreadable)
@@ -113,7 +109,7 @@ type row struct{ id, name, status, took, note string }
 
 // operationRow is the row of an operation, of an execution that has ended or not.
 func operationRow(o *durable.Operation, depth int, now time.Time, ended bool) row {
-	r := row{id: o.ID, status: string(o.Status)}
+	r := row{id: printable(o.ID), status: printable(string(o.Status))}
 	r.name = strings.Repeat("  ", depth) + cmpOr(printable(o.Name), "("+kindOf(o)+")")
 	if o.Name != "" && o.SubType != "Step" {
 		r.name += " (" + kindOf(o) + ")"
@@ -136,9 +132,21 @@ func operationRow(o *durable.Operation, depth int, now time.Time, ended bool) ro
 		r.note += "waits for its outcome from outside"
 	}
 	if o.Failure != nil {
-		r.note += printable(o.Failure.Type + ": " + o.Failure.Message)
+		r.note += failed(o.Failure)
 	}
 	return r
+}
+
+// waits says what an execution waits for that is to wake at t; one that has something to
+// do, like one that was cancelled while no program had it open, was to wake when that came.
+func waits(t, now time.Time) string {
+	switch {
+	case t.IsZero():
+		return "for something from outside"
+	case t.After(now):
+		return until(t, now)
+	}
+	return "for a program to run it, since " + stamp(t)
 }
 
 // until says when t is, and how long that is from now; the day only if it is far off.
@@ -146,15 +154,15 @@ func until(t, now time.Time) string {
 	d := t.Sub(now)
 	switch {
 	case d <= 0:
-		return "until " + stamp(t)
+		return "due since " + stamp(t)
 	case d < 20*time.Hour:
 		return "until " + t.Local().Format("15:04:05") + " (in " + duration(d) + ")"
 	}
 	return "until " + stamp(t) + " (in " + duration(d) + ")"
 }
 
-// kindOf is the sub-type of an operation, or its type.
-func kindOf(o *durable.Operation) string { return cmpOr(o.SubType, o.Type) }
+// kindOf is the sub-type of an operation, or its type, printable.
+func kindOf(o *durable.Operation) string { return printable(cmpOr(o.SubType, o.Type)) }
 
 // columns lines rows up.
 func (t *tree) columns(rows []row) []string {
@@ -206,13 +214,4 @@ func (t *tree) cut(line string) string {
 		}
 	}
 	return line
-}
-
-// printableLines is printable for text of several lines.
-func printableLines(s string) string {
-	lines := strings.Split(s, "\n")
-	for i := range lines {
-		lines[i] = printable(strings.ReplaceAll(lines[i], "\t", "    "))
-	}
-	return strings.Join(lines, "\n")
 }

@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log"
 	"net"
 	"net/http"
 	"net/http/httputil"
 	"net/url"
+	"os"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -43,7 +45,7 @@ func (f *flags) serveUI(c *cobra.Command, api *client, listen string) error {
 	if err != nil {
 		return err
 	}
-	server := &http.Server{Handler: localOnly(durableui.Handler(api.proxy())), ReadHeaderTimeout: 10 * time.Second}
+	server := &http.Server{Handler: localOnly(durableui.Handler(api.proxy())), ReadHeaderTimeout: 10 * time.Second, ErrorLog: errorLog()}
 	fmt.Fprintf(c.OutOrStdout(), "The console of %s is at http://%s/  (Ctrl-C ends it)\n", api.about, l.Addr())
 	stop := context.AfterFunc(c.Context(), func() { server.Close() })
 	defer stop()
@@ -71,9 +73,13 @@ func (c *client) proxy() http.Handler {
 			}
 		},
 		Transport:     c.http.Transport,
+		ErrorLog:      errorLog(),
 		FlushInterval: -1,
 	}
 }
+
+// errorLog is where servers say what went wrong, some of it in words of others.
+func errorLog() *log.Logger { return log.New(newGuard(os.Stderr), "durable: ", 0) }
 
 // localOnly keeps pages of other sites out: those that are named by a name of their
 // own that leads here, and those that send requests from elsewhere.
