@@ -78,6 +78,7 @@ func (c *Context) batch(sub, itemSub checkpoint.SubType, name string, n int, s *
 		return nil, err
 	}
 	defer c.leave()
+	f.skips(o)
 	b := &batchRun{c: c, o: o, s: s, sub: itemSub, names: names, fn: fn, statuses: make([]byte, n)}
 	if !o.settled() {
 		if f.rebuild {
@@ -397,9 +398,11 @@ func (b *batchRun) restore(decision batchRecord) error {
 		}
 		f := x.newFrame(item, b.f)
 		f.rebuild = true
+		c.f.called = f
 		x.mu.Unlock()
 		x.runContext(f, &settings{codec: b.s.codec}, func(c *Context) ([]byte, error) { return b.fn(c, i) })
 		x.mu.Lock()
+		c.f.called = nil
 		if !x.mayGoOn(c.f) {
 			return x.exit(c.f)
 		}

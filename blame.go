@@ -133,7 +133,7 @@ func (b *blame) drops(rec *checkpoint.Record) bool {
 	switch {
 	case b.reopened[o] && rec.Seq == o.endSeq:
 		return true
-	case rec.Type == checkpoint.VersionChosen && b.behind(o, rec.Seq), rec.Type == checkpoint.AwaitableChosen && b.behind(o.up, rec.Seq):
+	case (rec.Type == checkpoint.VersionChosen || rec.Type == checkpoint.ContextLooked) && b.behind(o, rec.Seq), rec.Type == checkpoint.AwaitableChosen && b.behind(o.up, rec.Seq):
 		return true
 	}
 	for ; o != nil; o = o.up {

@@ -64,6 +64,7 @@ func (c *Context) child(sub checkpoint.SubType, name string, s *settings, fn con
 		return err
 	}
 	defer c.leave()
+	f.skips(o)
 	if !o.settled() {
 		if f.rebuild {
 			return x.mismatched(f, o, "its outcome")
@@ -72,6 +73,7 @@ func (c *Context) child(sub checkpoint.SubType, name string, s *settings, fn con
 			return err
 		}
 		below := x.newFrame(o, f)
+		f.called = below
 		x.mu.Unlock()
 		x.runContext(below, s, fn)
 		x.mu.Lock()
@@ -215,6 +217,7 @@ func (c *Context) contextOutcome(o *operation, s *settings, fn contextFunc, out 
 	if o.rebuilds() {
 		below := x.newFrame(o, f)
 		below.rebuild = true
+		f.called = below
 		x.mu.Unlock()
 		x.runContext(below, s, fn)
 		x.mu.Lock()

@@ -20,13 +20,14 @@ type Context struct {
 
 // Context returns a standard context for pure calls that want one. It ends when
 // the scope is cancelled (context.Cause is ErrCanceled or ErrTimeout), when its
-// function has returned, and when the execution is suspended. On replay it ends
-// only after every operation that was recorded before the cancel. It tells no deadline.
+// function has returned, and when the execution is suspended. What the code saw there
+// between two operations, it sees again on replay: the first look that sees a cancel is
+// recorded, with the next checkpoint, and costs no flush of its own. It tells no deadline.
 func (c *Context) Context() context.Context {
-	c.f.x.mu.Lock()
-	c.f.showCancel()
-	c.f.x.mu.Unlock()
-	return c.f.context(c.shielded)
+	if c.shielded {
+		return c.f.context(true)
+	}
+	return (*standardContext)(c.f)
 }
 
 // WithoutCancel returns c for compensation: its operations run although c's

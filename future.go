@@ -168,6 +168,7 @@ func (c *Context) gather(sub checkpoint.SubType, name string, ops []*operation, 
 		return 0, err
 	}
 	defer c.leave()
+	f.skips(o)
 	if !o.settled() {
 		if err := x.foreign(f, ops...); err != nil {
 			x.mu.Unlock()
@@ -200,6 +201,9 @@ func (c *Context) gather(sub checkpoint.SubType, name string, ops []*operation, 
 			if err := x.block(f, w); err != nil {
 				return 0, err
 			}
+		}
+		for _, op := range ops {
+			op.noted = op.noted || op.settled()
 		}
 		rec := checkpoint.Record{Type: checkpoint.ContextSucceeded}
 		if choice >= 0 {

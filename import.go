@@ -177,7 +177,9 @@ func (c *recordingCheck) operation(rec *checkpoint.Record, failure *failureRecor
 			return errors.New("it is not of an operation")
 		}
 		return nil
-	case (t == checkpoint.ScopeCancelled || t == checkpoint.VersionChosen) && rec.OperationID == "":
+	case t == checkpoint.ContextLooked && (known && (o.looked.shown || o.typ != typeContext) || rec.Number < 0 || rec.Number > 2*int64(c.most)+1):
+		return errors.New("it is of code that looks whether it is cancelled, and there is none")
+	case (t == checkpoint.ScopeCancelled || t == checkpoint.VersionChosen || t == checkpoint.ContextLooked) && rec.OperationID == "":
 		return nil
 	case rec.OperationID == "":
 		return errors.New("it has no operation")
@@ -192,7 +194,7 @@ func (c *recordingCheck) operation(rec *checkpoint.Record, failure *failureRecor
 		return errors.New("its operation has an outcome already")
 	case t == checkpoint.ScopeCancelled && !begun, t == checkpoint.VersionChosen && known && o.typ != typeContext:
 		return errors.New("it is of a context, and there is none")
-	case t == checkpoint.ScopeCancelled || t == checkpoint.VersionChosen:
+	case t == checkpoint.ScopeCancelled || t == checkpoint.VersionChosen || t == checkpoint.ContextLooked:
 	case t == checkpoint.AwaitableChosen:
 		if !begun || o.sub != checkpoint.Settled || rec.Number < 0 || rec.Number > 1<<30 {
 			return errors.New("it is a choice, and there is none to make")

@@ -46,6 +46,7 @@ func (c *Context) enter(typ opType, sub checkpoint.SubType, name string) (*opera
 		return nil, x.misused(f, typ, name, ErrConcurrentUse, hintReturned)
 	}
 	f.counter++
+	f.within, f.looks = false, 0
 	id := f.id(f.counter)
 	o := x.ops[id]
 	if o != nil && o.status != "" {
@@ -61,6 +62,7 @@ func (c *Context) enter(typ opType, sub checkpoint.SubType, name string) (*opera
 			return nil, x.opError(o, o.failure)
 		}
 		f.refused = 0
+		f.within = true
 		return o, nil
 	}
 	var flags checkpoint.Flags
@@ -100,6 +102,7 @@ func (c *Context) enter(typ opType, sub checkpoint.SubType, name string) (*opera
 	}
 	f.replaying = false
 	f.refused = 0
+	f.within = true
 	x.progress = time.Now()
 	return o, nil
 }
@@ -129,6 +132,9 @@ func (c *Context) leave() {
 	}
 	f.inUse.Store(false)
 	x.mu.Lock()
+	if f.within {
+		f.within, f.looks = false, 0
+	}
 	if x.cancels > 0 {
 		f.showCancel()
 	}

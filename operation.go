@@ -73,6 +73,8 @@ type operation struct {
 	cancelSeq    uint64 // of a context: sequence of its ScopeCancelled
 	cancelCause  string
 	cancelReason string
+	cancelTold   bool  // who is shown the cancel is recorded
+	looked       looks // of a context: how far its code has looked whether it is cancelled
 
 	// This residency's part.
 	start      *checkpoint.Record // its start, when it is not numbered yet
@@ -135,6 +137,12 @@ func earliest(a, b int64) int64 {
 		return b
 	}
 	return a
+}
+
+// endedByCancel reports whether o failed because a cancel reached it.
+func (o *operation) endedByCancel() bool {
+	by := o.cancelledBy()
+	return by != nil && o.endSeq > by.cancelSeq && o.failure != nil && (o.failure.Type == "Canceled" || o.failure.Type == "Timeout")
 }
 
 // operations are the operations of an execution by ID, "" being the execution.
@@ -200,6 +208,14 @@ func (o *operation) answered(change string, version int64) {
 	o.versions[change] = version
 }
 
+// begun takes note that the code of the context o has run: the start of an item of a
+// flat batch is not recorded.
+func (o *operation) begun() {
+	if o.status == "" {
+		o.status = OperationStarted
+	}
+}
+
 // apply folds a record of o into it.
 func (o *operation) apply(rec *checkpoint.Record, failure *failureRecord) {
 	if o.up != nil && o.up.firstSeq == 0 {
@@ -207,10 +223,15 @@ func (o *operation) apply(rec *checkpoint.Record, failure *failureRecord) {
 	}
 	switch rec.Type {
 	case checkpoint.ScopeCancelled:
-		o.cancelSeq, o.cancelCause, o.cancelReason = rec.Seq, rec.Key, string(rec.Payload)
+		o.cancelSeq, o.cancelCause, o.cancelReason, o.cancelTold = rec.Seq, rec.Key, string(rec.Payload), rec.Number > 0
+		return
+	case checkpoint.ContextLooked:
+		o.looked = looks{int(rec.Number), int(rec.Attempt), rec.Key != ""}
+		o.begun()
 		return
 	case checkpoint.VersionChosen:
 		o.answered(rec.Key, rec.Number)
+		o.begun()
 		return
 	case checkpoint.AwaitableChosen:
 		o.choices = append(o.choices, rec.Number)

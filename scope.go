@@ -24,18 +24,23 @@ type frame struct {
 	prefix string // of the IDs in it: "", "2-", "2-1-"
 
 	counter   int
-	refused   int // operations refused in a row
+	within    bool   // its code is in the operation at counter, not behind it
+	looks     int    // at its standard context, at this place
+	called    *frame // whose function its code is in; nil: none
+	refused   int    // operations refused in a row
 	ended     bool
 	abandoned bool
 	replaying bool
 	rebuild   bool // its outcome is known, only its value is computed again
 	misled    bool // an operation that can't return an error was misused
+	watched   bool // its code has the channel of its standard context
 	inUse     atomic.Bool
 
 	onEnd   func()       // of a batch's item: called when it has ended, x.mu held
 	below   []*frame     // frames that have not ended
 	at      int          // where f stands in the one above it
-	futures []*operation // started by Go in it
+	futures []*operation // started by Go, After and CreateCallback in it
+	skipped uint64       // where the last of those contexts ended that its code waited for before, and that a replay does not run again
 	unseen  unseen
 
 	ctx      lazyContext // ends with the scope's cancel
@@ -66,54 +71,18 @@ func (f *frame) passed(o *operation) {
 	}
 }
 
-// context is the standard context of f's code and bodies. It is not a child of that
-// of the context around it: on replay that one may have got further, and show a cancel
-// that this one must not see yet.
+// skips takes note that f's code waits for a context, which may have its outcome.
+// x.mu is held.
+func (f *frame) skips(o *operation) { f.skipped = max(f.skipped, o.endSeq) }
+
+// context is the standard context of f's bodies, and what is behind that of its code. It
+// is not a child of that of the context around it: on replay that one may have got
+// further, and show a cancel that this one must not see yet.
 func (f *frame) context(shielded bool) context.Context {
 	if shielded {
 		return f.shielded.below(f.x.context)
 	}
 	return f.ctx.below(f.x.context)
-}
-
-// showCancel ends f's standard context if its scope is cancelled and f has
-// consumed every operation that was recorded before that. x.mu is held.
-func (f *frame) showCancel() {
-	if f.x.cancels == 0 || f.ctx.ended() {
-		return
-	}
-	by := f.op.cancelledBy()
-	if by == nil || f.rebuild && f.op.endSeq < by.cancelSeq {
-		return
-	}
-	if f.replaying && f.unseen.any(f.futures, by.cancelSeq) {
-		return // what was open when the cancel came must be awaited first
-	}
-	if next := f.x.ops[f.id(f.counter+1)]; next != nil && next.firstSeq != 0 && (next.firstSeq < by.cancelSeq || next.refusal) {
-		return
-	}
-	f.ctx.end(causeOf(by.cancelCause))
-}
-
-// unseen is how far the futures of a frame are known to have been awaited, those that
-// were open when a cancel came: what is known once stays so.
-type unseen struct {
-	cancel uint64 // sequence of the cancel
-	from   int    // all before it have been
-}
-
-// any reports whether one has not been awaited.
-func (u *unseen) any(futures []*operation, cancel uint64) bool {
-	if u.cancel != cancel {
-		*u = unseen{cancel: cancel}
-	}
-	for ; u.from < len(futures); u.from++ {
-		o := futures[u.from]
-		if !o.noted && o.firstSeq < cancel && (o.endSeq == 0 || o.endSeq > cancel) {
-			return true
-		}
-	}
-	return false
 }
 
 // end ends the scope of f: what runs below is abandoned, its callbacks are
@@ -139,6 +108,9 @@ func (f *frame) end() {
 	}
 	if f.op.frame == f {
 		f.op.frame = nil
+	}
+	if f.up != nil && f.up.called == f {
+		f.up.called = nil
 	}
 	for _, o := range f.futures {
 		if !o.settled() {
@@ -176,11 +148,12 @@ func (x *residency) closeOutside(context *operation) {
 	})
 }
 
-// warnOfUnseen logs failures of futures that nobody awaited. One that was awaited
-// in a child context, which a replay does not run again, may be logged too.
+// warnOfUnseen logs failures of futures that nobody awaited; no cancels, and not those
+// that a child or a batch may have awaited that a replay does not run again. One that was
+// awaited in a branch that it does not run again may be logged, too.
 func (f *frame) warnOfUnseen() {
 	for _, o := range f.futures {
-		if o.settled() && o.failure != nil && !o.noted && !f.rebuild {
+		if o.settled() && o.failure != nil && !o.noted && !f.rebuild && o.endSeq > f.skipped && !o.endedByCancel() {
 			f.x.logger().Warn("durable: the error of a concurrent operation was never awaited", "operation", o.id, "name", o.name, "type", o.failure.loggedType())
 		}
 	}
@@ -230,7 +203,7 @@ func (x *residency) cancelScope(context *operation, cause, reason string, seq ui
 func (o *operation) closing() bool { return o.cancelCause != "" }
 
 func (x *residency) applyCancel(context *operation, cause, reason string) {
-	x.record(context, &checkpoint.Record{Type: checkpoint.ScopeCancelled, OperationID: context.id, Key: cause, Payload: []byte(reason)}, nil)
+	x.record(context, &checkpoint.Record{Type: checkpoint.ScopeCancelled, OperationID: context.id, Key: cause, Payload: []byte(reason), Number: 1}, nil)
 	x.cancels++
 	failure := cancelFailure(cause, reason)
 	reached := append(x.openIn(context), context) // the root may run a body, of a plain function

@@ -69,7 +69,11 @@ func (x *residency) parked() {
 
 // suspend asks the store to release the execution. x.mu is held.
 func (x *residency) suspend() {
-	if x.phase == phaseRunning && x.running == 0 && x.busy == 0 {
+	if x.phase != phaseRunning || x.running > 0 || x.busy > 0 {
+		return
+	}
+	x.recordAllLooks()
+	if x.phase == phaseRunning { // else the sealer failed
 		x.release(x.nextDue(false))
 	}
 }
@@ -344,6 +348,10 @@ func (x *residency) retireNow() {
 	x.retiring = true
 	switch x.phase {
 	case phaseRunning:
+		x.recordAllLooks()
+		if x.phase != phaseRunning { // the sealer failed
+			return
+		}
 		// What is being taken over may wake what waits.
 		x.retireWake = x.retireWake || x.running > 0 || x.busy > 0
 		x.waitForBodies(phaseRetiring)

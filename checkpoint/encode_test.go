@@ -89,6 +89,8 @@ var shapes = map[string]Record{
 	"invoke-succeeded":  {Seq: 6, EventID: 7, Events: 1, Type: ChainedInvokeSucceeded, SubType: ChainedInvoke, Time: someTime, OperationID: "4", Codec: "json", Payload: []byte("2"), Flags: FlagPayload},
 	"invocation":        {Seq: 6, EventID: 7, Events: 1, Type: InvocationCompleted, Time: someTime},
 	"scope-cancelled":   {Seq: 6, Type: ScopeCancelled, Time: someTime, OperationID: "1-1", Key: "Timeout"},
+	"scope-told":        {Seq: 6, Type: ScopeCancelled, Time: someTime, Key: "Canceled", Payload: []byte("not wanted"), Number: 1},
+	"context-looked":    {Seq: 7, Type: ContextLooked, Time: someTime, OperationID: "1-1", Number: 7, Attempt: 2, Key: "Timeout"},
 	"version-chosen":    {Seq: 6, Type: VersionChosen, Time: someTime, Key: "fraud-check", Number: 2},
 	"awaitable-chosen":  {Seq: 6, Type: AwaitableChosen, Time: someTime, OperationID: "5", Number: 1},
 	"cancel-requested":  {Seq: 1, Type: CancelRequested, Time: someTime, Key: "customer asked"},

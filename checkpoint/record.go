@@ -26,7 +26,7 @@ type Record struct {
 	OperationID string // "1", "2-1"; "" is the execution itself
 	ParentID    string // only under FlagParent, when it is not OperationID without its last number
 	Name        string // of the operation
-	Attempt     uint32 // of a step or a check, from 1
+	Attempt     uint32 // of a step or a check, from 1; ContextLooked: the looks
 
 	Duration         int64 // of a wait, nanoseconds
 	Timeout          int64 // of an operation or the execution, nanoseconds; 0: none
@@ -42,8 +42,8 @@ type Record struct {
 	Failure  []byte // encoded by the engine; sealed under FlagSealed
 	Batch    []byte // a batch's reason and the status of each item
 	Digest   []byte // of a result that is not stored but rebuilt
-	Key      string // VersionChosen: the change; ScopeCancelled: the cause
-	Number   int64  // VersionChosen: the version; AwaitableChosen: the index; ExecutionStarted: how many records behind it were copied
+	Key      string // VersionChosen: the change; ScopeCancelled, ContextLooked: the cause
+	Number   int64  // VersionChosen: the version; AwaitableChosen: the index; ExecutionStarted: how many records behind it were copied; ContextLooked: the place
 
 	RestartOf string // ExecutionStarted: ID of the execution whose records it began with
 	Trace     string // ExecutionStarted: the trace context of who started it
@@ -106,7 +106,8 @@ const (
 // Records that are no event of the history.
 const (
 	// ScopeCancelled: the scope of OperationID ("" is the whole execution) was
-	// cancelled; Key is the cause, "Canceled" or "Timeout".
+	// cancelled; Key is the cause, "Canceled" or "Timeout". Number is 1 if ContextLooked
+	// tells who saw it, 0 in journals from before there was that record.
 	ScopeCancelled EventType = 100 + iota
 	// VersionChosen: Version of the change Key answered Number.
 	VersionChosen
@@ -118,6 +119,11 @@ const (
 	// OperationRefused: the operation began in a cancelled scope. It took its
 	// position and is no part of the history; Number is its type.
 	OperationRefused
+	// ContextLooked: the code of the context OperationID has looked at its standard
+	// context Attempt times at a place, and has seen no cancel there. Number is the place:
+	// 2 p in the operation at position p, 2 p + 1 behind it. Key is the cause if the code
+	// sees one from then on, else empty.
+	ContextLooked
 )
 
 var eventNames = [...]string{
@@ -150,6 +156,7 @@ var eventNames = [...]string{
 	AwaitableChosen:        "AwaitableChosen",
 	CancelRequested:        "CancelRequested",
 	OperationRefused:       "OperationRefused",
+	ContextLooked:          "ContextLooked",
 }
 
 func (t EventType) String() string {
