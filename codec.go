@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"reflect"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -19,7 +20,9 @@ type Codec interface {
 }
 
 // JSON is the default codec: encoding/json under the name "json". An empty
-// payload decodes as null.
+// payload decodes as null. A MarshalJSON or MarshalText with a pointer receiver is
+// called for values, too; in maps and interfaces, where encoding/json would pass over it
+// and what it is made for would be lost, encoding is refused.
 var JSON Codec = jsonCodec{}
 
 type jsonCodec struct{}
@@ -29,7 +32,7 @@ func (jsonCodec) Encode(v any) ([]byte, error) {
 	if data := encodeScalar(v); data != nil {
 		return data, nil
 	}
-	return json.Marshal(v)
+	return marshalJSON(v)
 }
 func (jsonCodec) Decode(data []byte, v any) error {
 	if len(data) == 0 {
@@ -193,6 +196,20 @@ func (d *decoded[O]) encode(e *Engine, c Codec, v O) (data []byte, err error) {
 		d.from = data
 	}
 	return data, err
+}
+
+// encodeReadable encodes a value that somebody decodes as an O later, and makes sure that
+// it can be.
+func encodeReadable[O any](e *Engine, v O) ([]byte, error) {
+	c := e.opts.Codec
+	data, err := e.encodeWith(c, v)
+	if err == nil && !(c == JSON && jsonFormOf(reflect.TypeFor[O]()).sure) {
+		err = decodeWith(c, data, new(O))
+	}
+	if err != nil {
+		return nil, err
+	}
+	return data, nil
 }
 
 // target is where to decode to.

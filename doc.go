@@ -114,7 +114,8 @@
 //   - At most one engine drives an execution at a time.
 //
 // Values are returned as decoded from their record, on the first run as on
-// replay, so an unexported field is gone on both. The engine's times are in UTC;
+// replay, so an unexported field is gone on both. One that can't be decoded again
+// is an error ([ErrCodec]) where it is made. The engine's times are in UTC;
 // a time.Time of one's own keeps its offset in JSON, but not the name and the
 // rules of its zone: return t.UTC().
 //

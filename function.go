@@ -25,7 +25,7 @@ type definition struct {
 	plain    bool
 	sample   func() json.RawMessage // see FunctionInfo
 	settings startSettings
-	run      func(c *Context, codec Codec, input []byte) (any, error)
+	run      func(c *Context, codec Codec, input []byte) (result []byte, err error)
 }
 
 // Function is a handler with its name, made by Define or DefinePlain and
@@ -55,14 +55,14 @@ func (f *Function[I, O]) Name() string { return f.name }
 //
 // What h returns ends the execution: SUCCEEDED, or FAILED with the error.
 func Define[I, O any](name string, h func(*Context, I) (O, error), opts ...FunctionOption) *Function[I, O] {
-	return define[I, O](name, h == nil, opts, func(c *Context, in I) (any, error) { return h(c, in) })
+	return define(name, h == nil, opts, h)
 }
 
 // DefinePlain makes an ordinary function one that can be started and invoked. It
 // runs at least once, as one attempt: a call that a crash cut off is made again,
 // an error ends the execution. StepInfoFrom tells about the execution.
 func DefinePlain[I, O any](name string, f func(context.Context, I) (O, error), opts ...FunctionOption) *Function[I, O] {
-	p := define[I, O](name, f == nil, opts, func(c *Context, in I) (v any, err error) {
+	p := define(name, f == nil, opts, func(c *Context, in I) (v O, err error) {
 		c.plain(func(ctx context.Context) error {
 			v, err = f(ctx, in)
 			return err
@@ -73,19 +73,23 @@ func DefinePlain[I, O any](name string, f func(context.Context, I) (O, error), o
 	return p
 }
 
-func define[I, O any](name string, missing bool, opts []FunctionOption, h func(*Context, I) (any, error)) *Function[I, O] {
+func define[I, O any](name string, missing bool, opts []FunctionOption, h func(*Context, I) (O, error)) *Function[I, O] {
 	def := &definition{name: name, missing: missing, sample: sampleOf[I]}
 	for _, o := range opts {
 		if o != nil {
 			o.applyFunction(&def.settings)
 		}
 	}
-	def.run = func(c *Context, codec Codec, input []byte) (any, error) {
+	def.run = func(c *Context, codec Codec, input []byte) ([]byte, error) {
 		var in I
 		if err := decodeWith(codec, input, &in); err != nil {
 			return nil, &inputError{err}
 		}
-		return h(c, in)
+		v, err := h(c, in)
+		if err != nil {
+			return nil, err
+		}
+		return encodeReadable(c.f.x.e, v)
 	}
 	return &Function[I, O]{name: name, def: def}
 }
@@ -110,7 +114,7 @@ func (f *Function[I, O]) Start(ctx context.Context, e *Engine, in I, opts ...Sta
 	if err := e.given(ctx); err != nil {
 		return nil, err
 	}
-	input, err := e.encodeWith(e.opts.Codec, in)
+	input, err := encodeReadable(e, in)
 	if err != nil {
 		return nil, fmt.Errorf("durable: start %q: input: %w", truncated(f.name), err)
 	}
@@ -277,7 +281,6 @@ func (e *Engine) put(ctx context.Context, c *checkpoint.Creation, input []byte, 
 // runHandler runs the execution's function on its goroutine.
 func (x *residency) runHandler(f *frame, codec Codec, input []byte) {
 	returned := false
-	var payload []byte
 	defer func() {
 		if returned {
 			return
@@ -288,10 +291,7 @@ func (x *residency) runHandler(f *frame, codec Codec, input []byte) {
 		}
 		x.endHandler(f, nil, err)
 	}()
-	v, err := x.def.run(&Context{f: f}, codec, input)
-	if err == nil {
-		payload, err = x.e.encodeWith(x.e.opts.Codec, v)
-	}
+	payload, err := x.def.run(&Context{f: f}, codec, input)
 	returned = true
 	x.endHandler(f, payload, err)
 }

@@ -23,7 +23,15 @@ func Invoke[I, O any](ctx *Context, name string, f *Function[I, O], in I, opts .
 		var none O
 		return none, ctx.f.x.misused(ctx.f, typeInvoke, name, errNoFunction, "")
 	}
-	return InvokeByName[O](ctx, name, f.name, in, opts...)
+	var out O
+	s := invokeSettings(opts)
+	err := ctx.invoke(name, f.name, func() ([]byte, error) {
+		if s.codec != nil { // what it makes is decoded by another one
+			return ctx.f.x.e.encodeWith(s.codec, in)
+		}
+		return encodeReadable(ctx.f.x.e, in)
+	}, &s, &out)
+	return out, err
 }
 
 // InvokeByName is Invoke by the name of the function. If the engine does not have
@@ -32,11 +40,11 @@ func Invoke[I, O any](ctx *Context, name string, f *Function[I, O], in I, opts .
 func InvokeByName[O any](ctx *Context, name, function string, in any, opts ...InvokeOption) (O, error) {
 	var out O
 	s := invokeSettings(opts)
-	err := ctx.invoke(name, function, in, &s, &out)
+	err := ctx.invoke(name, function, func() ([]byte, error) { return ctx.f.x.e.encode(s.codec, in) }, &s, &out)
 	return out, err
 }
 
-func (c *Context) invoke(name, function string, in any, s *settings, out any) error {
+func (c *Context) invoke(name, function string, encode func() ([]byte, error), s *settings, out any) error {
 	f, x := c.f, c.f.x
 	if err := s.check(); err != nil {
 		return x.misused(f, typeInvoke, name, err, "")
@@ -55,7 +63,7 @@ func (c *Context) invoke(name, function string, in any, s *settings, out any) er
 	}
 	if o.status == "" {
 		x.mu.Unlock()
-		input, err := x.e.encode(s.codec, in)
+		input, err := encode()
 		if err != nil {
 			err = fmt.Errorf("input: %w", err)
 		}

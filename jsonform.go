@@ -1,0 +1,242 @@
+package durable
+
+import (
+	"encoding/json"
+	"fmt"
+	"iter"
+	"reflect"
+	"strconv"
+	"sync"
+	"time"
+)
+
+// encoding/json calls a MarshalJSON or MarshalText that has a pointer receiver only where
+// the value has an address: behind a pointer, in a slice, or in a struct or an array that
+// has one. Elsewhere it passes over the method without a word, and what the method was
+// made for is lost, because the decoder, which always has an address, calls the
+// counterpart. So a value is encoded from a pointer where that matters; where there can't
+// be one, in maps and interfaces, it is refused.
+
+// jsonForm is what is known of all values of a type as JSON.
+type jsonForm struct {
+	addressed bool // they are to be encoded from a pointer
+	searched  bool // they may hold values that no pointer leads to, and are to be searched for them
+	sure      bool // what they are encoded to can be decoded, whatever they hold
+}
+
+var jsonForms sync.Map // reflect.Type -> *jsonForm
+
+func jsonFormOf(t reflect.Type) *jsonForm {
+	if form, ok := jsonForms.Load(t); ok {
+		return form.(*jsonForm)
+	}
+	form := &jsonForm{sure: true}
+	form.look(t, false, make(map[placed]bool))
+	jsonForms.Store(t, form)
+	return form
+}
+
+// placed is a type at a place that has an address if the whole has one, or never has.
+type placed struct {
+	reflect.Type
+	never bool
+}
+
+// look takes in what is known of t at a place. looking holds the types that it has looked
+// at, or, if true, is still looking at.
+func (f *jsonForm) look(t reflect.Type, never bool, looking map[placed]bool) {
+	at := placed{t, never}
+	if inside, known := looking[at]; known {
+		f.sure = f.sure && !inside // a type that holds itself may go deeper than decoders do
+		return
+	}
+	looking[at] = true
+	defer func() { looking[at] = false }()
+	if t == timeType {
+		return
+	}
+	if passedOver(t) {
+		f.addressed, f.searched = f.addressed || !never, f.searched || never
+	}
+	f.sure = f.sure && !marshals(reflect.PointerTo(t)) && !unmarshals(t)
+	if marshals(t) || !never && marshals(reflect.PointerTo(t)) {
+		return
+	}
+	switch t.Kind() {
+	case reflect.Interface:
+		f.sure, f.searched = false, true
+	case reflect.Pointer, reflect.Slice:
+		f.look(t.Elem(), false, looking)
+	case reflect.Array:
+		f.look(t.Elem(), never, looking)
+	case reflect.Map:
+		f.searched = f.searched || keyPassedOver(t.Key())
+		f.sure = f.sure && !unmarshals(t.Key())
+		f.look(t.Elem(), true, looking)
+	case reflect.Struct:
+		for field := range jsonFields(t) {
+			if field.Anonymous && field.Type.Kind() == reflect.Pointer {
+				f.sure = false // of an unexported type it can't be decoded
+			}
+			f.look(field.Type, never, looking)
+		}
+	}
+}
+
+type textMarshaler interface{ MarshalText() ([]byte, error) }
+
+var (
+	timeType            = reflect.TypeFor[time.Time]()
+	marshalerType       = reflect.TypeFor[json.Marshaler]()
+	textMarshalerType   = reflect.TypeFor[textMarshaler]()
+	unmarshalerType     = reflect.TypeFor[json.Unmarshaler]()
+	textUnmarshalerType = reflect.TypeFor[interface{ UnmarshalText([]byte) error }]()
+)
+
+// marshals reports whether values of t say how they are encoded.
+func marshals(t reflect.Type) bool {
+	return t.Implements(marshalerType) || t.Implements(textMarshalerType)
+}
+
+// unmarshals reports whether values of t say how they are decoded.
+func unmarshals(t reflect.Type) bool {
+	p := reflect.PointerTo(t)
+	return p.Implements(unmarshalerType) || p.Implements(textUnmarshalerType)
+}
+
+// passedOver reports whether values of t are encoded without the counterpart of the
+// method that decodes them, where they have no address.
+func passedOver(t reflect.Type) bool {
+	if k := t.Kind(); k == reflect.Pointer || k == reflect.Interface || t.Implements(marshalerType) {
+		return false
+	}
+	p := reflect.PointerTo(t)
+	return p.Implements(marshalerType) && p.Implements(unmarshalerType) ||
+		p.Implements(textMarshalerType) && p.Implements(textUnmarshalerType) && !t.Implements(textMarshalerType)
+}
+
+// keyPassedOver is passedOver for the keys of maps: of those that are strings no method
+// is called, whatever its receiver.
+func keyPassedOver(t reflect.Type) bool {
+	p := reflect.PointerTo(t)
+	return p.Implements(textMarshalerType) && p.Implements(textUnmarshalerType) && (t.Kind() == reflect.String || !t.Implements(textMarshalerType))
+}
+
+// jsonFields yields the fields of a struct that are encoded, or whose fields are.
+func jsonFields(t reflect.Type) iter.Seq[reflect.StructField] {
+	return func(yield func(reflect.StructField) bool) {
+		for i := range t.NumField() {
+			field := t.Field(i)
+			embedded := field.Type
+			if embedded.Kind() == reflect.Pointer {
+				embedded = embedded.Elem()
+			}
+			if field.IsExported() && field.Tag.Get("json") != "-" || field.Anonymous && embedded.Kind() == reflect.Struct {
+				if !yield(field) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// marshalJSON is json.Marshal, but what would be encoded without the method that says how
+// is encoded with it, or refused.
+func marshalJSON(v any) ([]byte, error) {
+	if v == nil {
+		return json.Marshal(nil)
+	}
+	t := reflect.TypeOf(v)
+	form := jsonFormOf(t)
+	if form.addressed {
+		p := reflect.New(t)
+		p.Elem().Set(reflect.ValueOf(v))
+		v = p.Interface()
+	}
+	data, err := json.Marshal(v)
+	if err == nil && form.searched {
+		if lost := findLost(reflect.ValueOf(v), false); lost != nil {
+			err = lost
+		}
+	}
+	return data, err
+}
+
+// lostError says which value would not come back.
+type lostError struct {
+	where string
+	what  reflect.Type
+	why   string
+}
+
+func (e *lostError) Error() string {
+	return fmt.Sprintf("the %s at %q would not come back: %s", e.what, e.where, e.why)
+}
+
+func (e *lostError) in(where string) *lostError {
+	e.where = where + e.where
+	return e
+}
+
+// findLost returns what would not come back of a value that json.Marshal has encoded.
+// never: the value is at a place that has no address.
+func findLost(v reflect.Value, never bool) *lostError {
+	t := v.Type()
+	if never && passedOver(t) {
+		return &lostError{what: t, why: "its MarshalJSON or MarshalText has a pointer receiver and is not called for values in maps and interfaces: put a pointer there, or give the method a value receiver"}
+	}
+	if form := jsonFormOf(t); !form.searched && !(never && form.addressed) || marshals(t) || !never && marshals(reflect.PointerTo(t)) {
+		return nil
+	}
+	switch t.Kind() {
+	case reflect.Interface:
+		if !v.IsNil() {
+			return findLost(v.Elem(), true)
+		}
+	case reflect.Pointer:
+		if !v.IsNil() {
+			return findLost(v.Elem(), false)
+		}
+	case reflect.Slice, reflect.Array:
+		for i := range v.Len() {
+			if lost := findLost(v.Index(i), never && t.Kind() == reflect.Array); lost != nil {
+				return lost.in(fmt.Sprintf("[%d]", i))
+			}
+		}
+	case reflect.Map:
+		keys := keyPassedOver(t.Key())
+		for i := v.MapRange(); i.Next(); {
+			if keys && !keyComesBack(i.Key()) {
+				return &lostError{what: t.Key(), where: fmt.Sprintf("[%q]", fmt.Sprint(i.Key())), why: "its MarshalText is not called for keys of maps that are strings, nor with a pointer receiver: use a slice, or keys of another type"}
+			}
+			if lost := findLost(i.Value(), true); lost != nil {
+				return lost.in(fmt.Sprintf("[%q]", fmt.Sprint(i.Key())))
+			}
+		}
+	case reflect.Struct:
+		for field := range jsonFields(t) {
+			if lost := findLost(v.FieldByIndex(field.Index), never); lost != nil {
+				return lost.in("." + field.Name)
+			}
+		}
+	}
+	return nil
+}
+
+// keyComesBack reports whether the MarshalText of a key, which is not called, would say
+// what the key is encoded to.
+func keyComesBack(key reflect.Value) bool {
+	p := reflect.New(key.Type())
+	p.Elem().Set(key)
+	text, err := p.Interface().(textMarshaler).MarshalText()
+	plain := string(text)
+	switch {
+	case key.Kind() == reflect.String:
+		plain = key.String()
+	case key.CanInt():
+		plain = strconv.FormatInt(key.Int(), 10)
+	case key.CanUint():
+		plain = strconv.FormatUint(key.Uint(), 10)
+	}
+	return err == nil && string(text) == plain
+}
