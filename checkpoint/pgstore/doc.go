@@ -25,8 +25,8 @@
 //
 // A process that can't renew its lease stops being the owner of its executions
 // before the lease runs out: appends get [checkpoint.ErrFenced]. Others take over
-// what is left, at most a lease and two looks (Options.Poll) later. When the
-// database is there again, the process goes on under a new lease.
+// what is left as soon as the lease has run out, at most half a lease later if the
+// database answers at all. When it is there again, the process goes on under a new lease.
 //
 // When the answer to a COMMIT is lost, the round's number, which the same
 // transaction has written, tells whether it was made. Nothing is acknowledged that

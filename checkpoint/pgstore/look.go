@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"encoding/hex"
 	"fmt"
+	"math/rand/v2"
 	"time"
 
 	"github.com/durable-go/durable/checkpoint"
@@ -32,7 +33,7 @@ func (s *Store) renew() {
 func (s *Store) look() {
 	poll := time.NewTicker(s.opts.Poll)
 	defer poll.Stop()
-	lost := time.NewTicker(s.opts.Lease / 4)
+	lost := time.NewTimer(s.opts.Lease / 4)
 	defer lost.Stop()
 	since, polls, blind := s.Now(), 0, false
 	saw := func(err error) {
@@ -46,8 +47,9 @@ func (s *Store) look() {
 		case <-s.life.Done():
 			return
 		case <-lost.C: // whatever Poll is, what is lost shall not wait
-			_, err := s.takeOver(s.life)
+			_, next, err := s.takeOver(s.life)
 			saw(err)
+			lost.Reset(next)
 		case <-poll.C:
 			ctx, cancel := context.WithTimeout(s.life, s.opts.Lease)
 			now := s.Now()
@@ -63,29 +65,39 @@ func (s *Store) look() {
 	}
 }
 
-// takeOver makes due what processes own that are gone, and returns how many others
-// there are.
-func (s *Store) takeOver(ctx context.Context) (others int, err error) {
+// takeOver makes due what processes own that are gone. It returns how many others there
+// are, and when to look next: when the first of their leases runs out if that is not
+// renewed, so that half a lease is left of what is promised; not all at once. What could
+// not be asked is asked again soon.
+func (s *Store) takeOver(ctx context.Context) (others int, next time.Duration, err error) {
+	soon := max(s.opts.Lease/16, 10*time.Millisecond)
 	var gone int
+	var expires *int64
 	asking, cancel := context.WithTimeout(ctx, s.opts.Lease/4)
 	defer cancel()
-	err = s.pool.QueryRow(asking, sqlFor(s.opts.Schema, `SELECT count(*) FILTER (WHERE lease_until <= `+nanoseconds+`), count(*) FILTER (WHERE id <> $1)
-		FROM $S.process`), s.process.Load()).Scan(&gone, &others)
+	err = s.pool.QueryRow(asking, sqlFor(s.opts.Schema, `SELECT count(*) FILTER (WHERE lease_until <= `+nanoseconds+`), count(*) FILTER (WHERE id <> $1),
+		min(lease_until - `+nanoseconds+`) FILTER (WHERE id <> $1 AND lease_until > `+nanoseconds+`) FROM $S.process`), s.process.Load()).Scan(&gone, &others, &expires)
 	if err != nil {
-		return 0, err
+		return 0, soon, err
+	}
+	next = s.opts.Lease / 4
+	if expires != nil {
+		next = min(next, max(0, time.Duration(*expires))+time.Millisecond+rand.N(s.opts.Lease/32+1))
 	}
 	s.alone.Store(others == 0)
 	if gone > 0 {
-		err = s.sweep(ctx)
+		if err = s.sweep(ctx); err != nil {
+			next = min(next, soon)
+		}
 	}
-	return others, err
+	return others, next, err
 }
 
 // lookOnce gives hints of all that may have happened, and of what has ended since a
 // time, if that is asked for.
 func (s *Store) lookOnce(ctx context.Context, since time.Time, ends bool) error {
 	sql := func(q string) string { return sqlFor(s.opts.Schema, q) }
-	others, err := s.takeOver(ctx)
+	others, _, err := s.takeOver(ctx)
 	if err != nil {
 		return err
 	}
