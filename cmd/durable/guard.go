@@ -13,7 +13,8 @@ import (
 	"golang.org/x/term"
 )
 
-// guard is what all output passes through, but copies of stores: names, payloads, failures
+// guard is what all output passes through, but copies of stores and recordings that go into
+// a file: names, payloads, failures
 // and errors come from outside, and a terminal obeys what it is shown. What it would obey
 // is escaped as in JSON, so JSON stays the same JSON; only line ends, tabs, and the colours
 // of paint on a terminal pass. Bytes that are not UTF-8 are replaced on a terminal.

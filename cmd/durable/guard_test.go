@@ -107,6 +107,12 @@ func TestHostileText(t *testing.T) {
 				if out.Len()+errs.Len() == 0 {
 					t.Errorf("%s prints nothing", line)
 				}
+				if line == "run export x" && !terminal {
+					if !strings.Contains(out.String(), "\u009b") {
+						t.Errorf("a recording is not what it was: %q", out.String())
+					}
+					out.Reset()
+				}
 				for _, said := range []string{out.String(), errs.String()} {
 					if bad := steering(said, terminal); bad != "" {
 						t.Errorf("%s -o %s, terminal %v: %s is printed:\n%q", line, output, terminal, bad, said)
