@@ -93,6 +93,9 @@ func (x *residency) load() (input []byte, codec string, err error) {
 		case checkpoint.ExecutionStarted:
 			input, codec = rec.Payload, rec.Codec
 			x.sum.Started.Seq, x.sum.Started.Trace = rec.Seq, rec.Trace
+			if x.keys, err = decodeKeys(rec.Keys); err != nil {
+				return fmt.Errorf("durable: execution %s: %w", x.id, err)
+			}
 			if rec.Number > 0 { // it begins with what another one did
 				x.lastInvocation = uint64(rec.Number) + 1
 			}

@@ -9,14 +9,11 @@ import (
 	"github.com/durable-go/durable/checkpoint"
 )
 
-// withoutFailure returns the records without what made the execution fail, and what
-// came of that.
-func (j *endedJournal) withoutFailure() []checkpoint.Record {
-	records, root := j.records[1:], j.ops[""]
-	if root.cancelSeq != 0 {
-		return records[:root.cancelSeq-2] // what came then, came of the cancel
-	}
-	b := &blame{ops: j.ops, inside: make(map[*operation][]*operation), cut: make(map[*operation]uint64),
+// withoutFailure returns the records without what made the execution fail, and what came
+// of that.
+func (j *endedJournal) withoutFailure() (kept []checkpoint.Record, b *blame) {
+	root := j.ops[""]
+	b = &blame{ops: j.ops, inside: make(map[*operation][]*operation), cut: make(map[*operation]uint64),
 		scope: make(map[*operation]uint64), removed: make(map[*operation]bool), reopened: make(map[*operation]bool)}
 	for _, o := range j.ops {
 		if o.up != nil && o.firstSeq != 0 && !o.refusal {
@@ -24,10 +21,34 @@ func (j *endedJournal) withoutFailure() []checkpoint.Record {
 		}
 	}
 	final := &j.records[len(j.records)-1]
-	if failure, err := decodeFailure(final.Failure); err == nil && failure != nil && final.Type == checkpoint.ExecutionFailed {
+	if root.cancelSeq != 0 {
+		b.scope[root] = root.cancelSeq // what came then, came of the cancel
+	} else if failure, err := decodeFailure(final.Failure); err == nil && failure != nil && final.Type == checkpoint.ExecutionFailed {
 		b.find(root, failure)
 	}
-	return slices.DeleteFunc(slices.Clone(records), func(rec checkpoint.Record) bool { return b.drops(&rec) })
+	return slices.DeleteFunc(slices.Clone(j.records[1:]), func(rec checkpoint.Record) bool { return b.drops(&rec) }), b
+}
+
+// forgets reports whether o has happened, or may have, and is dropped without being what
+// is made again.
+func (b *blame) forgets(o *operation) bool {
+	switch {
+	case o.firstSeq == 0 || o.refusal || b.removed[o] || o.sub == checkpoint.Now || o.sub == checkpoint.UUID:
+		return false
+	case o.typ == typeCallback:
+		if o.status != OperationSucceeded && o.status != OperationFailed {
+			return false // nobody has answered
+		}
+	case o.typ != typeStep && o.typ != typeInvoke:
+		return false
+	}
+	for up := o; up != nil; up = up.up {
+		from := b.scope[up]
+		if from != 0 && o.firstSeq >= from && !o.reachedBy(up) || up.up != nil && b.behind(up.up, up.firstSeq) {
+			return true
+		}
+	}
+	return false
 }
 
 // blame is what a failure came from, from the outside in, and what came of that.
@@ -136,12 +157,28 @@ func (b *blame) drops(rec *checkpoint.Record) bool {
 	case (rec.Type == checkpoint.VersionChosen || rec.Type == checkpoint.ContextLooked) && b.behind(o, rec.Seq), rec.Type == checkpoint.AwaitableChosen && b.behind(o.up, rec.Seq):
 		return true
 	}
-	for ; o != nil; o = o.up {
-		if from := b.scope[o]; b.removed[o] || from != 0 && rec.Seq >= from || o.up != nil && b.behind(o.up, o.firstSeq) {
+	for up := o; up != nil; up = up.up {
+		if from := b.scope[up]; b.removed[up] || from != 0 && rec.Seq >= from && !o.outlasted(up, from) || up.up != nil && b.behind(up.up, up.firstSeq) {
 			return true
 		}
 	}
 	return false
+}
+
+// reachedBy reports whether a cancel of the context c reaches o.
+func (o *operation) reachedBy(c *operation) bool {
+	for ; o != nil && o != c; o = o.up {
+		if o.flags&checkpoint.FlagShielded != 0 {
+			return false
+		}
+	}
+	return o == c
+}
+
+// outlasted reports whether o was under way when the context c was cancelled, and has
+// succeeded all the same. What is reached by a cancel can't have begun behind it.
+func (o *operation) outlasted(c *operation, cancelSeq uint64) bool {
+	return o.typ != typeContext && o.status == OperationSucceeded && (o.firstSeq < cancelSeq || o.reachedBy(c))
 }
 
 // behind reports whether the code of a context did behind the cut what was recorded as seq.

@@ -155,10 +155,21 @@
 //
 // [Engine.Describe], [Engine.Executions], [Engine.Count], [Engine.Operations] and
 // [Engine.History] tell what is; [Engine.Follow] and [Engine.Changes] what becomes.
-// [Engine.Retry] starts an execution that has failed, timed out or was stopped again,
-// as a new one that keeps what had succeeded; [Engine.RestartFrom] does so from any operation of
-// one that has ended. [Engine.Recording] takes an execution out of a store as JSON, and
-// [Engine.Import] puts it into another one.
+//
+// Three calls start an execution that begins as another one did, which stays as it is:
+//
+//   - [Engine.Retry], when one failed, timed out or was stopped, and what was wrong has been
+//     mended: it keeps what succeeded and does again what failed. It never forgets what
+//     happened after the failure, such as a compensation, unless [AllowDrop] is given; an
+//     execution that was invoked is retried with its caller.
+//   - [Engine.RestartFrom], when you know from which operation on it is to be done again:
+//     after a compensation from what was undone, with [WithNewIdempotencyKeys]; or when
+//     what succeeded was wrong.
+//   - [Engine.Import], with what [Engine.Recording] has taken out of a store as JSON, when
+//     it is to go on, or to be looked at, in another one.
+//
+// What they do again has the idempotency key that it had, so that a receiver which heeds
+// it does nothing twice.
 //
 // # Storage
 //

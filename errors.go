@@ -35,6 +35,10 @@ var (
 	ErrExecutionRunning = checkpoint.ErrRunning
 	// ErrExecutionSucceeded: the execution has succeeded, there is nothing to retry.
 	ErrExecutionSucceeded = errors.New("durable: the execution has succeeded")
+	// ErrWouldDrop: a retry would forget operations that have happened; see DropError.
+	ErrWouldDrop = errors.New("durable: the retry would drop operations")
+	// ErrInvoked: the execution was invoked, so its caller is to be retried; see InvokedError.
+	ErrInvoked = errors.New("durable: the execution was invoked by another one")
 	// ErrOperationNotFound: the execution has no operation with this ID.
 	ErrOperationNotFound = errors.New("durable: operation not found")
 	// ErrFunctionNotFound: the engine has no function with this name.

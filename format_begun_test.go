@@ -2,9 +2,11 @@ package durable_test
 
 import (
 	"context"
+	"encoding/json"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -47,7 +49,7 @@ func TestFormatsBegun(t *testing.T) {
 		makeBegun(t, path)
 		return
 	}
-	for _, name := range []string{"2-killed", "3-closed"} {
+	for _, name := range []string{"2-killed", "3-closed", "2-killed-keys", "3-closed-keys"} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			packed := filepath.Join(begunFolder, name+".tar.gz")
@@ -56,7 +58,7 @@ func TestFormatsBegun(t *testing.T) {
 				cmd := exec.Command(os.Args[0], "-test.run=^TestFormatsBegun$")
 				cmd.Env = append(os.Environ(), begunMakeEnv+"="+filepath.Join(dir, "store"), begunMakeEnv+"_KILL="+name)
 				out, err := cmd.CombinedOutput()
-				if name == "3-closed" {
+				if strings.HasPrefix(name, "3-closed") {
 					require.NoError(t, err, string(out))
 				}
 				require.NoError(t, os.MkdirAll(begunFolder, 0o755))
@@ -75,6 +77,10 @@ func TestFormatsBegun(t *testing.T) {
 				require.JSONEq(t, `"in ab`+`answer"`, string(ended(b, id).Result), id)
 			}
 			require.Equal(t, "old", b.describe("restarted").RestartOf)
+			if strings.HasSuffix(name, "keys") {
+				require.NotNil(t, keysOf(t, recording(b, "restarted")))
+				require.Equal(t, keysOf(t, recording(b, "retried")), keysOf(t, recording(b, "goes-on")), "nothing but the base")
+			}
 			require.Equal(t, durable.ExecutionStopped, b.describe("ended").Status)
 			require.Equal(t, b.history("old"), b.history("ended"))
 			t.Logf("%d executions with %d records, %d batches only in the log: read as they were written, and run to their end", done.Executions, done.Records, done.Batches)
@@ -108,13 +114,22 @@ func makeBegun(t *testing.T, path string) {
 	require.NoError(t, err)
 	_, err = e.Import(ctx, running, durable.WithExecutionID("goes-on"))
 	require.NoError(t, err)
-	if os.Getenv(begunMakeEnv+"_KILL") == "2-killed" {
+	if strings.HasPrefix(os.Getenv(begunMakeEnv+"_KILL"), "2-killed") {
 		self, err := os.FindProcess(os.Getpid())
 		require.NoError(t, err)
 		require.NoError(t, self.Kill())
 		select {}
 	}
 	require.NoError(t, e.Close())
+}
+
+// keysOf are the recorded keys of the execution that another one began as.
+func keysOf(t *testing.T, r *durable.Recording) any {
+	data, err := json.Marshal(r)
+	require.NoError(t, err)
+	var head struct{ Keys any }
+	require.NoError(t, json.Unmarshal(data, &head))
+	return head.Keys
 }
 
 // operations is how many operations of an execution have an outcome or a callback is open.

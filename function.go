@@ -185,6 +185,9 @@ func (e *Engine) start(ctx context.Context, function string, def *definition, in
 		s.timeout = def.settings.timeout
 	}
 	id, err := s.take(ctx, e, "", opts)
+	if err == nil && (s.allowDrop || s.freshKeys) {
+		err = errors.New("durable: AllowDrop and WithNewIdempotencyKeys are options of Retry and the like: a start has nothing to drop, and its keys are new")
+	}
 	if err != nil {
 		return "", fmt.Errorf("start %q: %w", function, err)
 	}
@@ -217,30 +220,38 @@ func (s *startSettings) take(ctx context.Context, e *Engine, id string, opts []S
 
 // create creates an execution, unless there is the same one.
 func (e *Engine) create(ctx context.Context, id, function string, input []byte, timeout time.Duration, caller *checkpoint.Caller, trace string) error {
+	c, err := e.creation(ctx, id, function, input, timeout, caller, trace)
+	if err != nil {
+		return err
+	}
+	if err := e.sealRecord(&c.Started, c.Incarnation); err != nil {
+		return fmt.Errorf("durable: start %q: %w", function, err)
+	}
+	err = e.put(ctx, &c, input, true)
+	if errors.Is(err, ErrExecutionExists) {
+		return fmt.Errorf("%w: its function or its input is another one", err)
+	}
+	return err
+}
+
+// creation is what creates an execution, not sealed yet.
+func (e *Engine) creation(ctx context.Context, id, function string, input []byte, timeout time.Duration, caller *checkpoint.Caller, trace string) (c checkpoint.Creation, err error) {
 	if e.retired() {
-		return e.refuse(ctx)
+		return c, e.refuse(ctx)
 	}
 	if caller != nil {
 		if def := e.defs[function]; def != nil {
 			timeout = def.settings.timeout
 		}
 	}
-	inc := e.newIncarnation(id)
 	now := e.now()
-	c := checkpoint.Creation{ID: id, Incarnation: inc, Digest: e.inputDigest(input), Caller: caller}
+	c = checkpoint.Creation{ID: id, Incarnation: e.newIncarnation(id), Digest: e.inputDigest(input), Caller: caller}
 	c.Started = checkpoint.Record{Seq: 1, EventID: 1, Events: 1, Type: checkpoint.ExecutionStarted, Time: now, Function: function,
 		Payload: input, Flags: checkpoint.FlagPayload, Codec: e.opts.Codec.Name(), Timeout: int64(timeout), Trace: trace}
 	if timeout > 0 {
 		c.Started.TimeoutAt = after(now, int64(timeout))
 	}
-	if err := e.sealRecord(&c.Started, inc); err != nil {
-		return fmt.Errorf("durable: start %q: %w", function, err)
-	}
-	err := e.put(ctx, &c, input, true)
-	if errors.Is(err, ErrExecutionExists) {
-		return fmt.Errorf("%w: its function or its input is another one", err)
-	}
-	return err
+	return c, nil
 }
 
 // put makes an execution and, if there is a place for it, runs it. Unless there is the

@@ -21,8 +21,12 @@ import (
 // deadline, unless WithExecutionTimeout gives it another one. Do not let one go on that
 // still runs where it was recorded.
 //
-// What derives from an execution is another one's: its callbacks have new IDs, and an
-// invoke without an outcome starts its execution anew. Its caller, if it had one, is
+// An operation that is made again, or that comes only now, has the idempotency key that it
+// has, or would have, where it was recorded (see StepInfo), unless WithNewIdempotencyKeys
+// is given: so what was under way there is not done twice, by receivers that heed keys.
+// All else that derives from an execution is another one's: its callbacks have new IDs,
+// and an invoke without an outcome starts its execution anew, which has keys of its own.
+// Its caller, if it had one, is
 // not told of its end. Importing the same recording again under the same ID changes
 // nothing, nor does importing one where it was recorded, as long as it is as it was;
 // ErrExecutionExists if the ID is taken otherwise. A recording that can't be
@@ -40,14 +44,21 @@ func (e *Engine) Import(ctx context.Context, r *Recording, opts ...StartOption) 
 		return "", err
 	}
 	var s startSettings
-	if id, err = s.take(ctx, e, r.ID, opts); err != nil {
+	if id, err = s.take(ctx, e, r.ID, opts); err == nil && s.allowDrop {
+		err = errors.New("durable: AllowDrop is an option of Retry: an import drops nothing")
+	}
+	if err != nil {
 		return "", fmt.Errorf("import of execution %s: %w", truncated(r.ID), err)
 	}
 	data, err := json.Marshal(r)
 	if err != nil {
 		return "", fmt.Errorf("import of execution %s: %w", id, err)
 	}
-	c := checkpoint.Creation{ID: id, Incarnation: e.newIncarnation(id), Digest: e.mac("import", data),
+	kind := "import"
+	if s.freshKeys {
+		kind += " with new keys"
+	}
+	c := checkpoint.Creation{ID: id, Incarnation: e.newIncarnation(id), Digest: e.mac(kind, data),
 		Started: r.records[0], Records: slices.Clone(r.records[1:]), Status: status}
 	if status == checkpoint.Running {
 		c.Status = 0
@@ -66,11 +77,14 @@ func (e *Engine) Import(ctx context.Context, r *Recording, opts ...StartOption) 
 			rec.TargetID = derivedID(invokedPrefix, c.Incarnation, o.id)
 		}
 	}
+	if c.Started.Keys, err = r.keysOfNext(s.freshKeys); err != nil {
+		return "", fmt.Errorf("durable: import of execution %s: %w", id, err)
+	}
 	if err := e.sealAll(&c); err != nil {
 		return "", fmt.Errorf("durable: import of execution %s: %w", id, err)
 	}
 	err = e.put(ctx, &c, nil, false)
-	if errors.Is(err, ErrExecutionExists) && id == r.ID {
+	if errors.Is(err, ErrExecutionExists) && id == r.ID && !s.freshKeys {
 		if there, reading := e.Recording(ctx, id); reading == nil {
 			if is, encoding := json.Marshal(there); encoding == nil && bytes.Equal(is, data) {
 				return id, nil // it is the one that was recorded
@@ -99,12 +113,15 @@ func (r *Recording) check() (operations, checkpoint.Status, error) {
 	if err != nil {
 		return nil, 0, &checkpoint.CorruptError{Where: where, What: "its head can't be read", Err: err}
 	}
+	_, badKeys := decodeKeys(r.records[0].Keys)
 	c := &recordingCheck{ops: newOperations(uint64(len(r.records))), most: max(1<<20, 4*len(r.records))}
 	for i := range r.records {
 		rec := &r.records[i]
 		err := c.next(rec)
 		switch end := isFinal(rec.Type); {
 		case err != nil:
+		case i == 0 && badKeys != nil:
+			err = badKeys
 		case (i == 0) != (rec.Type == checkpoint.ExecutionStarted):
 			err = errors.New("an execution begins with its start, and has one")
 		case i == 0 && (rec.Function != r.Function || rec.Number < 0 || rec.Number >= int64(len(r.records))):

@@ -1,6 +1,7 @@
 package durable
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -101,7 +102,7 @@ func (c *Context) invoke(name, function string, encode func() ([]byte, error), s
 	if !o.settled() && x.replay == nil {
 		target, payload := o.target, o.payload
 		x.mu.Unlock()
-		err := x.e.createInvoked(x, o.id, target, function, payload)
+		err := x.e.createInvoked(x, o, target, function, payload)
 		x.mu.Lock()
 		if err == nil && (o.dead() || o.settled() && o.status != OperationSucceeded && o.status != OperationFailed) {
 			// Abandoned, cancelled or timed out meanwhile, when there was nobody to be told.
@@ -116,7 +117,7 @@ func (c *Context) invoke(name, function string, encode func() ([]byte, error), s
 			}
 			return x.exit(f)
 		}
-		if errors.Is(err, ErrExecutionExists) {
+		if errors.Is(err, ErrExecutionExists) || errors.Is(err, ErrExecutionRunning) {
 			x.holdNow(err)
 			return x.exit(f)
 		}
@@ -133,10 +134,48 @@ func (c *Context) invoke(name, function string, encode func() ([]byte, error), s
 
 // createInvoked creates the execution that an invoke asks for. It does nothing
 // if it exists, or if the caller has ended meanwhile.
-func (e *Engine) createInvoked(x *residency, operationID, id, function string, input []byte) error {
-	err := e.create(context.WithoutCancel(x.e.life), id, function, input, 0, &checkpoint.Caller{ID: x.id, Incarnation: x.sum.Incarnation, OperationID: operationID}, "")
+func (e *Engine) createInvoked(x *residency, o *operation, id, function string, input []byte) error {
+	ctx := context.WithoutCancel(e.life)
+	caller := &checkpoint.Caller{ID: x.id, Incarnation: x.sum.Incarnation, OperationID: o.id}
+	var err error
+	if before := x.keys.invoked(o); before == nil {
+		err = e.create(ctx, id, function, input, 0, caller, "")
+	} else {
+		err = e.createAgain(ctx, before, x.keys.fresh, id, function, input, caller)
+	}
 	if errors.Is(err, checkpoint.ErrEnded) {
 		return nil
 	}
 	return err
+}
+
+// createAgain creates the execution of an invoke that had started another one, in an
+// execution that its caller began as. To the store it is the same one as without that.
+func (e *Engine) createAgain(ctx context.Context, before *knownOperation, freshKeys bool, id, function string, input []byte, caller *checkpoint.Caller) error {
+	c, err := e.creation(ctx, id, function, input, 0, caller, "")
+	if err != nil {
+		return err
+	}
+	j, err := e.endedJournal(ctx, before.Invoked)
+	switch {
+	case errors.Is(err, ErrExecutionNotFound):
+		if !freshKeys {
+			c.Started.Keys = newKeys(checkpoint.Incarnation(before.Base)).encode()
+		}
+	case err != nil:
+		return err
+	default:
+		var kept []checkpoint.Record
+		var b *blame
+		if before.Retry && j.sum.Function == function && bytes.Equal(compactJSON(j.records[0].Payload), compactJSON(input)) {
+			kept, b = j.withoutFailure()
+		}
+		if err := e.beginAs(ctx, &c, j, kept, b, freshKeys); err != nil {
+			return fmt.Errorf("durable: start execution %s as %s: %w", id, before.Invoked, err)
+		}
+	}
+	if err := e.sealAll(&c); err != nil {
+		return fmt.Errorf("durable: start %q: %w", function, err)
+	}
+	return e.put(ctx, &c, input, true)
 }

@@ -257,8 +257,22 @@ type StartOption interface{ applyStart(*startSettings) }
 type FunctionOption interface{ applyFunction(*startSettings) }
 
 type startSettings struct {
-	id      *string
-	timeout time.Duration
+	id        *string
+	timeout   time.Duration
+	allowDrop bool
+	freshKeys bool
+}
+
+// AllowDrop is an option of Retry: it may drop operations that have happened, which is a
+// DropError without it.
+func AllowDrop() StartOption { return startOption(func(s *startSettings) { s.allowDrop = true }) }
+
+// WithNewIdempotencyKeys is an option of Retry, RestartFrom and Import: operations that are
+// made again get new idempotency keys (see StepInfo), also in what is invoked, so that
+// receivers which heed them take them for other ones. Without it they keep the keys that
+// they had. It is for what was undone and is to be done once more.
+func WithNewIdempotencyKeys() StartOption {
+	return startOption(func(s *startSettings) { s.freshKeys = true })
 }
 
 type startOption func(*startSettings)

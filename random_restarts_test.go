@@ -2,6 +2,7 @@ package durable_test
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -238,6 +239,9 @@ func (r parsedRecording) begunWith() map[string]bool {
 // retry retries an execution, which comes to what the program comes to.
 func (r *restarting) retry(id, as string) {
 	got, err := r.b.engine.Retry(r.ctx, id, durable.WithExecutionID(as))
+	if errors.Is(err, durable.ErrWouldDrop) {
+		got, err = r.b.engine.Retry(r.ctx, id, durable.WithExecutionID(as), durable.AllowDrop())
+	}
 	require.NoError(r, err, "%s: retry %s", r.what, id)
 	r.retried++
 	require.Equal(r, r.want, r.result(got), "%s: retry %s\n%s\nwas\n%s", r.what, id, strings.Join(r.b.history(got), "\n"), strings.Join(r.b.history(id), "\n"))

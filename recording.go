@@ -53,6 +53,7 @@ type recordingJSON struct {
 	Function    string          `json:"function"`
 	Status      ExecutionStatus `json:"status"`
 	Incarnation string          `json:"incarnation"`
+	Keys        json.RawMessage `json:"keys,omitempty"` // idempotency keys of the one it began as
 	Records     []recordJSON    `json:"records"`
 }
 
@@ -92,6 +93,9 @@ type recordJSON struct {
 // MarshalJSON returns the recording in a form that later versions can read.
 func (r *Recording) MarshalJSON() ([]byte, error) {
 	out := recordingJSON{Version: recordingVersion, ID: r.ID, Function: r.Function, Status: r.Status, Incarnation: r.incarnation.String()}
+	if len(r.records) > 0 {
+		out.Keys = json.RawMessage(r.records[0].Keys)
+	}
 	for i := range r.records {
 		rec := &r.records[i]
 		j := recordJSON{Seq: rec.Seq, EventID: rec.EventID, Events: rec.Events, Type: rec.Type.String(), SubType: rec.SubType.String(), Flags: uint8(rec.Flags),
@@ -139,6 +143,9 @@ func (r *Recording) UnmarshalJSON(data []byte) error {
 			return fmt.Errorf("durable: recording of execution %s, record %d: a record of type %q, sub-type %q: a newer binary wrote it", in.ID, j.Seq, j.Type, j.SubType)
 		}
 		r.records = append(r.records, rec)
+	}
+	if len(r.records) > 0 {
+		r.records[0].Keys = string(compactJSON(in.Keys))
 	}
 	return nil
 }

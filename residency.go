@@ -38,6 +38,7 @@ type residency struct {
 	phase phase
 	ops   operations
 	root  *operation
+	keys  *keys // of the execution it began as; nil: it has none
 	journal
 	answer         func(error) // answered
 	inboxSeen      uint64

@@ -2,8 +2,11 @@ package durable
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"maps"
 	"slices"
+	"time"
 
 	"github.com/durable-go/durable/checkpoint"
 )
@@ -11,7 +14,9 @@ import (
 // RestartFrom starts a new execution of the same function with the same input, which
 // begins with what an ended one had recorded before the operation operationID began;
 // with "" as operationID it begins with nothing. It returns the ID of the new one,
-// whose ExecutionInfo.RestartOf names the old one. The old one stays as it is.
+// whose ExecutionInfo.RestartOf names the old one. The old one stays as it is. It is for
+// who knows from where on the work is to be done again, also if it had succeeded; Retry
+// finds what failed by itself.
 //
 // What had an outcome by then keeps it: its body does not run again. What had begun and
 // had no outcome yet begins anew, with all its attempts and its whole time: steps,
@@ -22,15 +27,23 @@ import (
 // operation go on where they were, with a new timeout, if they have one. An
 // execution that was cancelled before the operation is so again.
 //
+// All that is made again keeps its idempotency key (see StepInfo): that of the execution
+// which came to the operation first, however often it is restarted or retried, also in
+// what is invoked again. So a receiver that heeds keys, and has done it before, does not
+// do it twice. If it is to be done once more, because it was undone in between (a charge
+// that was refunded), give WithNewIdempotencyKeys. An operation of another type or name
+// at the same position has a key of its own.
+//
 // The new one runs with the code of now: it is held like any other if that does not fit
 // what it begins with. It has its own start time and deadline, which is as far off as
 // that of the old one was, unless WithExecutionTimeout is given. With WithExecutionID
 // the restart is idempotent. It has no caller, also if the old one was invoked, and
 // engines without the function may start it for those that have it.
 //
-// ErrExecutionRunning if the old one has not ended, ErrOperationNotFound if it has no
-// such operation. It returns once the new one is durable; costs reading the old
-// journal, and one flush.
+// ErrExecutionRunning if the old one, or one that it had invoked and that would be invoked
+// again, has not ended (those that are being cancelled are waited for, for 10 s),
+// ErrOperationNotFound if it has no such operation. It returns once the new one is
+// durable; costs reading the old journal, and one flush.
 func (e *Engine) RestartFrom(ctx context.Context, id, operationID string, opts ...StartOption) (newID string, err error) {
 	j, err := e.endedJournal(ctx, id)
 	if err != nil {
@@ -44,7 +57,11 @@ func (e *Engine) RestartFrom(ctx context.Context, id, operationID string, opts .
 		}
 		kept = j.records[1 : o.firstSeq-1]
 	}
-	return e.restart(ctx, j, kept, "restart "+operationID, opts)
+	s, newID, err := e.restartSettings(ctx, j, opts)
+	if err != nil {
+		return "", err
+	}
+	return e.restart(ctx, j, newID, kept, nil, "restart "+operationID, &s)
 }
 
 // Retry is RestartFrom for an execution that FAILED, was STOPPED or TIMED_OUT: the new
@@ -53,16 +70,28 @@ func (e *Engine) RestartFrom(ctx context.Context, id, operationID string, opts .
 // What made the execution fail is looked for from the outside in: the operation whose
 // failure is the one that the handler returned, as it is or wrapped with its text, or,
 // when the handler returned another one, the last operation that ended, if it failed.
-// That operation runs again, and what its context did after it has ended is dropped with
-// it. If it is a context, all it holds is kept but what failed there in the same way;
-// of a batch all failed items run again. Branches that ran beside it keep what they
+// That operation runs again. If it is a context, all it holds is kept but what failed
+// there in the same way; of a batch all failed items run again; an invoke starts a
+// retry of the execution that it had started. Branches that ran beside it keep what they
 // have, but failures that came later. Failures that the handler had handled before,
 // and gone on, stay as they are: with another outcome it might have done something else.
+//
+// What the context of that operation did after it has ended came of the failure, and would
+// be forgotten: it would be wrong to ship what was refunded. So Retry refuses with a
+// *DropError that lists it, if that is more than waits, and nothing is started; the same
+// for what came of a cancel. AllowDrop says that it may be forgotten. If it undid what
+// others did, use RestartFrom from the first operation that was undone, with
+// WithNewIdempotencyKeys. What failed keeps its idempotency key, as of RestartFrom, so a
+// charge that is in doubt is not made twice.
 //
 // When no operation made it fail, because the handler returned an error of its own after
 // operations that succeeded, nothing is dropped: the handler runs again over all that is
 // recorded, and today's code decides anew. Of one that was stopped or timed out, all
-// outcomes stay; of one that was cancelled, all from before the cancel.
+// outcomes stay; of one that was cancelled, all from before the cancel, and what was
+// under way then and succeeded.
+//
+// An execution that was invoked is retried by a retry of its caller, which keeps what it
+// has finished: an *InvokedError names it.
 //
 // ErrExecutionSucceeded if there is nothing to retry; all else as of RestartFrom.
 func (e *Engine) Retry(ctx context.Context, id string, opts ...StartOption) (newID string, err error) {
@@ -73,7 +102,102 @@ func (e *Engine) Retry(ctx context.Context, id string, opts ...StartOption) (new
 	if j.sum.Status == checkpoint.Succeeded {
 		return "", fmt.Errorf("%w: %s: Retry is for those that have not, see RestartFrom", ErrExecutionSucceeded, id)
 	}
-	return e.restart(ctx, j, j.withoutFailure(), "retry", opts)
+	if err := e.invokedBy(ctx, &j.sum); err != nil {
+		return "", err
+	}
+	s, newID, err := e.restartSettings(ctx, j, opts)
+	if err != nil {
+		return "", err
+	}
+	kept, b := j.withoutFailure()
+	dropped, err := e.forgotten(ctx, j, kept, b, nil)
+	if err != nil {
+		return "", err
+	}
+	if len(dropped) > 0 && !s.allowDrop {
+		return "", &DropError{ExecutionID: id, Operations: dropped}
+	}
+	return e.restart(ctx, j, newID, kept, b, "retry", &s)
+}
+
+// invokedBy is the error of a retry of an execution that was invoked, if its caller is
+// still there.
+func (e *Engine) invokedBy(ctx context.Context, s *checkpoint.Summary) error {
+	var refusal *InvokedError
+	for at := s; at.Caller != nil; {
+		caller, err := e.store.Get(ctx, at.Caller.ID)
+		if errors.Is(err, checkpoint.ErrNotFound) || err == nil && caller.Incarnation != at.Caller.Incarnation {
+			break
+		}
+		if err != nil {
+			return e.outward(err)
+		}
+		if refusal == nil {
+			refusal = &InvokedError{ExecutionID: s.ID, Caller: caller.ID, OperationID: at.Caller.OperationID}
+		}
+		refusal.Retry = caller.ID
+		at = &caller
+	}
+	if refusal == nil {
+		return nil
+	}
+	return refusal
+}
+
+// forgotten adds what a retry would forget of an execution, and of those that it had
+// invoked and would invoke again, to a list.
+func (e *Engine) forgotten(ctx context.Context, j *endedJournal, kept []checkpoint.Record, b *blame, list []DroppedOperation) ([]DroppedOperation, error) {
+	stays, err := stayers(kept)
+	if err != nil {
+		return nil, fmt.Errorf("durable: retry of execution %s: %w", j.sum.ID, err)
+	}
+	for _, o := range j.sorted() {
+		dropped := DroppedOperation{ExecutionID: j.sum.ID, OperationID: o.id, Type: o.typ.String(), Name: o.name, Status: o.status}
+		if b.forgets(o) {
+			list = append(list, dropped)
+			continue
+		}
+		if !o.invokedAgain(stays) {
+			continue
+		}
+		_, err := e.endOf(ctx, o.target)
+		if err == nil {
+			var invoked *endedJournal
+			if invoked, err = e.endedJournal(ctx, o.target); err == nil {
+				kept, b := invoked.withoutFailure()
+				list, err = e.forgotten(ctx, invoked, kept, b, list)
+			}
+		}
+		switch {
+		case errors.Is(err, ErrExecutionNotFound):
+			dropped.InvokedID = o.target
+			list = append(list, dropped)
+		case err != nil:
+			return nil, err
+		}
+	}
+	return list, nil
+}
+
+// invokedAgain reports whether o is an invoke that had started its execution and is made
+// again, if those of its journal that have an outcome stay.
+func (o *operation) invokedAgain(stays map[string]bool) bool {
+	return o.typ == typeInvoke && o.firstSeq != 0 && !o.refusal && o.target != "" && !stays[o.id]
+}
+
+// endPatience is how long executions that were invoked, and are being cancelled, are
+// waited for.
+const endPatience = 10 * time.Second
+
+// endOf waits, for a moment, until an execution has ended.
+func (e *Engine) endOf(ctx context.Context, id string) (s checkpoint.Summary, err error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, endPatience, fmt.Errorf("%w: %s, which was invoked: stop it before", ErrExecutionRunning, id))
+	defer cancel()
+	err = e.until(ctx, e.results, id, func() (bool, error) {
+		s, err = e.find(ctx, id)
+		return err == nil && s.Status != checkpoint.Running, err
+	})
+	return s, err
 }
 
 // endedJournal is the journal of an execution that has ended, opened.
@@ -81,6 +205,7 @@ type endedJournal struct {
 	sum     checkpoint.Summary
 	records []checkpoint.Record
 	ops     operations
+	keys    *keys
 }
 
 func (e *Engine) endedJournal(ctx context.Context, id string) (*endedJournal, error) {
@@ -102,10 +227,18 @@ func (e *Engine) endedJournal(ctx context.Context, id string) (*endedJournal, er
 		j.records = append(j.records, rec)
 	}
 	j.ops, err = fold(j.records)
+	if err == nil {
+		j.keys, err = decodeKeys(j.records[0].Keys)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("durable: restart of execution %s: %w", id, err)
 	}
 	return j, nil
+}
+
+// sorted are the operations in the order of their IDs.
+func (j *endedJournal) sorted() []*operation {
+	return slices.SortedFunc(maps.Values(j.ops), func(a, b *operation) int { return compareIDs(a.id, b.id) })
 }
 
 // fold makes operations of records that are open.
@@ -121,36 +254,78 @@ func fold(records []checkpoint.Record) (operations, error) {
 	return ops, nil
 }
 
-// restart makes an execution that begins with the records kept of j.
-func (e *Engine) restart(ctx context.Context, j *endedJournal, kept []checkpoint.Record, what string, opts []StartOption) (string, error) {
+// restartSettings are what the options say about an execution that begins as the one of j.
+func (e *Engine) restartSettings(ctx context.Context, j *endedJournal, opts []StartOption) (s startSettings, id string, err error) {
 	if e.retired() {
-		return "", e.refuse(ctx)
+		return s, "", e.refuse(ctx)
+	}
+	s.timeout = durationOf(j.records[0].Timeout)
+	if id, err = s.take(ctx, e, "", opts); err != nil {
+		return s, "", fmt.Errorf("restart of execution %s: %w", j.sum.ID, err)
+	}
+	return s, id, nil
+}
+
+// restart makes an execution that begins with the records kept of j. b is what a retry
+// blames; nil: it is none.
+func (e *Engine) restart(ctx context.Context, j *endedJournal, id string, kept []checkpoint.Record, b *blame, what string, s *startSettings) (string, error) {
+	if s.freshKeys {
+		what += " with new keys"
 	}
 	started := j.records[0]
-	s := startSettings{timeout: durationOf(started.Timeout)}
-	id, err := s.take(ctx, e, "", opts)
-	if err != nil {
-		return "", fmt.Errorf("restart of execution %s: %w", j.sum.ID, err)
-	}
-	now := e.now()
+	input, now := started.Payload, e.now()
 	// Of an old incarnation, one digest a place; never that of a mere start.
 	digest := e.mac("restart", slices.Concat(j.sum.Incarnation[:], []byte(what)))
-	c := checkpoint.Creation{ID: id, Incarnation: e.newIncarnation(id), Digest: digest}
-	c.Records, c.CloseCallbacks, err = beginAnew(kept, now)
+	c := checkpoint.Creation{ID: id, Incarnation: e.newIncarnation(id), Digest: digest, Started: started}
+	c.Started.Time, c.Started.Timeout, c.Started.TimeoutAt = now, int64(s.timeout), 0
+	if s.timeout > 0 {
+		c.Started.TimeoutAt = after(now, c.Started.Timeout)
+	}
+	c.Started.Trace = e.inject(ctx, id, started.Function)
+	err := e.beginAs(ctx, &c, j, kept, b, s.freshKeys)
+	if err == nil {
+		err = e.sealAll(&c)
+	}
 	if err != nil {
 		return "", fmt.Errorf("durable: restart of execution %s: %w", j.sum.ID, err)
 	}
-	input := started.Payload
-	started.Time, started.Timeout, started.TimeoutAt = now, int64(s.timeout), 0
-	if s.timeout > 0 {
-		started.TimeoutAt = after(now, started.Timeout)
+	if err := e.put(ctx, &c, input, true); err != nil {
+		return "", err
 	}
-	started.RestartOf, started.Number, started.Trace = j.sum.ID, int64(len(c.Records)), e.inject(ctx, id, started.Function)
-	c.Started = started
-	if err := e.sealAll(&c); err != nil {
-		return "", fmt.Errorf("durable: restart of execution %s: %w", j.sum.ID, err)
+	return id, nil
+}
+
+// beginAs lets an execution that is to be created begin with the records kept of j.
+func (e *Engine) beginAs(ctx context.Context, c *checkpoint.Creation, j *endedJournal, kept []checkpoint.Record, b *blame, freshKeys bool) (err error) {
+	c.Records, c.CloseCallbacks, err = beginAnew(kept, c.Started.Time)
+	if err != nil {
+		return err
 	}
-	return id, e.put(ctx, &c, input, true)
+	stays, err := stayers(c.Records)
+	if err != nil {
+		return err
+	}
+	again := make(map[*operation]*knownOperation)
+	for _, o := range j.ops {
+		if !o.invokedAgain(stays) {
+			continue
+		}
+		s, err := e.endOf(ctx, o.target)
+		if errors.Is(err, ErrExecutionNotFound) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		k, err := decodeKeys(s.Started.Keys)
+		if err != nil {
+			return err
+		}
+		again[o] = &knownOperation{ID: o.id, Kind: o.sub, Name: o.name, Invoked: o.target, Base: incarnationJSON(k.baseOf(s.Incarnation)), Retry: b != nil && !b.forgets(o)}
+	}
+	c.Started.RestartOf, c.Started.Number = j.sum.ID, int64(len(c.Records))
+	c.Started.Keys = j.keysOfNext(stays, again, freshKeys).encode()
+	return nil
 }
 
 // sealAll seals all records of a creation in its incarnation.
@@ -197,6 +372,17 @@ func beginAnew(kept []checkpoint.Record, now int64) (records []checkpoint.Record
 		records = append(records, rec)
 	}
 	return records, closed, nil
+}
+
+// stayers are the operations, by ID, of records that were kept which have an outcome that
+// stays, or are contexts.
+func stayers(kept []checkpoint.Record) (map[string]bool, error) {
+	ops, err := fold(kept)
+	stays := make(map[string]bool, len(ops))
+	for _, o := range ops {
+		stays[o.id] = o.stays(ops)
+	}
+	return stays, err
 }
 
 // stays reports whether what is recorded of o is part of a new beginning.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -12,6 +13,27 @@ import (
 
 	"github.com/durable-go/durable"
 )
+
+// retry retries an execution. What it would drop, by names, must be allowed, and nothing
+// else.
+func retry(b *bundle, id, drops string) string {
+	b.Helper()
+	again, err := b.engine.Retry(b.ctx, id)
+	if drops == "" {
+		require.NoError(b, err)
+		return again
+	}
+	require.ErrorIs(b, err, durable.ErrWouldDrop)
+	refusal, _ := errors.AsType[*durable.DropError](err)
+	var names []string
+	for _, o := range refusal.Operations {
+		names = append(names, o.Name)
+	}
+	require.Equal(b, drops, strings.Join(names, " "))
+	again, err = b.engine.Retry(b.ctx, id, durable.AllowDrop())
+	require.NoError(b, err)
+	return again
+}
 
 // TestRetryExecution lets handlers fail, once, and retries them: what succeeded does not
 // run again, what failed does.
@@ -33,6 +55,7 @@ func TestRetryExecution(t *testing.T) {
 	for name, c := range map[string]struct {
 		handler func(ctx *durable.Context, w *world) error
 		again   []string
+		drops   string // what must be allowed to be dropped
 	}{
 		"TheLastStep": {func(ctx *durable.Context, w *world) error {
 			_, err := durable.Step(ctx, "a", w.body("a"))
@@ -40,7 +63,7 @@ func TestRetryExecution(t *testing.T) {
 				_, err = durable.Step(ctx, "b", fails(w, "b"))
 			}
 			return err
-		}, []string{"b"}},
+		}, []string{"b"}, ""},
 		"WithTextAroundIt": {func(ctx *durable.Context, w *world) error {
 			_, err := durable.Step(ctx, "a", fails(w, "a"))
 			if err != nil {
@@ -48,13 +71,13 @@ func TestRetryExecution(t *testing.T) {
 			}
 			_, err = durable.Step(ctx, "b", w.body("b"))
 			return err
-		}, []string{"a", "b"}},
+		}, []string{"a", "b"}, ""},
 		"AnotherErrorRightBehindIt": {func(ctx *durable.Context, w *world) error {
 			if _, err := durable.Step(ctx, "a", fails(w, "a")); err != nil {
 				return errors.New("something else")
 			}
 			return nil
-		}, []string{"a"}},
+		}, []string{"a"}, ""},
 		// What compensated for it is dropped with it.
 		"WithCompensation": {func(ctx *durable.Context, w *world) error {
 			_, err := durable.Step(ctx, "charge", fails(w, "charge"))
@@ -64,7 +87,7 @@ func TestRetryExecution(t *testing.T) {
 			}
 			_, err = durable.Step(ctx, "ship", w.body("ship"))
 			return err
-		}, []string{"charge", "ship"}},
+		}, []string{"charge", "ship"}, "undo"},
 		// A handled failure stays: with another outcome the handler would go another way.
 		"NotOneThatWasHandled": {func(ctx *durable.Context, w *world) error {
 			if _, err := durable.Step(ctx, "handled", fails(w, "handled")); err == nil {
@@ -75,14 +98,14 @@ func TestRetryExecution(t *testing.T) {
 			}
 			_, err := durable.Step(ctx, "last", fails(w, "last"))
 			return err
-		}, []string{"last"}},
+		}, []string{"last"}, ""},
 		"NoneButTheHandler": {func(ctx *durable.Context, w *world) error {
 			_, err := durable.Step(ctx, "a", w.body("a"))
 			if w.broken {
 				return errors.New("no operation")
 			}
 			return err
-		}, nil},
+		}, nil, ""},
 		"InsideContexts": {func(ctx *durable.Context, w *world) error {
 			_, err := durable.RunInChildContext(ctx, "outer", func(ctx *durable.Context) (int, error) {
 				if _, err := durable.Step(ctx, "before", w.body("before")); err != nil {
@@ -100,7 +123,7 @@ func TestRetryExecution(t *testing.T) {
 				_, err = durable.Step(ctx, "behind", w.body("behind"))
 			}
 			return err
-		}, []string{"b", "behind"}},
+		}, []string{"b", "behind"}, ""},
 		"FailedItemsOfABatch": {func(ctx *durable.Context, w *world) error {
 			_, err := durable.Map(ctx, "m", []int{0, 1, 2, 3}, func(ctx *durable.Context, i, _ int) (string, error) {
 				if _, err := durable.Step(ctx, "a", w.body(fmt.Sprint("a", i))); err != nil {
@@ -112,13 +135,13 @@ func TestRetryExecution(t *testing.T) {
 				return durable.Step(ctx, "b", fails(w, fmt.Sprint("b", i)))
 			}, durable.WithToleratedFailures(1), durable.WithMaxConcurrency(1))
 			return err
-		}, []string{"b1", "b3"}},
+		}, []string{"b1", "b3"}, ""},
 		"FailedItemsOfABatchWhoseErrorsAreReturned": {func(ctx *durable.Context, w *world) error {
 			batch, err := durable.Map(ctx, "m", []int{0, 1, 2}, func(ctx *durable.Context, i, _ int) (string, error) {
 				return durable.Step(ctx, "b", fails(w, fmt.Sprint("b", i)))
 			}, durable.WithToleratedFailures(3), durable.WithMaxConcurrency(1))
 			return errors.Join(err, batch.Err())
-		}, []string{"b0", "b1", "b2"}},
+		}, []string{"b0", "b1", "b2"}, ""},
 		"NotTheToleratedFailuresOfABatch": {func(ctx *durable.Context, w *world) error {
 			_, err := durable.Map(ctx, "m", []int{0}, func(ctx *durable.Context, i, _ int) (string, error) {
 				return durable.Step(ctx, "tolerated", fails(w, "tolerated"))
@@ -130,7 +153,7 @@ func TestRetryExecution(t *testing.T) {
 				_, err = durable.Step(ctx, "last", fails(w, "last"))
 			}
 			return err
-		}, []string{"last"}},
+		}, []string{"last"}, ""},
 		// Of branches side by side, each keeps what it has done, and goes on.
 		"BranchesGoOn": {func(ctx *durable.Context, w *world) error {
 			long := durable.Go(ctx, "long", func(ctx *durable.Context) (string, error) {
@@ -152,7 +175,7 @@ func TestRetryExecution(t *testing.T) {
 			})
 			_, err := durable.All(ctx, "all", long, short)
 			return err
-		}, []string{"long2", "long3", "short"}},
+		}, []string{"long2", "long3", "short"}, ""},
 		"ACallback": {func(ctx *durable.Context, w *world) error {
 			_, err := durable.WaitForCallback[string](ctx, "c", func(ctx context.Context, id string) error {
 				w.add("submit")
@@ -163,7 +186,7 @@ func TestRetryExecution(t *testing.T) {
 				return info.Engine.SucceedCallback(ctx, id, "yes")
 			})
 			return err
-		}, []string{"submit"}},
+		}, []string{"submit"}, ""},
 		"ATimeout": {func(ctx *durable.Context, w *world) error {
 			_, err := durable.RunInChildContext(ctx, "slow", func(ctx *durable.Context) (string, error) {
 				if _, err := durable.Step(ctx, "a", w.body("a")); err != nil {
@@ -180,11 +203,11 @@ func TestRetryExecution(t *testing.T) {
 				return durable.Step(ctx, "b", w.body("b"))
 			}, durable.WithTimeout(10*time.Minute))
 			return err
-		}, []string{"b"}},
+		}, []string{"b"}, "undo"},
 		"AnInvoke": {func(ctx *durable.Context, w *world) error {
 			_, err := durable.InvokeByName[string](ctx, "i", "child", 0)
 			return err
-		}, []string{"child"}},
+		}, []string{"child"}, ""},
 	} {
 		inBubble(t, name, func(t *testing.T) {
 			w := &world{broken: true}
@@ -197,16 +220,14 @@ func TestRetryExecution(t *testing.T) {
 			require.Equal(t, durable.ExecutionFailed, ended(b, x.ID()).Status)
 			// While the world is broken it fails the same way.
 			w.clear()
-			again, err := b.engine.Retry(b.ctx, x.ID())
-			require.NoError(t, err)
+			again := retry(b, x.ID(), c.drops)
 			info := ended(b, again)
 			require.Equal(t, durable.ExecutionFailed, info.Status, "%v\n%v", info.Held, b.history(again))
 			require.Equal(t, b.describe(x.ID()).Failure.Type, info.Failure.Type)
 			for _, old := range []string{x.ID(), again} {
 				w.clear()
 				w.broken = false
-				retried, err := b.engine.Retry(b.ctx, old)
-				require.NoError(t, err)
+				retried := retry(b, old, c.drops)
 				info := ended(b, retried)
 				require.Equal(t, durable.ExecutionSucceeded, info.Status, "%v\n%v", info.Failure, b.history(retried))
 				got := w.take()
@@ -235,13 +256,12 @@ func TestRetryExecution(t *testing.T) {
 		require.NoError(t, b.engine.Cancel(b.ctx, x.ID(), ""))
 		require.Equal(t, durable.ExecutionFailed, ended(b, x.ID()).Status)
 		require.Equal(t, []string{"a", "undo"}, n.take())
-		again, err := b.engine.Retry(b.ctx, x.ID())
-		require.NoError(t, err)
+		again := retry(b, x.ID(), "undo")
 		time.Sleep(time.Minute)
 		require.Equal(t, durable.ExecutionSucceeded, ended(b, again).Status)
 		require.Equal(t, []string{"b"}, n.take())
 		// A restart from the compensation is cancelled as the old one was.
-		again, err = b.engine.RestartFrom(b.ctx, x.ID(), operationID(b, x.ID(), "undo"))
+		again, err := b.engine.RestartFrom(b.ctx, x.ID(), operationID(b, x.ID(), "undo"))
 		require.NoError(t, err)
 		require.Equal(t, durable.ExecutionFailed, ended(b, again).Status)
 		require.Equal(t, []string{"undo"}, n.take())

@@ -141,7 +141,9 @@ type StepInfo struct {
 	Engine      *Engine
 	// IdempotencyKey is the same for all attempts and replays of this operation
 	// and no other, also when the execution is deleted and another one started
-	// under its ID. It is a valid execution ID.
+	// under its ID. An execution that begins as another one, by Retry, RestartFrom or
+	// Import, has the keys of that one, for operations of the same type and name at the
+	// same position, unless WithNewIdempotencyKeys is given. It is a valid execution ID.
 	IdempotencyKey string
 }
 
@@ -174,7 +176,9 @@ func (i *stepInfo) public() StepInfo {
 	}
 }
 
-func (i *stepInfo) idempotencyKey() string { return derivedID("idem-", i.x.sum.Incarnation, i.o.id) }
+func (i *stepInfo) idempotencyKey() string {
+	return derivedID("idem-", i.x.keys.origin(i.o, i.x.sum.Incarnation), i.o.id)
+}
 
 type stepInfoKey struct{}
 

@@ -34,6 +34,7 @@ const (
 	keyNumber           = 27 << 1
 	keyRestartOf        = 28<<1 | 1
 	keyTrace            = 29<<1 | 1
+	keyKeys             = 30<<1 | 1
 )
 
 // AppendRecord appends the binary form of r to dst. Nothing is allocated but
@@ -69,6 +70,7 @@ func AppendRecord(dst []byte, r *Record) []byte {
 	dst = appendInt(dst, keyNumber, r.Number)
 	dst = appendBytes(dst, keyRestartOf, r.RestartOf)
 	dst = appendBytes(dst, keyTrace, r.Trace)
+	dst = appendBytes(dst, keyKeys, r.Keys)
 	return closeFrame(dst, start)
 }
 
@@ -151,6 +153,8 @@ func DecodeRecord(b []byte) (r Record, rest []byte, err error) {
 			r.RestartOf = string(v)
 		case keyTrace:
 			r.Trace = string(v)
+		case keyKeys:
+			r.Keys = string(v)
 		}
 	}
 	if !fits {

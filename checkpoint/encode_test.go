@@ -65,6 +65,10 @@ var shapes = map[string]Record{
 		Seq: 1, EventID: 1, Events: 1, Type: ExecutionStarted, Time: someTime, Function: "order", Codec: "json", Payload: []byte(`{"id":42}`), Flags: FlagPayload,
 		RestartOf: "order-42",
 	},
+	"execution-with-keys": {
+		Seq: 1, EventID: 1, Events: 1, Type: ExecutionStarted, Time: someTime, Function: "order", Codec: "json", Payload: []byte(`{"id":42}`), Flags: FlagPayload,
+		RestartOf: "order-42", Keys: `{"base":"000102030405060708090a0b0c0d0e0f"}`,
+	},
 	"execution-succeeded": {Seq: 9, EventID: 12, Events: 1, Type: ExecutionSucceeded, Time: someTime, Codec: "json", Payload: []byte(`"done"`), Flags: FlagPayload},
 	"execution-failed":    {Seq: 9, EventID: 12, Events: 1, Type: ExecutionFailed, Time: someTime, Failure: []byte(`{"message":"no"}`)},
 	"execution-timed-out": {Seq: 9, EventID: 12, Events: 1, Type: ExecutionTimedOut, Time: someTime, Failure: []byte(`{}`)},

@@ -47,6 +47,7 @@ type Record struct {
 
 	RestartOf string // ExecutionStarted: ID of the execution whose records it began with
 	Trace     string // ExecutionStarted: the trace context of who started it
+	Keys      string // ExecutionStarted: the idempotency keys that it has of the one it began as, encoded by the engine
 }
 
 // Flags of a record.

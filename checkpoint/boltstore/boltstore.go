@@ -163,7 +163,7 @@ func encode(records []checkpoint.Record) []byte {
 
 // size is about that of a record's binary form.
 func size(r *checkpoint.Record) int {
-	return 96 + len(r.OperationID) + len(r.Name) + len(r.Payload) + len(r.Failure) + len(r.Batch)
+	return 96 + len(r.OperationID) + len(r.Name) + len(r.Payload) + len(r.Failure) + len(r.Batch) + len(r.Keys)
 }
 
 // Create makes an execution.

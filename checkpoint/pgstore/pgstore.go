@@ -148,7 +148,7 @@ func (s *Store) Append(a checkpoint.Append, done func(error)) {
 func sizes(records ...checkpoint.Record) (n int) {
 	for i := range records {
 		r := &records[i]
-		n += 96 + len(r.OperationID) + len(r.Name) + len(r.Payload) + len(r.Failure) + len(r.Batch)
+		n += 96 + len(r.OperationID) + len(r.Name) + len(r.Payload) + len(r.Failure) + len(r.Batch) + len(r.Keys)
 	}
 	return n
 }

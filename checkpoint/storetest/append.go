@@ -18,7 +18,7 @@ func fullRecord() checkpoint.Record {
 		Duration: 1, Timeout: 2, HeartbeatTimeout: 3, NextAttemptDelay: 4,
 		WakeAt: 1_780_000_001_000_000_000, TimeoutAt: 1_780_000_002_000_000_000,
 		Function: "g", TargetID: "inv-1", Codec: "json", Payload: []byte(`{"a":1}`), Failure: []byte("failure"),
-		Batch: []byte("batch"), Digest: []byte("digest"), Key: "key", Number: -5, Trace: "trace",
+		Batch: []byte("batch"), Digest: []byte("digest"), Key: "key", Number: -5, Trace: "trace", Keys: "keys",
 	}
 }
 
