@@ -236,6 +236,10 @@ func (a *admin) dispatch(w http.ResponseWriter, r *http.Request, routes []route)
 		}
 		return
 	}
+	if refused := refusedRetryOf(err); refused != nil {
+		writeJSON(w, http.StatusConflict, refused)
+		return
+	}
 	p := problemOf(err)
 	if p.status == http.StatusUnauthorized {
 		w.Header().Set("WWW-Authenticate", a.opts.Challenge)

@@ -40,7 +40,9 @@ var Schemas = map[string]reflect.Type{
 	"ExecutionFailed": reflect.TypeFor[executionFailed](),
 	"Created":         reflect.TypeFor[newExecution](),
 	"Start":           reflect.TypeFor[startRequest](),
-	"NewID":           reflect.TypeFor[retryRequest](),
+	"Retry":           reflect.TypeFor[retryRequest](),
+	"RefusedRetry":    reflect.TypeFor[refusedRetry](),
+	"Dropped":         reflect.TypeFor[durable.DroppedOperation](),
 	"Restart":         reflect.TypeFor[restartRequest](),
 	"Reason":          reflect.TypeFor[reasonRequest](),
 }

@@ -69,6 +69,10 @@ func problemOf(err error) problem {
 		return problem{http.StatusConflict, "execution_running", "the execution has not ended"}
 	case errors.Is(err, durable.ErrExecutionSucceeded):
 		return problem{http.StatusConflict, "execution_succeeded", "the execution has succeeded: there is nothing to retry, but it can be restarted"}
+	case errors.Is(err, durable.ErrWouldDrop):
+		return problem{http.StatusConflict, "would_drop", "the retry would forget what happened after the failure: ask with allowDrop, or restart from the first operation that was undone, with newIdempotencyKeys"}
+	case errors.Is(err, durable.ErrInvoked):
+		return problem{http.StatusConflict, "invoked", "the execution was invoked, and nobody would take the result of another one: retry its caller, which keeps what this one has finished"}
 	case errors.Is(err, durable.ErrOperationNotFound):
 		return errNoOperation
 	case errors.Is(err, durable.ErrFunctionNotFound):

@@ -23,7 +23,7 @@ var steeringRoutes = []route{
 	{"POST", "/executions/{id}/callbacks/{operation}/succeed", Steering, nil, (*admin).succeedCallback},
 	{"POST", "/executions/{id}/callbacks/{operation}/fail", Steering, nil, (*admin).failCallback},
 	{"POST", "/executions/{id}/callbacks/{operation}/heartbeat", Steering, nil, (*admin).heartbeatCallback},
-	{"POST", "/import", Steering, []string{"id"}, (*admin).importExecution},
+	{"POST", "/import", Steering, []string{"id", "newIdempotencyKeys"}, (*admin).importExecution},
 	{"DELETE", "/executions/{id}", Steering, nil, (*admin).delete},
 	{"POST", "/store/backup", Steering, nil, (*admin).backup},
 }
@@ -187,29 +187,67 @@ func (a *admin) delete(w http.ResponseWriter, r *request) error {
 }
 
 type retryRequest struct {
-	ID *string `json:"id"`
+	ID                 *string `json:"id"`
+	AllowDrop          bool    `json:"allowDrop"`
+	NewIdempotencyKeys bool    `json:"newIdempotencyKeys"`
 }
 
 func (a *admin) retry(w http.ResponseWriter, r *request) error {
 	var in retryRequest
-	if err := a.decode(w, r, &in, `{"id": …}`); err != nil {
+	if err := a.decode(w, r, &in, `{"id": …, "allowDrop": true, "newIdempotencyKeys": true}`); err != nil {
 		return err
 	}
-	id, err := a.engine.Retry(r.Context(), r.PathValue("id"), idOption(in.ID)...)
+	opts := againOptions(in.ID, in.NewIdempotencyKeys)
+	if in.AllowDrop {
+		opts = append(opts, durable.AllowDrop())
+	}
+	id, err := a.engine.Retry(r.Context(), r.PathValue("id"), opts...)
 	return created(w, r, id, taken(err))
 }
 
+// refusedRetry is the problem of a retry that was refused, with what the next request needs.
+type refusedRetry struct {
+	Error   string                     `json:"error"`
+	Code    string                     `json:"code"`
+	Dropped []durable.DroppedOperation `json:"dropped,omitempty"` // would_drop
+	Retry   string                     `json:"retry,omitempty"`   // invoked: the execution to retry instead
+}
+
+// refusedRetryOf is nil if err is another one.
+func refusedRetryOf(err error) *refusedRetry {
+	p := problemOf(err)
+	drop, _ := errors.AsType[*durable.DropError](err)
+	invoked, _ := errors.AsType[*durable.InvokedError](err)
+	switch {
+	case drop != nil:
+		return &refusedRetry{p.text, p.code, drop.Operations, ""}
+	case invoked != nil:
+		return &refusedRetry{p.text, p.code, nil, invoked.Retry}
+	}
+	return nil
+}
+
+// againOptions are those of an execution that begins as another one.
+func againOptions(id *string, newKeys bool) []durable.StartOption {
+	opts := idOption(id)
+	if newKeys {
+		opts = append(opts, durable.WithNewIdempotencyKeys())
+	}
+	return opts
+}
+
 type restartRequest struct {
-	Operation string  `json:"operation"`
-	ID        *string `json:"id"`
+	Operation          string  `json:"operation"`
+	ID                 *string `json:"id"`
+	NewIdempotencyKeys bool    `json:"newIdempotencyKeys"`
 }
 
 func (a *admin) restart(w http.ResponseWriter, r *request) error {
 	var in restartRequest
-	if err := a.decode(w, r, &in, `{"operation": …, "id": …}`); err != nil {
+	if err := a.decode(w, r, &in, `{"operation": …, "id": …, "newIdempotencyKeys": true}`); err != nil {
 		return err
 	}
-	id, err := a.engine.RestartFrom(r.Context(), r.PathValue("id"), in.Operation, idOption(in.ID)...)
+	id, err := a.engine.RestartFrom(r.Context(), r.PathValue("id"), in.Operation, againOptions(in.ID, in.NewIdempotencyKeys)...)
 	return created(w, r, id, taken(err))
 }
 
@@ -227,7 +265,11 @@ func (a *admin) importExecution(w http.ResponseWriter, r *request) error {
 		asID = &id
 	}
 	r.execution = cmp.Or(asked(asID), recording.ID)
-	id, err := a.engine.Import(r.Context(), &recording, idOption(asID)...)
+	newKeys, err := r.boolean("newIdempotencyKeys")
+	if err != nil {
+		return err
+	}
+	id, err := a.engine.Import(r.Context(), &recording, againOptions(asID, newKeys)...)
 	if errors.Is(err, durable.ErrCorrupt) {
 		return badRequest("the body is not a recording that can go on: " + err.Error())
 	}

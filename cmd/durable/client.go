@@ -133,9 +133,11 @@ func (c *client) broken(err error) error {
 // apiError is an answer that is not a success.
 type apiError struct {
 	status  int
-	Text    string           `json:"error"`
-	Code    string           `json:"code"`
-	Failure *durable.Failure `json:"failure"`
+	Text    string                     `json:"error"`
+	Code    string                     `json:"code"`
+	Failure *durable.Failure           `json:"failure"`
+	Dropped []durable.DroppedOperation `json:"dropped"` // would_drop
+	Retry   string                     `json:"retry"`   // invoked
 }
 
 func (e *apiError) Error() string { return e.Text }
@@ -150,6 +152,10 @@ func (c *client) refusal(answer *http.Response, path string) error {
 	switch {
 	case e.Code == "execution_not_found":
 		e.Text += " in " + c.about
+	case e.Code == "would_drop":
+		e.Text = wouldDrop(e.Dropped) + ": give --drop if that may be forgotten; if it undid what others did, see durable run restart --from … --new-keys"
+	case e.Code == "invoked":
+		e.Text = "it was invoked, and nobody would take the result of another one: durable run retry " + e.Retry + " keeps what this one has finished"
 	case e.status == http.StatusUnauthorized:
 		e.Text += ": a name and a password go into the URL of --addr, a token into $DURABLE_TOKEN"
 	}

@@ -245,6 +245,25 @@ var (
 			return "charged", nil
 		})
 	})
+	refunded = durable.Define("refunded", func(ctx *durable.Context, _ any) (string, error) {
+		done := func(context.Context) error { return nil }
+		if err := durable.Do(ctx, "charge", done); err != nil {
+			return "", err
+		}
+		err := durable.Do(ctx, "ship", func(context.Context) error {
+			if os.Getenv("MENDED") == "" {
+				return durable.Permanent(errors.New("the carrier is down"))
+			}
+			return nil
+		})
+		if err != nil {
+			return "", errors.Join(err, durable.Do(ctx, "refund", done))
+		}
+		return "shipped", nil
+	})
+	invokes = durable.Define("invokes", func(ctx *durable.Context, _ any) (string, error) {
+		return durable.Invoke[any](ctx, "charged", broken, nil)
+	})
 	batch = durable.Define("batch", func(ctx *durable.Context, n int) (int, error) {
 		b, err := durable.Map(ctx, "items", make([]struct{}, n), func(ctx *durable.Context, _ struct{}, i int) (int, error) {
 			return durable.Step(ctx, "item", func(context.Context) (int, error) { return i, nil })
@@ -253,7 +272,7 @@ var (
 	})
 )
 
-var programs = []durable.Definition{greet, approve, broken, batch}
+var programs = []durable.Definition{greet, approve, broken, refunded, invokes, batch}
 
 // program is a program that has executions: program STORE COMMAND …
 //

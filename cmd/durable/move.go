@@ -33,11 +33,14 @@ today's code over it; import brings it into another store.`,
 
 func newImportCommand(f *flags) *cobra.Command {
 	var id string
+	var newKeys bool
 	c := &cobra.Command{
 		Use:   "import FILE",
 		Short: "Bring a recording into the store, as export printed it",
 		Long: `Bring a recording into the store; - is standard input. An execution that had ended
-stays as it ended; one that had not goes on in whatever program runs the store. Prints its ID.`,
+stays as it ended; one that had not goes on in whatever program runs the store, under the
+idempotency keys that it has where it was recorded: see that it does not run there, too.
+Prints its ID.`,
 		Args: args("FILE"),
 		RunE: f.with(func(c *cobra.Command, api *client, given []string) error {
 			data, err := jsonArgument(c, "@"+given[0])
@@ -48,6 +51,9 @@ stays as it ended; one that had not goes on in whatever program runs the store. 
 			if id != "" {
 				q.Set("id", id)
 			}
+			if newKeys {
+				q.Set("newIdempotencyKeys", "true")
+			}
 			var started newExecution
 			if err := api.postTo(c.Context(), "/import", q, data, &started); err != nil {
 				return err
@@ -56,6 +62,7 @@ stays as it ended; one that had not goes on in whatever program runs the store. 
 		}),
 	}
 	c.Flags().StringVar(&id, "id", "", "ID of the execution; default: that of the recording")
+	newKeysFlag(c, &newKeys)
 	return c
 }
 

@@ -2,10 +2,12 @@ package main
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"os"
 	"strings"
 
+	"github.com/durable-go/durable"
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 )
@@ -50,42 +52,83 @@ func newResumeCommand(f *flags) *cobra.Command {
 
 func newRetryCommand(f *flags) *cobra.Command {
 	var id string
+	var drop, newKeys bool
 	c := &cobra.Command{
 		Use:   "retry ID",
 		Short: "Run a failed execution again, from what failed",
 		Long: `Start a new execution with the input of one that failed, timed out or was stopped.
-It keeps what succeeded; what failed, or did not end, runs again. Prints the new ID.`,
-		Args: args("ID"), ValidArgsFunction: f.completeExecution,
+It keeps what succeeded; what failed, or did not end, runs again, under the idempotency keys
+that it had. Prints the new ID.
+
+What the code did after the failure, such as a refund, would be forgotten: retry says what
+that is and asks, or takes --drop. If it undid what others did, restart from the first
+operation that was undone, with --new-keys. An execution that was invoked by another one is
+retried with that one, which keeps what it has finished.`,
+		Example: "  durable run retry order-42\n  durable run restart order-42 --from 1 --new-keys   # it was charged and refunded: charge it again",
+		Args:    args("ID"), ValidArgsFunction: f.completeExecution,
 		RunE: f.with(func(c *cobra.Command, api *client, given []string) error {
-			return f.again(c, api, executionPath(given[0], "retry"), map[string]string{}, id)
+			in := map[string]any{"allowDrop": drop, "newIdempotencyKeys": newKeys}
+			err := f.again(c, api, executionPath(given[0], "retry"), in, id)
+			refusal, _ := errors.AsType[*apiError](err)
+			if refusal == nil || refusal.Code != "would_drop" || !confirmed(c, given[0]+": "+wouldDrop(refusal.Dropped)+". Forget that?") {
+				return err
+			}
+			in["allowDrop"] = true
+			return f.again(c, api, executionPath(given[0], "retry"), in, id)
 		}),
 	}
 	c.Flags().StringVar(&id, "id", "", "ID of the new execution")
+	c.Flags().BoolVar(&drop, "drop", false, "forget what happened after the failure")
+	newKeysFlag(c, &newKeys)
 	return c
+}
+
+func newKeysFlag(c *cobra.Command, newKeys *bool) {
+	c.Flags().BoolVar(newKeys, "new-keys", false, "give what runs again new idempotency keys, so that receivers do it once more")
+}
+
+// wouldDrop says what a retry would forget.
+func wouldDrop(dropped []durable.DroppedOperation) string {
+	const most = 10
+	var list []string
+	for i, o := range dropped {
+		if i == most {
+			list = append(list, fmt.Sprintf("and %d more", len(dropped)-most))
+			break
+		}
+		list = append(list, o.String())
+	}
+	return "a retry would forget what happened: " + strings.Join(list, "; ")
 }
 
 func newRestartCommand(f *flags) *cobra.Command {
 	var id, from string
+	var newKeys bool
 	c := &cobra.Command{
 		Use:   "restart ID",
 		Short: "Run an ended execution again, from a chosen operation",
 		Long: `Start a new execution with the input of one that has ended. It keeps the recorded
-outcomes before the operation --from; that one, and what came after it, runs again.
-Prints the new ID.`,
+outcomes before the operation --from; that one, and what came after it, runs again, under
+the idempotency keys that it had: receivers that heed them do nothing twice. With --new-keys
+they do it once more, as they should if it was undone in between. Prints the new ID.
+
+To run again what failed, use retry, which finds it. One that was invoked by another one
+runs alone after a restart: nobody takes its result.`,
 		Example: "  durable run restart order-42 --from 3-1\n  durable run restart order-42              # from the very beginning",
 		Args:    args("ID"), ValidArgsFunction: f.completeExecution,
 		RunE: f.with(func(c *cobra.Command, api *client, given []string) error {
-			return f.again(c, api, executionPath(given[0], "restart"), map[string]string{"operation": from}, id)
+			return f.again(c, api, executionPath(given[0], "restart"), map[string]any{"operation": from, "newIdempotencyKeys": newKeys}, id)
 		}),
 	}
 	c.Flags().StringVar(&from, "from", "", "ID of an operation, as show prints it; default: from the beginning")
 	c.Flags().StringVar(&id, "id", "", "ID of the new execution")
+	newKeysFlag(c, &newKeys)
 	c.RegisterFlagCompletionFunc("from", f.completeOperations)
 	return c
 }
 
 // again asks for an execution that begins with what another one has recorded.
-func (f *flags) again(c *cobra.Command, api *client, path string, in map[string]string, id string) error {
+func (f *flags) again(c *cobra.Command, api *client, path string, in map[string]any, id string) error {
 	if id != "" {
 		in["id"] = id
 	}
