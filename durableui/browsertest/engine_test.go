@@ -138,13 +138,37 @@ func (s *service) moved() durable.Definition {
 	})
 }
 
+// trip fails behind what it has paid for, and gives that back; agency invokes it.
+func (s *service) trip() durable.Definition {
+	return durable.Define("trip", func(ctx *durable.Context, _ struct{}) (string, error) {
+		done := func(context.Context) error { return nil }
+		if err := durable.Do(ctx, "pay", done); err != nil {
+			return "", err
+		}
+		err := durable.Do(ctx, "book", func(context.Context) error {
+			if s.declines.Load() {
+				return durable.Permanent(errors.New("the hotel is full"))
+			}
+			return nil
+		})
+		if err != nil {
+			return "", errors.Join(err, durable.Do(ctx, "give back", done))
+		}
+		return "booked", nil
+	})
+}
+
+var agency = durable.Define("agency", func(ctx *durable.Context, _ struct{}) (string, error) {
+	return durable.InvokeByName[string](ctx, "trip", "trip", struct{}{})
+})
+
 // serve opens an engine and serves its console below /ops/console/.
 func serve(t *testing.T, opts durablehttp.AdminOptions) *service {
 	t.Helper()
 	s := new(service)
 	quiet := slog.New(slog.NewTextHandler(io.Discard, nil))
 	var err error
-	s.Engine, err = durable.New(memstore.New(), &durable.Options{Functions: []durable.Definition{s.order(), s.moved(), greet, report, wide, quick, hostile, parcel}, Logger: quiet, ParkFor: 50 * time.Millisecond})
+	s.Engine, err = durable.New(memstore.New(), &durable.Options{Functions: []durable.Definition{s.order(), s.moved(), s.trip(), agency, greet, report, wide, quick, hostile, parcel}, Logger: quiet, ParkFor: 50 * time.Millisecond})
 	require.NoError(t, err)
 	opts.AllowUnauthenticated, opts.Logger = true, quiet
 	mux := http.NewServeMux()

@@ -335,6 +335,68 @@ func TestRepair(t *testing.T) {
 	})
 }
 
+// TestRetryAsks retries what would do harm: the dialog says what, and asks.
+func TestRetryAsks(t *testing.T) {
+	t.Parallel()
+	s := serve(t, durablehttp.AdminOptions{})
+	s.declines.Store(true)
+	for _, function := range []string{"trip", "agency"} {
+		s.start(t, function, `{}`, function+"-1")
+		s.ends(t, function+"-1")
+	}
+	s.declines.Store(false)
+	p := open(t, s.url+"?execution=trip-1", 1280, 900)
+	t.Run("ForgetsIfItMay", func(t *testing.T) {
+		p.T = t
+		p.click("Retry…")
+		p.until(`!document.querySelector('dialog .forgotten').checkVisibility()`)
+		p.enter("ID", "trip-2")
+		p.click("Retry")
+		p.sees("dialog .forgotten", "“give back” (3): SUCCEEDED")
+		p.sees("dialog [role=alert]", "would be forgotten")
+		p.forgive("409 (Conflict)")
+		p.click("Retry")
+		p.until(`!document.querySelector('dialog button[type=submit]').disabled`)
+		p.click("Forget this")
+		bad, _ := p.nameless()
+		require.Empty(t, bad)
+		require.Nil(t, p.overflow())
+		p.click("Retry")
+		p.until(`location.search === '?execution=trip-2'`)
+		p.sees(".title", "Succeeded")
+	})
+	t.Run("NamesTheCaller", func(t *testing.T) {
+		p.T = t
+		children := ""
+		for x := range s.Executions(t.Context(), durable.Query{Function: "trip", IDPrefix: "inv-"}) {
+			children = x.ID
+		}
+		p.visit(s.url + "?execution=" + children)
+		p.click("Retry…")
+		p.click("Retry")
+		p.sees("dialog [role=alert]", "This one was invoked")
+		p.click("agency-1")
+		p.until(`location.search === '?execution=agency-1' && !document.querySelector('dialog')`)
+		p.click("Retry…")
+		p.click("Retry")
+		p.sees("dialog .forgotten", "“give back” (3 of "+children+"): SUCCEEDED")
+		p.click("Close")
+	})
+	t.Run("NewKeys", func(t *testing.T) {
+		p.T = t
+		p.visit(s.url + "?execution=trip-1")
+		p.click("pay")
+		p.click("Restart from here…")
+		p.click("New idempotency keys")
+		p.enter("ID", "trip-3")
+		p.click("Restart")
+		p.until(`location.search === '?execution=trip-3'`)
+		p.sees(".title", "Succeeded")
+		_, err := s.RestartFrom(t.Context(), "trip-1", "1", durable.WithExecutionID("trip-3"), durable.WithNewIdempotencyKeys())
+		require.NoError(t, err, "it is that one")
+	})
+}
+
 func TestReadOnly(t *testing.T) {
 	t.Parallel()
 	s := serve(t, durablehttp.AdminOptions{ReadOnly: true})

@@ -20,6 +20,14 @@ function field(label, control, { hint, check } = {}) {
   return { control, validate, node: h('div', { class: 'field' }, h('label', { for: id }, label), control, problem, hint && h('span', { class: 'hint', id: `${id}-hint` }, hint)) }
 }
 
+// choice is a box to tick; its value is whether it is.
+function choice(label, hint, ...above) {
+  const id = `field-${++count}`
+  const control = h('input', { type: 'checkbox', id, 'aria-describedby': `${id}-hint` })
+  return { control, value: () => control.checked, validate: () => true,
+    node: h('div', { class: 'field' }, above, h('label', { class: 'choice', for: id }, control, label), h('span', { class: 'hint', id: `${id}-hint` }, hint)) }
+}
+
 // ask opens a dialog that says what will happen, and does it when confirmed. An error
 // is shown in it, and what was typed stays.
 function ask({ title, text, fields = [], confirm, danger = false, act }) {
@@ -38,7 +46,7 @@ function ask({ title, text, fields = [], confirm, danger = false, act }) {
         go.disabled = true
         problem.hidden = true
         try {
-          const done = await act(...fields.map(f => f.control.value))
+          const done = await act(...fields.map(f => f.value ? f.value() : f.control.value))
           dialog.close()
           if (done) notice(done, 'done')
         } catch (err) {
@@ -74,6 +82,7 @@ const json = (value, rows = 8) => {
 const line = attributes => h('input', { type: 'text', autocomplete: 'off', spellcheck: 'false', ...attributes })
 const reason = () => field('Reason', line({ placeholder: 'optional; kept with the execution' }))
 const newID = () => field('ID', line({ placeholder: 'given by the engine if empty', class: 'mono' }), { check: validID })
+const newKeys = () => choice('New idempotency keys', 'For what was undone and is to be done once more. Otherwise what runs again has the keys that it had, and receivers that heed them do nothing twice.')
 const optional = text => text.trim() || undefined
 
 // started leads to a new execution.
@@ -127,8 +136,8 @@ function importDialog(app) {
   ask({
     title: 'Import a recording', confirm: 'Import',
     text: 'One that had ended stays as it ended. One that had not goes on here where the recording ends: see that it does not still run where it was recorded.',
-    fields: [field('Recording', file, { check: () => file.files.length ? '' : 'Choose a file' }), newID()],
-    act: async (_, id) => started(app, await post('import', undefined, { text: await file.files[0].text(), query: { id: optional(id) } }), 'Imported'),
+    fields: [field('Recording', file, { check: () => file.files.length ? '' : 'Choose a file' }), newID(), newKeys()],
+    act: async (_, id, keys) => started(app, await post('import', undefined, { text: await file.files[0].text(), query: { id: optional(id), newIdempotencyKeys: keys || undefined } }), 'Imported'),
   })
 }
 
@@ -159,24 +168,54 @@ export function resume(ctx) {
   })
 }
 
+// retry asks for a retry. One that would forget something is refused at first: the dialog
+// shows what that is, and then has a box to allow it.
 export function retry(ctx) {
   const { id } = ctx.model.info
+  const forgotten = h('ul', { class: 'forgotten' })
+  const drop = choice('Forget this', 'The new execution knows nothing of it.', forgotten)
+  const instead = h('a', { class: 'mono', onclick: () => instead.closest('dialog').close() })
+  const caller = h('p', { hidden: true }, 'The execution to retry: ', instead)
+  drop.node.hidden = true
   ask({
-    title: 'Retry this execution?', fields: [newID()], confirm: 'Retry',
-    text: 'A new execution begins with what succeeded here. What failed or did not end runs again. This one stays as it is.',
-    act: async newID => started(ctx.app, await post(at`executions/${id}/retry`, { id: optional(newID) }), 'Retried'),
+    title: 'Retry this execution?', fields: [newID(), newKeys(), drop], confirm: 'Retry',
+    text: ['A new execution begins with what succeeded here. What failed or did not end runs again. This one stays as it is.', caller],
+    act: async (newID, keys, allowDrop) => {
+      try {
+        return started(ctx.app, await post(at`executions/${id}/retry`, { id: optional(newID), newIdempotencyKeys: keys, allowDrop }), 'Retried')
+      } catch (err) {
+        if (err.code === 'would_drop') {
+          forgotten.replaceChildren(...err.body.dropped.map(o => h('li', null, droppedText(o, id))))
+          drop.node.hidden = false
+          throw new Error('This came after the failure, and would be forgotten. If it undid what others did, restart from the first operation that was undone instead, with new idempotency keys.', { cause: err })
+        }
+        if (err.code === 'invoked') {
+          set(instead, { href: ctx.app.link({ execution: err.body.retry }) })
+          instead.replaceChildren(err.body.retry)
+          caller.hidden = false
+          throw new Error('This one was invoked, and nobody would take the result of another one. A retry of its caller keeps what this one has finished.', { cause: err })
+        }
+        throw err
+      }
+    },
   })
+}
+
+// droppedText says what a retry of an execution would forget.
+function droppedText(o, id) {
+  const what = `${o.name ? `“${o.name}”` : o.type} (${o.operationId}${o.executionId === id ? '' : ` of ${o.executionId}`})`
+  return o.invokedId ? `${what}: all of the execution that it started, which was deleted, is done again` : `${what}: ${o.status}`
 }
 
 // restart asks for a restart from an operation; without one, from the beginning.
 export function restart(ctx, op) {
   const { id } = ctx.model.info
   ask({
-    title: op ? `Restart from “${nameOf(op)}” (${op.id})?` : 'Restart from the beginning?', fields: [newID()], confirm: 'Restart',
+    title: op ? `Restart from “${nameOf(op)}” (${op.id})?` : 'Restart from the beginning?', fields: [newID(), newKeys()], confirm: 'Restart',
     text: op
       ? 'A new execution of the same function and input begins with the outcomes recorded before this operation, and runs from here on again. This one stays as it is.'
       : 'A new execution of the same function and input runs all of it again. This one stays as it is.',
-    act: async newID => started(ctx.app, await post(at`executions/${id}/restart`, { operation: op?.id ?? '', id: optional(newID) }), 'Restarted'),
+    act: async (newID, keys) => started(ctx.app, await post(at`executions/${id}/restart`, { operation: op?.id ?? '', id: optional(newID), newIdempotencyKeys: keys }), 'Restarted'),
   })
 }
 

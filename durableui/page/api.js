@@ -4,10 +4,11 @@ root.username = root.password = '' // in the address of the page; fetch takes no
 
 // APIError is an answer that is not a success, in words.
 export class APIError extends Error {
-  constructor(status, code, message) {
+  constructor(status, code, message, body) {
     super(message)
     this.status = status
     this.code = code
+    this.body = body
   }
 }
 
@@ -25,7 +26,7 @@ function failed(status, body, text) {
   const said = body?.error ?? (text && text.length < 300 && !text.startsWith('<') ? text.trim() : '')
   const hint = hints[status]
   const message = [hint, said].filter(Boolean).join(hint && said && !/[.?!]$/.test(hint) ? ': ' : ' ') || `The service answered with status ${status}.`
-  return new APIError(status, body?.code ?? '', message)
+  return new APIError(status, body?.code ?? '', message, body)
 }
 
 // at is the address of something in the API; the path's variables are escaped.
