@@ -82,7 +82,8 @@ func (e *Engine) RestartFrom(ctx context.Context, id, operationID string, opts .
 // for what came of a cancel. AllowDrop says that it may be forgotten. If it undid what
 // others did, use RestartFrom from the first operation that was undone, with
 // WithNewIdempotencyKeys. What failed keeps its idempotency key, as of RestartFrom, so a
-// charge that is in doubt is not made twice.
+// charge that is in doubt is not made twice. Branches beside it, which keep what they
+// have, are not asked about: compensate in the context in which it failed, or around it.
 //
 // When no operation made it fail, because the handler returned an error of its own after
 // operations that succeeded, nothing is dropped: the handler runs again over all that is

@@ -66,7 +66,7 @@ func problemOf(err error) problem {
 	case errors.Is(err, durable.ErrExecutionExists):
 		return problem{http.StatusConflict, "execution_exists", "the ID is taken by an execution of another function or with another input"}
 	case errors.Is(err, durable.ErrExecutionRunning):
-		return problem{http.StatusConflict, "execution_running", "the execution has not ended"}
+		return problem{http.StatusConflict, "execution_running", "the execution has not ended, or one that it invoked has not"}
 	case errors.Is(err, durable.ErrExecutionSucceeded):
 		return problem{http.StatusConflict, "execution_succeeded", "the execution has succeeded: there is nothing to retry, but it can be restarted"}
 	case errors.Is(err, durable.ErrWouldDrop):

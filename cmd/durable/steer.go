@@ -67,7 +67,10 @@ retried with that one, which keeps what it has finished.`,
 		Example: "  durable run retry order-42\n  durable run restart order-42 --from 1 --new-keys   # it was charged and refunded: charge it again",
 		Args:    args("ID"), ValidArgsFunction: f.completeExecution,
 		RunE: f.with(func(c *cobra.Command, api *client, given []string) error {
-			in := map[string]any{"allowDrop": drop, "newIdempotencyKeys": newKeys}
+			in := withNewKeys(map[string]any{}, newKeys)
+			if drop {
+				in["allowDrop"] = true
+			}
 			err := f.again(c, api, executionPath(given[0], "retry"), in, id)
 			refusal, _ := errors.AsType[*apiError](err)
 			if refusal == nil || refusal.Code != "would_drop" || !confirmed(c, given[0]+": "+wouldDrop(refusal.Dropped)+". Forget that?") {
@@ -85,6 +88,14 @@ retried with that one, which keeps what it has finished.`,
 
 func newKeysFlag(c *cobra.Command, newKeys *bool) {
 	c.Flags().BoolVar(newKeys, "new-keys", false, "give what runs again new idempotency keys, so that receivers do it once more")
+}
+
+// withNewKeys adds to a request what older services do not know only if it is asked for.
+func withNewKeys(in map[string]any, newKeys bool) map[string]any {
+	if newKeys {
+		in["newIdempotencyKeys"] = true
+	}
+	return in
 }
 
 // wouldDrop says what a retry would forget.
@@ -117,7 +128,7 @@ runs alone after a restart: nobody takes its result.`,
 		Example: "  durable run restart order-42 --from 3-1\n  durable run restart order-42              # from the very beginning",
 		Args:    args("ID"), ValidArgsFunction: f.completeExecution,
 		RunE: f.with(func(c *cobra.Command, api *client, given []string) error {
-			return f.again(c, api, executionPath(given[0], "restart"), map[string]any{"operation": from, "newIdempotencyKeys": newKeys}, id)
+			return f.again(c, api, executionPath(given[0], "restart"), withNewKeys(map[string]any{"operation": from}, newKeys), id)
 		}),
 	}
 	c.Flags().StringVar(&from, "from", "", "ID of an operation, as show prints it; default: from the beginning")
