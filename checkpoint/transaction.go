@@ -8,7 +8,8 @@ import "context"
 type Transactor interface {
 	// Begin begins a transaction for the body of a step. ctx is the body's, options
 	// are the store's own affair; nil: its defaults. An error of Begin is a failed
-	// attempt of the step; ErrMisused is not retried.
+	// attempt of the step; ErrMisused is not retried. What may pass by itself is waited
+	// for until ctx ends, since the body has not run.
 	Begin(ctx context.Context, options any) (Transaction, error)
 }
 

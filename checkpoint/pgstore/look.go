@@ -73,10 +73,9 @@ func (s *Store) takeOver(ctx context.Context) (others int, next time.Duration, e
 	soon := max(s.opts.Lease/16, 10*time.Millisecond)
 	var gone int
 	var expires *int64
-	asking, cancel := context.WithTimeout(ctx, s.opts.Lease/4)
-	defer cancel()
-	err = s.pool.QueryRow(asking, sqlFor(s.opts.Schema, `SELECT count(*) FILTER (WHERE lease_until <= `+nanoseconds+`), count(*) FILTER (WHERE id <> $1),
-		min(lease_until - `+nanoseconds+`) FILTER (WHERE id <> $1 AND lease_until > `+nanoseconds+`) FROM $S.process`), s.process.Load()).Scan(&gone, &others, &expires)
+	err = s.readOnce(ctx, s.opts.Lease/4, s.question(`SELECT count(*) FILTER (WHERE lease_until <= `+nanoseconds+`), count(*) FILTER (WHERE id <> $1),
+		min(lease_until - `+nanoseconds+`) FILTER (WHERE id <> $1 AND lease_until > `+nanoseconds+`) FROM $S.process`,
+		into(&gone, &others, &expires), s.process.Load()))
 	if err != nil {
 		return 0, soon, err
 	}
@@ -96,7 +95,6 @@ func (s *Store) takeOver(ctx context.Context) (others int, next time.Duration, e
 // lookOnce gives hints of all that may have happened, and of what has ended since a
 // time, if that is asked for.
 func (s *Store) lookOnce(ctx context.Context, since time.Time, ends bool) error {
-	sql := func(q string) string { return sqlFor(s.opts.Schema, q) }
 	others, _, err := s.takeOver(ctx)
 	if err != nil {
 		return err
@@ -112,11 +110,11 @@ func (s *Store) lookOnce(ctx context.Context, since time.Time, ends bool) error 
 		if kind == checkpoint.HintEnded && !ends {
 			continue
 		}
-		rows, err := s.pool.Query(ctx, sql(query), s.process.Load(), since.UnixNano())
-		if err != nil {
+		var ids [][]byte
+		err := s.readOnce(ctx, 0, s.question(query, func(rows pgx.Rows) (err error) {
+			ids, err = pgx.CollectRows(rows, pgx.RowTo[[]byte])
 			return err
-		}
-		ids, err := pgx.CollectRows(rows, pgx.RowTo[[]byte])
+		}, s.process.Load(), since.UnixNano()))
 		if err != nil {
 			return err
 		}

@@ -65,6 +65,7 @@ func Open(ctx context.Context, connString string, opts *Options) (*Store, error)
 		return nil, fmt.Errorf("durable: open the database: %w", err)
 	}
 	config.PingTimeout = opts.orDefaults().Lease / 4 // connections that were idle may have gone silent
+	onPrimary(config.ConnConfig)
 	pool, err := pgxpool.NewWithConfig(ctx, config)
 	if err != nil {
 		return nil, fmt.Errorf("durable: open the database: %w", err)
@@ -323,6 +324,7 @@ func (s *Store) dial(ctx context.Context, change func(*pgx.ConnConfig)) (*pgx.Co
 			return nil, err
 		}
 	}
+	onPrimary(config.ConnConfig)
 	change(config.ConnConfig)
 	conn, err := pgx.ConnectConfig(ctx, config.ConnConfig)
 	if err == nil && config.AfterConnect != nil {

@@ -59,7 +59,10 @@ func (p *proxy) url() string {
 
 func (p *proxy) serve(client net.Conn) {
 	defer client.Close()
-	server, err := net.Dial("tcp", p.to)
+	p.mu.Lock()
+	to := p.to
+	p.mu.Unlock()
+	server, err := net.Dial("tcp", to)
 	if err != nil {
 		return
 	}
@@ -108,6 +111,13 @@ func (p *proxy) reset() {
 		c.Close()
 	}
 	clear(p.conns)
+}
+
+// leadTo has new connections lead to another server.
+func (p *proxy) leadTo(port int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.to = fmt.Sprintf("127.0.0.1:%d", port)
 }
 
 // cut lets nothing through until mend.

@@ -19,7 +19,7 @@ import (
 // long an answer may take; 0: for ever.
 func (s *Store) read(ctx context.Context, limit time.Duration, ask func() *pgx.Batch) error {
 	for try := 0; ; try++ {
-		err := s.readOnce(ctx, limit, ask())
+		err := s.readOnce(ctx, limit, ask)
 		if err == nil || try == readTries || ctx.Err() != nil || s.closed.Load() || refusal(err) != nil || errors.Is(err, checkpoint.ErrCorrupt) {
 			return err
 		}
@@ -33,7 +33,8 @@ func (s *Store) read(ctx context.Context, limit time.Duration, ask func() *pgx.B
 // readTries is how often a read is tried again: for 0.6 s.
 const readTries = 6
 
-func (s *Store) readOnce(ctx context.Context, limit time.Duration, b *pgx.Batch) error {
+// readOnce is read without trying again what may have been made.
+func (s *Store) readOnce(ctx context.Context, limit time.Duration, ask func() *pgx.Batch) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
@@ -46,7 +47,12 @@ func (s *Store) readOnce(ctx context.Context, limit time.Duration, b *pgx.Batch)
 		asking, cancel = context.WithTimeout(ctx, limit)
 		defer cancel()
 	}
-	if err := s.pool.SendBatch(asking, b).Close(); err != nil {
+	drops := drops{pool: s.pool}
+	err := s.batch(asking, ask())
+	for drops.another(err) {
+		err = s.batch(asking, ask())
+	}
+	if err != nil {
 		if s.closed.Load() {
 			return checkpoint.ErrClosed
 		}
@@ -305,11 +311,13 @@ func (s *Store) NextDue(ctx context.Context, req checkpoint.ClaimRequest) (time.
 // Expire deletes executions that ended before t. After an error some of them may be
 // deleted.
 func (s *Store) Expire(ctx context.Context, t time.Time, limit int) (n int, err error) {
-	b := &pgx.Batch{}
-	b.Queue(s.sql.expire, t.UnixNano(), max(limit, 0)).Exec(func(tag pgconn.CommandTag) error {
-		n = int(tag.RowsAffected())
-		return nil
+	err = s.readOnce(ctx, s.opts.Lease, func() *pgx.Batch {
+		b := &pgx.Batch{}
+		b.Queue(s.sql.expire, t.UnixNano(), max(limit, 0)).Exec(func(tag pgconn.CommandTag) error {
+			n = int(tag.RowsAffected())
+			return nil
+		})
+		return b
 	})
-	err = s.readOnce(ctx, s.opts.Lease, b)
 	return n, err
 }

@@ -103,6 +103,14 @@ func (s *Store) settle(round []*command) (hints []checkpoint.Hint, err error) {
 			case try >= 10:
 				return nil, fmt.Errorf("durable: %w", err)
 			}
+		case e.Code == readOnlyTransaction:
+			w.drop()
+			strict = true
+			s.disconnect()
+			if by := s.closeBy.Load(); by != 0 && time.Now().UnixNano() >= by {
+				return nil, fmt.Errorf("durable: %w", unwritable(err))
+			}
+			time.Sleep(10 * time.Millisecond << min(try, 5)) // until the lease is over
 		case e.Code == uniqueViolation && !strict: // most likely an execution that was not hoped for
 			strict = true
 		case e.Code == divisionByZero, e.Code == negativeRoot, e.Code == serialization, e.Code == deadlock, e.Code == lockNotAvailable, e.Code == uniqueViolation:

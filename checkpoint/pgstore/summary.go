@@ -125,10 +125,7 @@ func (s *Store) carefully(ctx context.Context, limit time.Duration, number int64
 	}
 	record := func(r *checkpoint.Record, seq uint64) error {
 		var data []byte
-		err := s.ask(ctx, limit, `SELECT data FROM $S.journal WHERE number = $1 AND seq = $2`, func(rows pgx.Rows) error {
-			_, err := pgx.ForEachRow(rows, []any{&data}, func() error { return nil })
-			return err
-		}, number, int64(seq))
+		err := s.ask(ctx, limit, `SELECT data FROM $S.journal WHERE number = $1 AND seq = $2`, into(&data), number, int64(seq))
 		switch {
 		case isDamage(err):
 			l.fail(damaged(fmt.Sprintf("record %d", seq), err))
@@ -148,10 +145,7 @@ func (s *Store) carefully(ctx context.Context, limit time.Duration, number int64
 		}
 	}
 	var beat *int64
-	err = s.ask(ctx, limit, `SELECT min(heartbeat_at) FROM $S.callback WHERE number = $1 AND heartbeat_at <> 0`, func(rows pgx.Rows) error {
-		_, err := pgx.ForEachRow(rows, []any{&beat}, func() error { return nil })
-		return err
-	}, number)
+	err = s.ask(ctx, limit, `SELECT min(heartbeat_at) FROM $S.callback WHERE number = $1 AND heartbeat_at <> 0`, into(&beat), number)
 	switch {
 	case isDamage(err):
 		l.fail(damaged("the callbacks", err))
@@ -164,11 +158,23 @@ func (s *Store) carefully(ctx context.Context, limit time.Duration, number int64
 
 // ask makes one query.
 func (s *Store) ask(ctx context.Context, limit time.Duration, sql string, take func(pgx.Rows) error, args ...any) error {
-	return s.read(ctx, limit, func() *pgx.Batch {
+	return s.read(ctx, limit, s.question(sql, take, args...))
+}
+
+func (s *Store) question(sql string, take func(pgx.Rows) error, args ...any) func() *pgx.Batch {
+	return func() *pgx.Batch {
 		b := &pgx.Batch{}
 		b.Queue(sqlFor(s.opts.Schema, sql), args...).Query(take)
 		return b
-	})
+	}
+}
+
+// into takes the last row of an answer.
+func into(targets ...any) func(pgx.Rows) error {
+	return func(rows pgx.Rows) error {
+		_, err := pgx.ForEachRow(rows, targets, func() error { return nil })
+		return err
+	}
 }
 
 // beats is the earliest heartbeat of one execution.

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/durable-go/durable/checkpoint"
@@ -25,6 +26,8 @@ type transactions struct {
 	open   map[*transaction]bool
 	closed bool
 	news   []advance // committed since the writer looked
+
+	hindered atomic.Bool // the log says that none can begin
 }
 
 // advance is what a transaction has changed of an execution.
@@ -63,20 +66,15 @@ func (s *Store) Begin(ctx context.Context, options any) (checkpoint.Transaction,
 	if err != nil {
 		return nil, err
 	}
-	conn, err := pool.Acquire(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("durable: no connection for the transaction of a step: %w", err)
-	}
-	opts.BeginQuery = fmt.Sprintf("%s; set local idle_in_transaction_session_timeout = %d; set local durable.step = 'open'", beginQuery(&opts), s.opts.Lease.Milliseconds())
+	opts.BeginQuery = fmt.Sprintf("%s; set local idle_in_transaction_session_timeout = %d; set local durable.step = 'open'; %s", beginQuery(&opts), s.opts.Lease.Milliseconds(), canWrite)
 	commit := cmp.Or(opts.CommitQuery, "commit")
 	opts.CommitQuery = neverSent
 	beginning, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer context.AfterFunc(s.life, cancel)() // Close waits for it
-	tx, err := conn.BeginTx(beginning, opts)
+	conn, tx, err := s.beginStep(beginning, pool, opts)
 	if err != nil {
-		release(conn)
-		return nil, fmt.Errorf("durable: begin the transaction of a step: %w", err)
+		return nil, err
 	}
 	t := &transaction{s: s, tx: tx, commit: commit, conn: conn}
 	s.steps.mu.Lock()
@@ -88,6 +86,60 @@ func (s *Store) Begin(ctx context.Context, options any) (checkpoint.Transaction,
 		return nil, checkpoint.ErrClosed
 	}
 	return t, nil
+}
+
+// beginStep begins a transaction. What hinders it has not to do with the body, of which
+// nothing has run: it is tried again, on other connections, until ctx ends or the lease is
+// over, under which alone the transaction could commit.
+func (s *Store) beginStep(ctx context.Context, pool *pgxpool.Pool, opts pgx.TxOptions) (*pgxpool.Conn, pgx.Tx, error) {
+	drops := drops{pool: pool}
+	process, _ := s.Lease()
+	var hindrance error
+	for try := 0; ; try++ {
+		conn, tx, err := beginOn(ctx, pool, opts)
+		switch {
+		case err == nil:
+			s.steps.hindered.Store(false)
+			return conn, tx, nil
+		case ctx.Err() != nil && hindrance != nil: // what the context has cut off says less
+			return nil, nil, fmt.Errorf("durable: begin the transaction of a step: %w: %w", ctx.Err(), hindrance)
+		case ctx.Err() != nil, refusal(err) != nil:
+			return nil, nil, fmt.Errorf("durable: begin the transaction of a step: %w", err)
+		}
+		hindrance = err
+		if drops.another(err) {
+			continue
+		}
+		if now, until := s.Lease(); now != process || !time.Now().Before(until) {
+			return nil, nil, fmt.Errorf("durable: begin the transaction of a step: %w: %w", errLapsed, err)
+		}
+		if !s.steps.hindered.Swap(true) { // once, not for each step
+			s.log.Warn("durable: steps in transactions wait until one can begin", "schema", s.opts.Schema, "error", err.Error())
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(10 * time.Millisecond << min(try, 6)):
+		}
+	}
+}
+
+func beginOn(ctx context.Context, pool *pgxpool.Pool, opts pgx.TxOptions) (*pgxpool.Conn, pgx.Tx, error) {
+	conn, err := pool.Acquire(ctx)
+	if err != nil {
+		return nil, nil, fmt.Errorf("no connection: %w", err)
+	}
+	tx, err := conn.BeginTx(ctx, opts)
+	if err == nil {
+		return conn, tx, nil
+	}
+	drop(conn)
+	release(conn)
+	switch e := refusal(err); {
+	case e == nil:
+	case e.Code == divisionByZero, e.Code == featureNotSupported && opts.AccessMode == pgx.ReadWrite: // on a replica
+		err = unwritable(e)
+	}
+	return nil, nil, err
 }
 
 // neverSent is how pgx would commit: the store does it, with a statement that has to stay
@@ -117,6 +169,7 @@ func (ts *transactions) connections(s *Store) (*pgxpool.Pool, error) {
 		config := s.pool.Config()
 		config.MinConns, config.MinIdleConns = 0, 0
 		config.MaxConns = cmp.Or(s.opts.StepConns, config.MaxConns)
+		onPrimary(config.ConnConfig)
 		pool, err := pgxpool.NewWithConfig(s.life, config)
 		if err != nil {
 			return nil, fmt.Errorf("durable: connections for the transactions of steps: %w", err)
@@ -284,18 +337,20 @@ func (s *Store) fate(ctx context.Context, a *checkpoint.Append, data [][]byte, c
 		var owner *int64
 		var epoch int64
 		var found [][]byte
-		err = pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error {
-			err := tx.QueryRow(ctx, sql(`SELECT number, rev, owner, epoch, tail FROM $S.execution WHERE sha256(id) = $1 FOR UPDATE`), hash(a.ID)).
-				Scan(&news.number, &news.rev, &owner, &epoch, &news.tail)
-			if err != nil {
+		err = s.session(ctx, func(conn *pgxpool.Conn) error {
+			return pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
+				err := tx.QueryRow(ctx, sql(`SELECT number, rev, owner, epoch, tail FROM $S.execution WHERE sha256(id) = $1 FOR UPDATE`), hash(a.ID)).
+					Scan(&news.number, &news.rev, &owner, &epoch, &news.tail)
+				if err != nil {
+					return err
+				}
+				rows, err := tx.Query(ctx, sql(`SELECT data FROM $S.journal WHERE number = $1 AND seq > $2 ORDER BY seq LIMIT $3`), news.number, int64(a.Tail), len(data))
+				if err != nil {
+					return err
+				}
+				found, err = pgx.CollectRows(rows, pgx.RowTo[[]byte])
 				return err
-			}
-			rows, err := tx.Query(ctx, sql(`SELECT data FROM $S.journal WHERE number = $1 AND seq > $2 ORDER BY seq LIMIT $3`), news.number, int64(a.Tail), len(data))
-			if err != nil {
-				return err
-			}
-			found, err = pgx.CollectRows(rows, pgx.RowTo[[]byte])
-			return err
+			})
 		})
 		mine := err == nil && owner != nil && *owner == s.process.Load() && epoch == int64(a.Epoch)
 		switch {

@@ -24,7 +24,9 @@
 //
 // # The body
 //
-// An error, a panic, or a commit that fails is a failed attempt, retried by the step's
+// What keeps a transaction from beginning, as a server that is away or takes no writes, is
+// waited for, as long as the lease and the step's AttemptTimeout last; no attempt is spent
+// on it. An error, a panic, or a commit that fails is a failed attempt, retried by the step's
 // policy; a deadlock (40P01) and a serialization failure (40001) are such errors. The
 // default policy waits 5 s before the second attempt; [durable.WithRetry] sets another
 // one. tx.Commit and tx.Rollback return an error and do nothing; tx.Begin makes a

@@ -35,12 +35,35 @@ func Start() (*Cluster, error) {
 	if err != nil {
 		return nil, err
 	}
+	return start(bin, func(c *Cluster) error {
+		return c.run("initdb", "-D", c.data(), "-U", "tests", "-A", "trust", "-N", "--no-locale", "-E", "UTF8")
+	})
+}
+
+// Standby starts another server that follows this one, and takes no writes until Promote.
+// Close it before this one.
+func (c *Cluster) Standby() (*Cluster, error) {
+	return start(c.bin, func(s *Cluster) error {
+		return s.run("pg_basebackup", "-D", s.data(), "-h", "127.0.0.1", "-p", fmt.Sprint(c.port), "-U", "tests", "-X", "stream", "-c", "fast", "-R")
+	})
+}
+
+// Promote makes a primary of a standby.
+func (c *Cluster) Promote() error {
+	return c.run("pg_ctl", "-D", c.data(), "-w", "-t", "300", "promote")
+}
+
+// start starts a server whose data fill makes.
+func start(bin string, fill func(*Cluster) error) (*Cluster, error) {
 	dir, err := os.MkdirTemp("", "pgtest")
 	if err != nil {
 		return nil, err
 	}
 	c := &Cluster{bin: bin, dir: dir}
-	if err := c.create(); err != nil {
+	if c.as, err = Account(dir); err == nil {
+		err = fill(c)
+	}
+	if err != nil {
 		return nil, errors.Join(err, os.RemoveAll(dir))
 	}
 	for range 3 { // somebody may take the port meanwhile
@@ -76,20 +99,15 @@ func programs() (string, error) {
 	}
 	found, _ := filepath.Glob("/usr/lib/postgresql/*/bin/initdb")
 	if path, err := exec.LookPath("initdb"); err == nil {
+		if real, err := filepath.EvalSymlinks(path); err == nil { // the others lie there
+			path = real
+		}
 		found = append(found, path)
 	}
 	if len(found) == 0 {
 		return "", ErrNotInstalled
 	}
 	return filepath.Dir(found[len(found)-1]), nil
-}
-
-func (c *Cluster) create() error {
-	var err error
-	if c.as, err = Account(c.dir); err != nil {
-		return err
-	}
-	return c.run("initdb", "-D", c.data(), "-U", "tests", "-A", "trust", "-N", "--no-locale", "-E", "UTF8")
 }
 
 func (c *Cluster) data() string { return filepath.Join(c.dir, "data") }

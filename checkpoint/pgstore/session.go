@@ -1,0 +1,107 @@
+package pgstore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
+)
+
+// After a failover a connection may lead to what is a replica now, or to a server that was
+// told to take no writes for a while: it is alive, it refuses what writes, and what it
+// reads may be old. So
+//
+//   - connections that the store makes go to a primary, of several hosts to the one that is;
+//   - what is found not to write, or not to be a primary, is dropped, whoever made it, and
+//     the same is asked of another one: nothing was changed.
+
+// errOnlyReads is of a session that is of no use any more.
+var errOnlyReads = errors.New("the connection leads to a server, or a session, that takes no writes: a replica after a failover, or default_transaction_read_only")
+
+// onPrimary has connections made to primaries only, unless somebody has chosen.
+func onPrimary(config *pgx.ConnConfig) {
+	if config.ValidateConnect == nil {
+		config.ValidateConnect = pgconn.ValidateConnectTargetSessionAttrsPrimary
+	}
+}
+
+// isPrimary divides by zero on a replica.
+const isPrimary = `SELECT 1 / CASE WHEN pg_is_in_recovery() THEN 0 ELSE 1 END`
+
+// canWrite divides by zero in a transaction that can't.
+const canWrite = `select 1 / case when current_setting('transaction_read_only') = 'off' then 1 else 0 end`
+
+// onlyReads reports whether a server has refused a write because it takes none.
+func onlyReads(err error) bool {
+	e := refusal(err)
+	return e != nil && e.Code == readOnlyTransaction
+}
+
+// session runs f on a connection of the pool. One that only reads is dropped; the error
+// is errOnlyReads then.
+func (s *Store) session(ctx context.Context, f func(*pgxpool.Conn) error) error {
+	conn, err := s.pool.Acquire(ctx)
+	if err != nil {
+		return err
+	}
+	defer release(conn)
+	err = f(conn)
+	if onlyReads(err) {
+		err = errOnlyReads
+	}
+	if errors.Is(err, errOnlyReads) {
+		drop(conn)
+	}
+	return err
+}
+
+func drop(conn *pgxpool.Conn) {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	conn.Conn().Close(ctx)
+}
+
+// drops counts what was dropped of a pool that may be full of it.
+type drops struct {
+	pool *pgxpool.Pool
+	n    int32
+}
+
+// another reports whether an error was one of a session, and there may be better ones at
+// hand: it is not worth a pause.
+func (d *drops) another(err error) bool {
+	if !errors.Is(err, errOnlyReads) {
+		return false
+	}
+	d.n++
+	return d.n <= d.pool.Stat().MaxConns()
+}
+
+// batch makes queries on a connection of the pool, behind the question whether it may be
+// asked.
+func (s *Store) batch(ctx context.Context, b *pgx.Batch) error {
+	return s.session(ctx, func(conn *pgxpool.Conn) error {
+		all := &pgx.Batch{}
+		replica := false
+		all.Queue(isPrimary).QueryRow(func(row pgx.Row) error {
+			var one int
+			err := row.Scan(&one)
+			e := refusal(err)
+			replica = e != nil && e.Code == divisionByZero
+			return err
+		})
+		all.QueuedQueries = append(all.QueuedQueries, b.QueuedQueries...)
+		err := conn.SendBatch(ctx, all).Close()
+		if replica {
+			return errOnlyReads
+		}
+		return err
+	})
+}
+
+// unwritable is what the writer says when its session takes no writes.
+func unwritable(err error) error { return fmt.Errorf("%w: %s", errOnlyReads, err) }
