@@ -54,7 +54,7 @@ func (s *Store) update(f func(*transaction) error) (err error) {
 	if t.err != nil {
 		return t.err
 	}
-	return tx.Commit()
+	return s.commitTx(tx)
 }
 
 // rollBack gives up a transaction, if it is not over. If that is impossible the

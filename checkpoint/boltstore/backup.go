@@ -1,7 +1,6 @@
 package boltstore
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"crypto/rand"
@@ -10,7 +9,6 @@ import (
 	"io"
 
 	"github.com/durable-go/durable/checkpoint/internal/btree"
-	bolt "go.etcd.io/bbolt"
 )
 
 // Backup writes a copy of the store to w while it is used: one file, which has all that
@@ -20,28 +18,44 @@ import (
 // damage that it may get on its way.
 //
 // Nobody but Close waits for w, however slow it is. Space that is set free meanwhile is
-// used again only afterwards, so the file may grow. The copy has the size of the file,
-// free pages included: see Compact. It is not encrypted, and holds the secret behind
-// callback IDs.
+// used again only afterwards, so the file may grow. Where it has no room to grow (on 32-bit
+// systems, on Windows, and where addresses are short), and it does grow, what is left of the
+// copy is put aside into a file beside the store first, and others wait for that; if there
+// is no space for it, Backup fails. The copy has the size of the file, free pages included:
+// see Compact. It is not encrypted, and holds the secret behind callback IDs.
 //
 // written is how many bytes w has taken. After an error what it has is no store.
 func (s *Store) Backup(ctx context.Context, w io.Writer) (written int64, err error) {
 	taken := &counting{w: w}
-	err = s.pinned(ctx, func(tx *bolt.Tx, m btree.Meta, _ [2]bool) error {
-		patches, err := s.wholePatches(m)
+	err = s.pinned(ctx, func(p *pin) error {
+		patches, err := s.wholePatches(p)
 		if err != nil {
 			return err
 		}
-		p := &patching{ctx: ctx, w: bufio.NewWriterSize(taken, 1<<20), patches: patches}
-		if _, err = tx.WriteTo(p); err == nil {
-			err = p.w.Flush()
-		}
-		if err != nil {
+		if err := p.copyTo(&patching{ctx: ctx, w: taken, patches: patches}); err != nil {
 			return fmt.Errorf("durable: backup of %s: %w", s.path, err)
 		}
 		return nil
 	})
 	return taken.n, err
+}
+
+// copyTo writes the state, as a file in which both first pages are good.
+func (p *pin) copyTo(w io.Writer) error {
+	const piece = 1 << 20
+	b := append(make([]byte, 0, piece), p.first...)
+	for at, size := int64(len(b)), p.length(); ; b = b[:0] {
+		n := min(int64(cap(b)-len(b)), size-at)
+		b = b[:int64(len(b))+n]
+		if _, err := p.ReadAt(b[int64(len(b))-n:], at); err != nil {
+			return err
+		}
+		at += n
+		p.pass(at)
+		if _, err := w.Write(b); err != nil || at == size {
+			return err
+		}
+	}
 }
 
 // counting counts what a writer takes.
@@ -64,8 +78,8 @@ type patch struct {
 
 // wholePatches are what makes of a file in use one that was closed: its format, and a
 // log of its own.
-func (s *Store) wholePatches(m btree.Meta) (patches []patch, err error) {
-	r := btree.NewReader(s.file, m, nil)
+func (s *Store) wholePatches(p *pin) (patches []patch, err error) {
+	r := btree.NewReader(p, p.meta, nil)
 	damaged := func(key []byte) error { return s.corrupt(metaTable, key, "it is missing or damaged: run Verify", nil) }
 	e, found, _ := r.Root().Get([]byte(tableNames[metaTable]))
 	meta, ok := r.Bucket(e)
@@ -119,7 +133,7 @@ func newLogID() (id uint64) {
 // patching writes a file with patches in it, until ctx ends.
 type patching struct {
 	ctx     context.Context
-	w       *bufio.Writer
+	w       io.Writer
 	at      int64
 	patches []patch
 }

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -166,36 +167,169 @@ type writerFunc func([]byte) (int, error)
 
 func (f writerFunc) Write(b []byte) (int, error) { return f(b) }
 
-// Nobody waits for a backup that somebody takes slowly, even if the file grows meanwhile
-// to many times its size.
-func TestABackupStopsNobody(t *testing.T) {
-	s := openTemp(t)
-	s.mix(t, 1)
-	begun, goOn := make(chan struct{}), make(chan struct{})
-	var once sync.Once
-	done := make(chan error, 1)
-	go func() {
-		_, err := s.Backup(context.Background(), writerFunc(func(b []byte) (int, error) {
-			once.Do(func() { close(begun); <-goOn })
-			return len(b), nil
-		}))
-		done <- err
-	}()
-	<-begun
-	j := s.begin(t, "large", nil)
+// stalling goes on when it is told to, from the second time that it is called.
+type stalling struct {
+	begun, goOn chan struct{}
+	calls       int
+}
+
+func newStalling() *stalling { return &stalling{begun: make(chan struct{}), goOn: make(chan struct{})} }
+
+func (s *stalling) call() {
+	if s.calls++; s.calls == 2 {
+		close(s.begun)
+		<-s.goOn
+	}
+}
+
+// grow makes the file of a store many times as large, and reads on.
+func (s *Store) grow(t *testing.T, id string) {
+	t.Helper()
+	j := s.begin(t, id, nil)
 	before, err := os.Stat(s.path)
 	require.NoError(t, err)
 	for range 20 {
 		j.steps(2, 1<<20)
 		require.NoError(t, s.awaitApplied(t.Context()))
-		_, err := s.Get(t.Context(), "large")
+		_, err := s.Get(t.Context(), id)
 		require.NoError(t, err)
 	}
 	after, err := os.Stat(s.path)
 	require.NoError(t, err)
-	require.Greater(t, after.Size(), 40*before.Size())
-	close(goOn)
-	require.NoError(t, <-done)
+	require.Greater(t, after.Size(), before.Size()+40<<20)
+}
+
+// Nobody waits for a backup that somebody takes slowly, nor for a verification of which
+// somebody is slow to hear, even if the file grows meanwhile to many times its size:
+// whether or not there are addresses for it to grow into.
+func TestUpkeepStopsNobody(t *testing.T) {
+	for name, crowded := range map[string]bool{"Room": false, "NoRoom": true} {
+		open := func(t *testing.T) *Store {
+			s, err := Open(filepath.Join(t.TempDir(), "store"), &Options{Logger: quiet.Logger, UnsafeNoSync: true, crowded: crowded})
+			require.NoError(t, err)
+			s.mix(t, 1)
+			s.begin(t, "large", nil).steps(10, 1<<20) // more than is written at once
+			require.NoError(t, s.awaitApplied(t.Context()))
+			return s
+		}
+		leavesNothing := func(t *testing.T, s *Store) {
+			require.NoError(t, s.Close())
+			entries, err := os.ReadDir(filepath.Dir(s.path))
+			require.NoError(t, err)
+			require.Len(t, entries, 1)
+			found, _ := problems(t, s.path)
+			require.Empty(t, found)
+		}
+		t.Run("Backup/"+name, func(t *testing.T) {
+			t.Parallel()
+			s := open(t)
+			before, err := s.Get(t.Context(), "large")
+			require.NoError(t, err)
+			w := newStalling()
+			var copied bytes.Buffer
+			done := make(chan error, 1)
+			go func() {
+				_, err := s.Backup(context.Background(), writerFunc(func(b []byte) (int, error) { w.call(); return copied.Write(b) }))
+				done <- err
+			}()
+			<-w.begun
+			require.NoError(t, within(t, func() error { s.grow(t, "grown"); return nil }))
+			ended := s.begin(t, "ended", nil) // and space is set free
+			ended.end(checkpoint.Succeeded, checkpoint.ExecutionSucceeded)
+			require.NoError(t, s.Delete(t.Context(), "ended"))
+			s.mixMore(t)
+			require.NoError(t, s.awaitApplied(t.Context()))
+			close(w.goOn)
+			require.NoError(t, <-done)
+			path := filepath.Join(t.TempDir(), "copy")
+			require.NoError(t, os.WriteFile(path, copied.Bytes(), 0o600))
+			found, _ := problems(t, path)
+			require.Empty(t, found)
+			restored, err := Open(path, quiet)
+			require.NoError(t, err)
+			defer restored.Close()
+			after, err := restored.Get(t.Context(), "large")
+			require.NoError(t, err)
+			require.Equal(t, before.Tail, after.Tail)
+			_, err = restored.Get(t.Context(), "grown")
+			require.ErrorIs(t, err, checkpoint.ErrNotFound)
+			leavesNothing(t, s)
+		})
+		t.Run("Verify/"+name, func(t *testing.T) {
+			t.Parallel()
+			s := open(t)
+			for i := range 5000 { // progress is told each 4,096 entries
+				_, _, err := s.Create(t.Context(), checkpoint.Creation{ID: fmt.Sprint("many-", i), Started: checkpoint.Record{Type: checkpoint.ExecutionStarted, Function: "f"}})
+				require.NoError(t, err)
+			}
+			w := newStalling()
+			done := make(chan error, 1)
+			go func() {
+				_, err := s.Verify(context.Background(), &VerifyOptions{Problem: func(p Problem) { t.Error(p) }, Progress: func(Verified) { w.call() }})
+				done <- err
+			}()
+			<-w.begun
+			require.NoError(t, within(t, func() error { s.grow(t, "grown"); return nil }))
+			close(w.goOn)
+			require.NoError(t, <-done)
+			leavesNothing(t, s)
+		})
+		t.Run("Several/"+name, func(t *testing.T) {
+			t.Parallel()
+			s := open(t)
+			var all sync.WaitGroup
+			var stalled []*stalling
+			for i := range 4 {
+				w := newStalling()
+				stalled = append(stalled, w)
+				ctx, cancel := context.WithCancel(t.Context())
+				defer cancel()
+				all.Go(func() {
+					_, err := s.Backup(ctx, writerFunc(func(b []byte) (int, error) { w.call(); return len(b), nil }))
+					if i%2 == 0 {
+						require.NoError(t, err)
+					} else {
+						require.ErrorIs(t, err, context.Canceled)
+					}
+				})
+				<-w.begun
+				if i%2 == 1 {
+					cancel()
+				}
+			}
+			for i, w := range stalled { // some end while the file grows
+				if i == 2 {
+					require.NoError(t, within(t, func() error { s.grow(t, "grown"); return nil }))
+				}
+				close(w.goOn)
+			}
+			require.NoError(t, within(t, func() error { all.Wait(); return nil }))
+			leavesNothing(t, s)
+		})
+	}
+}
+
+// Where what is left can't be put aside, the backup fails, and nobody else.
+func TestABackupForWhichThereIsNoSpace(t *testing.T) {
+	s, err := Open(filepath.Join(t.TempDir(), "store"), &Options{Logger: quiet.Logger, UnsafeNoSync: true, crowded: true})
+	require.NoError(t, err)
+	defer s.Close()
+	s.begin(t, "large", nil).steps(10, 1<<20)
+	require.NoError(t, s.awaitApplied(t.Context()))
+	s.makeAside = func() (*os.File, error) { return nil, syscall.ENOSPC }
+	w := newStalling()
+	done := make(chan error, 1)
+	go func() {
+		_, err := s.Backup(context.Background(), writerFunc(func(b []byte) (int, error) { w.call(); return len(b), nil }))
+		done <- err
+	}()
+	<-w.begun
+	require.NoError(t, within(t, func() error { s.grow(t, "grown"); return nil }))
+	close(w.goOn)
+	err = <-done
+	require.ErrorIs(t, err, syscall.ENOSPC)
+	require.ErrorContains(t, err, "could not be copied aside")
+	s.backup(t) // another one is made
 }
 
 // upkeep is what reads the whole file of an open store.

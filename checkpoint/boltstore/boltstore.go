@@ -29,7 +29,8 @@
 //     gives it back. The log takes 4 MiB at least, and up to about 100 MiB under load.
 //   - 64 GiB of addresses are taken beside the file's size, and no memory, so that
 //     the file can grow while somebody reads it. A process that may not have so many
-//     (ulimit -v) does without; there a Backup can keep others waiting.
+//     (ulimit -v), one of 32 bits, and Windows do without; there a file that grows
+//     during a Backup has what is left of it copied aside.
 //   - bbolt's pages have no checksums, but everything in them that is ours has.
 //     Damage is found when it is read, and reported as a *checkpoint.CorruptError
 //     with the file and the place.
@@ -74,6 +75,7 @@ type Options struct {
 	segmentSize int
 	now         func() time.Time
 	unlocked    func() // called when the file is open and not locked yet
+	crowded     bool   // there are no addresses to spare
 }
 
 // Store is a checkpoint.Store in a bbolt file. Get one from Open.
@@ -115,6 +117,10 @@ type Store struct {
 	broken    atomic.Bool   // bbolt has met damage and kept its locks: neither a transaction nor db can be closed
 	writing   sync.Mutex    // a transaction writes, or keeps others from it
 	beginning sync.RWMutex  // one begins, of either kind; to read: one that reads ends
+	mapped    int64         // how large the file may get before it is mapped anew; 0: any time
+	pinning   sync.Mutex
+	pins      map[*pin]bool
+	makeAside func() (*os.File, error)
 	queues    queues
 	batches   atomic.Uint64
 	committed atomic.Pointer[func(checkpoint.Commit)] // nil: nobody watches

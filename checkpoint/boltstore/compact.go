@@ -74,7 +74,7 @@ func compact(ctx context.Context, path string, like os.FileInfo) error {
 	defer db.Close()
 	v := newVerifier(ctx, path, nil)
 	m, whole := newestMeta(s.file, db.Info().PageSize)
-	if _, err := v.end(v.verify(s.file, m, whole, nil)); err != nil {
+	if _, err := v.end(v.verify(s.file, like.Size(), m, whole, nil)); err != nil {
 		return err
 	}
 	if v.format == formatLog {

@@ -61,7 +61,9 @@ func Open(path string, opts *Options) (*Store, error) {
 		walDir:  real + logSuffix,
 		walOpts: wal.Options{Files: opts.files, SegmentSize: opts.segmentSize},
 		maxLag:  maxLag,
+		pins:    make(map[*pin]bool),
 	}
+	s.makeAside = func() (*os.File, error) { return makeAside(real) }
 	if s.now == nil {
 		s.now = time.Now
 	}
@@ -129,7 +131,7 @@ func (s *Store) openBolt(path string, opts *Options) (*bolt.DB, error) {
 		NoSync:          opts.UnsafeNoSync,
 		NoGrowSync:      opts.UnsafeNoSync,
 		NoStatistics:    true,
-		InitialMmapSize: mapSize(path),
+		InitialMmapSize: mapSize(path, opts),
 		OpenFile: func(name string, flag int, mode os.FileMode) (*os.File, error) {
 			f, err := os.OpenFile(name, flag&^os.O_CREATE, mode)
 			if err != nil {
@@ -147,6 +149,7 @@ func (s *Store) openBolt(path string, opts *Options) (*bolt.DB, error) {
 		options.InitialMmapSize = 0
 		db, err = bolt.Open(path, 0o600, &options)
 	}
+	s.mapped = int64(options.InitialMmapSize)
 	if err != nil {
 		return nil, openError(path, err)
 	}
@@ -166,13 +169,13 @@ func (s *Store) openBolt(path string, opts *Options) (*bolt.DB, error) {
 }
 
 // roomToGrow is how much a file can grow while it is open before bbolt has to map it again,
-// for which it waits until nobody reads, and everybody for it: a Backup to somewhere slow
-// would stop everything. Only addresses are taken, no memory.
+// for which it waits until nobody reads, and everybody for it: see pin. Only addresses are
+// taken, no memory.
 const roomToGrow = 64 << 30
 
 // mapSize is how much of the addresses a file gets; 0: as much as it needs.
-func mapSize(path string) int {
-	if strconv.IntSize < 64 || runtime.GOOS == "windows" { // where the file would get as large
+func mapSize(path string, opts *Options) int {
+	if strconv.IntSize < 64 || runtime.GOOS == "windows" || opts.crowded { // on Windows the file would get as large
 		return 0
 	}
 	info, err := os.Stat(path)

@@ -5,8 +5,8 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
+	"io"
 	"maps"
-	"os"
 	"slices"
 
 	"github.com/durable-go/durable/checkpoint"
@@ -85,7 +85,7 @@ func (v *verifier) progress() {
 
 // verify looks at the state of a file that m describes. log returns the batches that
 // the file does not have; nil: there are none.
-func (v *verifier) verify(file *os.File, m btree.Meta, whole [2]bool, log func(wal.Position, uint32) []wal.Batch) error {
+func (v *verifier) verify(file io.ReaderAt, size int64, m btree.Meta, whole [2]bool, log func(wal.Position, uint32) []wal.Batch) error {
 	for n, ok := range whole {
 		if !ok {
 			v.problem(Problem{What: fmt.Sprintf("the first pages: number %d of two is damaged", n)})
@@ -94,12 +94,8 @@ func (v *verifier) verify(file *os.File, m btree.Meta, whole [2]bool, log func(w
 	if v.err = v.ctx.Err(); v.err != nil {
 		return v.err
 	}
-	info, err := file.Stat()
-	if err != nil {
-		return fmt.Errorf("durable: verify %s: %w", v.path, err)
-	}
-	if want := int64(m.Pages) * int64(m.PageSize); info.Size() < want {
-		v.problem(Problem{What: fmt.Sprintf("it was truncated: it has %d bytes of %d", info.Size(), want)})
+	if want := int64(m.Pages) * int64(m.PageSize); size < want {
+		v.problem(Problem{What: fmt.Sprintf("it was truncated: it has %d bytes of %d", size, want)})
 	}
 	v.done.Pages = m.Pages
 	v.r = btree.NewReader(file, m, func(page uint64, what string) { v.problem(Problem{Page: page, What: what}) })

@@ -63,56 +63,11 @@ func Verify(ctx context.Context, path string, opts *VerifyOptions) (Verified, er
 // meanwhile is used again only afterwards.
 func (s *Store) Verify(ctx context.Context, opts *VerifyOptions) (Verified, error) {
 	v := newVerifier(ctx, s.path, opts)
-	err := s.pinned(ctx, func(_ *bolt.Tx, m btree.Meta, whole [2]bool) error {
-		return v.verify(s.file, m, whole, nil)
-	})
+	err := s.pinned(ctx, func(p *pin) error { return v.verify(p, p.size, p.meta, p.whole, nil) })
 	if err == nil {
 		err = s.verifyHeads(ctx, v)
 	}
 	return v.end(err)
-}
-
-// pinned runs f on the state of the file that has all that is durable at the call.
-func (s *Store) pinned(ctx context.Context, f func(tx *bolt.Tx, m btree.Meta, whole [2]bool) error) error {
-	if err := s.usable(ctx); err != nil {
-		return err
-	}
-	if err := s.awaitApplied(ctx); err != nil {
-		return err
-	}
-	var m btree.Meta
-	var whole [2]bool
-	var tx *bolt.Tx
-	err := s.alone(func() (err error) {
-		if tx, err = s.beginTx(false); err != nil {
-			return err
-		}
-		m, whole = newestMeta(s.file, s.db.Info().PageSize)
-		return nil
-	})
-	if tx != nil {
-		defer s.endRead(tx)
-	}
-	switch {
-	case err != nil:
-		return err
-	case m.TxID != uint64(tx.ID()):
-		return &checkpoint.CorruptError{Where: s.path, What: fmt.Sprintf("its first pages are of transaction %d, the last one was %d", m.TxID, tx.ID())}
-	}
-	return f(tx, m, whole)
-}
-
-// alone runs f while nobody changes the file.
-func (s *Store) alone(f func() error) error {
-	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
-	s.writing.Lock()
-	defer s.writing.Unlock()
-	tx, err := s.beginTx(true)
-	if err != nil {
-		return err
-	}
-	defer s.rollBack(tx)
-	return f()
 }
 
 // newestMeta reads the meta pages and returns the one that counts, and which are whole.
@@ -157,8 +112,12 @@ func (v *verifier) verifyClosed() (err error) {
 		return err
 	}
 	defer db.Close()
+	info, err := file.Stat()
+	if err != nil {
+		return fmt.Errorf("durable: verify %s: %w", v.path, err)
+	}
 	m, whole := newestMeta(file, db.Info().PageSize)
-	return v.verify(file, m, whole, func(p wal.Position, format uint32) []wal.Batch {
+	return v.verify(file, info.Size(), m, whole, func(p wal.Position, format uint32) []wal.Batch {
 		return v.readLog(real+logSuffix, p, format)
 	})
 }
