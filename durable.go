@@ -85,6 +85,8 @@ type Engine struct {
 	bodies   atomic.Int64
 	starting sync.WaitGroup // starts that have reserved a place
 	leaving  *residency     // asked to make a place; the claim loop's
+	moving   *residency     // one that was not stuck when it was last looked at; the claim loop's
+	parked   parkedList
 	feed     feed
 	starved  atomic.Bool // work is due and there is no place for it
 	looking  atomic.Bool // mayHaveEnded("") is to come

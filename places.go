@@ -68,31 +68,18 @@ func (e *Engine) makePlace() {
 		e.wake()
 		return
 	}
-	var longest *residency
-	var since time.Time
-	residents := e.lockedResidents()
-	stuck := len(residents) > 0
-	for _, x := range residents {
-		x.mu.Lock()
-		if idle := x.idleSince; !idle.IsZero() && (longest == nil || idle.Before(since)) {
-			longest, since = x, idle
+	for {
+		longest := e.parked.longest()
+		if longest == nil {
+			break
 		}
-		if x.phase != phaseRunning || x.running == 0 || len(x.bodies) > 0 || time.Since(x.progress) < stuckAfter {
-			stuck = false
+		if longest.leave() {
+			e.leaving = longest
+			return
 		}
-		x.mu.Unlock()
-	}
-	if longest != nil {
-		longest.mu.Lock()
-		if !longest.idleSince.IsZero() {
-			longest.suspend()
-		}
-		longest.mu.Unlock()
-		e.leaving = longest
-		return
 	}
 	e.hungry.Store(true)
-	if !stuck {
+	if !e.stuck() {
 		return
 	}
 	e.mu.Lock()
@@ -103,6 +90,42 @@ func (e *Engine) makePlace() {
 			"maxResident", e.opts.MaxResident)
 		e.wake()
 	}
+}
+
+// leave suspends a parked execution; false if it can't be suspended just now, and is not
+// parked any more, as far as makePlace goes.
+func (x *residency) leave() bool {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if !x.idleSince.IsZero() {
+		x.suspend()
+	}
+	x.e.parked.remove(x)
+	return x.phase == phaseReleasing
+}
+
+// stuck reports whether all places have been held by code that makes no progress. It is
+// the claim loop's.
+func (e *Engine) stuck() bool {
+	if m := e.moving; m != nil && e.resident(m.id) == m && !m.stuck() { // it most likely still is not
+		return false
+	}
+	e.moving = nil
+	residents := e.lockedResidents()
+	for _, x := range residents {
+		if !x.stuck() {
+			e.moving = x
+			return false
+		}
+	}
+	return len(residents) > 0
+}
+
+// stuck reports whether code of the execution holds its place, and makes no progress.
+func (x *residency) stuck() bool {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return x.phase == phaseRunning && x.running > 0 && len(x.bodies) == 0 && time.Since(x.progress) >= stuckAfter
 }
 
 // onItsWay reports whether the residency is being released, but is not gone.

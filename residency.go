@@ -77,7 +77,8 @@ type residency struct {
 	alarmAt   int64 // when an alarm is to ring; 0: none is
 	park      *time.Timer
 	idleSince time.Time
-	progress  time.Time // when an operation last began or ended
+	parkedAt  parkedPlace // in Engine.parked
+	progress  time.Time   // when an operation last began or ended
 
 	life lazyContext   // ends when the residency closes
 	gone chan struct{} // closed when nothing of it runs any more

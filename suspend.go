@@ -29,6 +29,7 @@ func (x *residency) unpark() {
 	}
 	if !x.idleSince.IsZero() {
 		x.idleSince = time.Time{}
+		x.e.parked.remove(x)
 	}
 }
 
@@ -51,6 +52,7 @@ func (x *residency) checkIdle() {
 		x.suspend()
 		return
 	}
+	x.e.parked.add(x)
 	left := parkFor - time.Since(x.idleSince)
 	if x.park == nil {
 		x.park = time.AfterFunc(left, x.parked)
@@ -80,6 +82,7 @@ func (x *residency) suspend() {
 
 // release asks the store to release the execution until wakeAt. x.mu is held.
 func (x *residency) release(wakeAt int64) {
+	x.e.parked.remove(x)
 	x.send()
 	x.phase = phaseReleasing
 	x.number(nil, &checkpoint.Record{Type: checkpoint.InvocationCompleted}, nil)
