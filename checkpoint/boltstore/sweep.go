@@ -59,7 +59,9 @@ func (s *Store) sweepTrash() (wait time.Duration) {
 }
 
 // Expire deletes executions that ended before t. It looks for them in read
-// transactions and deletes them a few at a time, between the changes of others.
+// transactions and deletes them a few at a time, between the changes of others. One that
+// reaches its limit is gone on with by the next one: what must be kept as long as its
+// caller runs is not looked at again by each.
 func (s *Store) Expire(ctx context.Context, t time.Time, limit int) (n int, err error) {
 	const few = 32
 	if err := s.usable(ctx); err != nil {
@@ -69,11 +71,15 @@ func (s *Store) Expire(ctx context.Context, t time.Time, limit int) (n int, err 
 		return 0, err
 	}
 	before := t.UnixNano()
-	var after []byte
+	after := s.expiredTo.Swap(nil)
+	whole := after == nil // nothing is left out so far
 	for n < limit {
-		var numbers []uint64
-		numbers, after, err = s.expired(ctx, before, after, min(few, limit-n))
-		if err != nil || len(numbers) == 0 && after == nil {
+		var from []byte
+		if after != nil {
+			from = *after
+		}
+		numbers, next, err := s.expired(ctx, before, from, min(few, limit-n))
+		if err != nil {
 			return n, err
 		}
 		deleted := 0
@@ -96,10 +102,16 @@ func (s *Store) Expire(ctx context.Context, t time.Time, limit int) (n int, err 
 			}
 		}
 		n += deleted
-		if after == nil {
-			break
+		switch {
+		case next != nil:
+			after = &next
+		case whole:
+			return n, nil
+		default: // what it began behind may be expirable by now
+			after, whole = nil, true
 		}
 	}
+	s.expiredTo.Store(after)
 	return n, nil
 }
 

@@ -6,12 +6,12 @@ import (
 	"fmt"
 	"iter"
 	"math"
+	"slices"
 	"time"
 
 	"github.com/durable-go/durable/checkpoint"
 	"github.com/durable-go/durable/checkpoint/internal/ledger"
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgconn"
 )
 
 // read makes queries of the pool. Connections end, or go silent, and so do servers: what
@@ -309,15 +309,35 @@ func (s *Store) NextDue(ctx context.Context, req checkpoint.ClaimRequest) (time.
 }
 
 // Expire deletes executions that ended before t. After an error some of them may be
-// deleted.
+// deleted. One that reaches its limit is gone on with by the next one: what must be kept
+// as long as its caller runs is not looked at again by each.
 func (s *Store) Expire(ctx context.Context, t time.Time, limit int) (n int, err error) {
+	limit = max(limit, 0)
+	from := s.expiredTo.Swap(0)
+	n, to, err := s.expire(ctx, t, from, limit)
+	if err == nil && n < limit && from != 0 { // what it began behind may be expirable by now
+		var more int
+		more, to, err = s.expire(ctx, t, 0, limit-n)
+		n += more
+	}
+	if err == nil && n == limit {
+		s.expiredTo.Store(to)
+	}
+	return n, err
+}
+
+// expire deletes executions that ended from a time on; to is when the last one did.
+func (s *Store) expire(ctx context.Context, t time.Time, from int64, limit int) (n int, to int64, err error) {
 	err = s.readOnce(ctx, s.opts.Lease, func() *pgx.Batch {
 		b := &pgx.Batch{}
-		b.Queue(s.sql.expire, t.UnixNano(), max(limit, 0)).Exec(func(tag pgconn.CommandTag) error {
-			n = int(tag.RowsAffected())
-			return nil
+		b.Queue(s.sql.expire, t.UnixNano(), limit, from).Query(func(rows pgx.Rows) error {
+			ended, err := pgx.CollectRows(rows, pgx.RowTo[int64])
+			if n = len(ended); n > 0 {
+				to = slices.Max(ended)
+			}
+			return err
 		})
 		return b
 	})
-	return n, err
+	return n, to, err
 }

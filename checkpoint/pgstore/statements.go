@@ -103,12 +103,12 @@ func newStatements(schema string) statements {
 		due: q(`SELECT q.queue, (SELECT x.due_at FROM $S.execution x WHERE x.queue = q.queue AND x.due_at IS NOT NULL ORDER BY x.due_at LIMIT 1)
 			FROM unnest($1::bytea[]) AS q (queue)`),
 		expire: q(`WITH x AS (SELECT e.number FROM $S.execution e LEFT JOIN $S.execution c ON c.number = e.caller_number
-				WHERE e.status <> 1 AND e.ended_at < $1 AND (c.number IS NULL OR c.status <> 1)
+				WHERE e.status <> 1 AND e.ended_at < $1 AND e.ended_at >= $3 AND (c.number IS NULL OR c.status <> 1)
 				ORDER BY e.ended_at LIMIT $2 FOR UPDATE OF e SKIP LOCKED),
 			j AS (DELETE FROM $S.journal USING x WHERE journal.number = x.number),
 			i AS (DELETE FROM $S.inbox USING x WHERE inbox.number = x.number),
 			c AS (DELETE FROM $S.callback USING x WHERE callback.number = x.number)
-			DELETE FROM $S.execution USING x WHERE execution.number = x.number`),
+			DELETE FROM $S.execution USING x WHERE execution.number = x.number RETURNING execution.ended_at`),
 	}
 }
 

@@ -131,6 +131,22 @@ var deleteTests = []test{
 		same(p, "expired", p.expire(past+1, 100), 10)
 		same(p, "expired", p.expire(p.in(time.Hour), 100), 1)
 	}},
+	{"ExpiresInBitesWhatHadToBeKept", func(p *probe) {
+		caller := p.own("caller")
+		past := p.now() - int64(time.Hour)
+		for _, id := range numbered("child", 10) {
+			p.endedAt(caller.invoked(id), past)
+		}
+		for i, id := range numbered("other", 6) {
+			p.endedAt(creation(id, "f"), past+1+int64(i))
+		}
+		same(p, "bite", p.expire(p.now(), 2), 2)
+		same(p, "of an earlier time", p.expire(past+4, 2), 1)
+		same(p, "bite", p.expire(p.now(), 2), 2)
+		caller.finish()
+		same(p, "bite of what is left, and what was kept", p.expire(p.in(time.Hour), 4), 4)
+		same(p, "expired", p.expire(p.in(time.Hour), 100), 8)
+	}},
 	{"ExpiresInvokedOnesWithoutCaller", func(p *probe) {
 		caller := p.own("caller")
 		child := p.ownerOf(p.make(claimed(caller.invoked("a"))))
