@@ -56,6 +56,9 @@ func (x *residency) begin() (r *routine, run func()) {
 		return nil, nil
 	}
 	if x.retiring {
+		if x.troubled { // what it lost is not made good any more
+			x.e.countUnwritten()
+		}
 		x.waitForBodies(phaseRetiring)
 		return nil, nil
 	}
@@ -77,10 +80,9 @@ type unreadError struct{ err error }
 func (e *unreadError) Error() string { return e.err.Error() }
 func (e *unreadError) Unwrap() error { return e.err }
 
-// load reads the journal and folds it.
+// load reads the journal and folds it. What it folds is nobody else's while the residency
+// is loading, so others need not wait for a store, or a sealer, that is slow.
 func (x *residency) load() (input []byte, codec string, err error) {
-	x.mu.Lock()
-	defer x.mu.Unlock()
 	fold := func(rec *checkpoint.Record) error {
 		if err := x.e.openRecord(rec, x.sum.Incarnation); err != nil {
 			return fmt.Errorf("durable: execution %s, record %d: %w", x.id, rec.Seq, err)
@@ -122,6 +124,8 @@ func (x *residency) load() (input []byte, codec string, err error) {
 			}
 		}
 	}
+	x.mu.Lock()
+	defer x.mu.Unlock()
 	for _, o := range x.ops {
 		if o == x.root || o.settled() || o.dead() {
 			continue

@@ -2,6 +2,7 @@ package durable
 
 import (
 	"errors"
+	"maps"
 	"time"
 
 	"github.com/durable-go/durable/checkpoint"
@@ -169,7 +170,7 @@ func (e *Engine) admit(c *checkpoint.Claim, from vantage) {
 	e.invocations++
 	closing := e.shut
 	x.retiring, x.retireWake = e.retiring, e.retiring
-	x.troubled = e.disowned[c.ID] > 0
+	x.troubled = e.disowned[c.ID].incarnation == c.Incarnation
 	e.mu.Unlock()
 	e.feed.tell(c.ID)
 	if closing {
@@ -247,21 +248,29 @@ func (e *Engine) residencyGone(x *residency) {
 	}
 }
 
-// disown gives an execution up whose last append failed for a reason that may
-// pass, so that it is claimed again; the more often in a row, the later.
+// writtenOff is an execution whose last append was not made, for a reason that may pass:
+// nobody knows what it did last, so it is claimed again and replayed.
+type writtenOff struct {
+	times       int // in a row
+	incarnation checkpoint.Incarnation
+	epoch       uint64
+}
+
+// disown gives an execution up that was written off, so that it is claimed again; the
+// more often in a row, the later.
 func (e *Engine) disown(x *residency) {
 	e.mu.Lock()
-	e.disowned[x.id]++
-	n := e.disowned[x.id]
+	w := writtenOff{e.disowned[x.id].times + 1, x.sum.Incarnation, x.sum.Epoch}
+	e.disowned[x.id] = w
 	e.mu.Unlock()
-	delay := min(20*time.Millisecond<<min(n, 10), clockCheck)
+	delay := min(20*time.Millisecond<<min(w.times, 10), clockCheck)
 	time.AfterFunc(delay, func() {
 		select {
 		case <-x.gone:
 		case <-e.life.Done():
 			return
 		}
-		if err := e.store.Disown(e.life, x.id, x.sum.Epoch); err != nil && e.life.Err() == nil {
+		if _, err := e.giveUp(x.id, w); err != nil && e.life.Err() == nil {
 			if errors.Is(e.outward(err), ErrStoreFailed) {
 				return
 			}
@@ -270,6 +279,32 @@ func (e *Engine) disown(x *residency) {
 		}
 		e.wake()
 	})
+}
+
+// giveUp disowns an execution, unless somebody has gone on with it since it was written
+// off, or ended it, or another one has its ID. mine says that nobody has.
+func (e *Engine) giveUp(id string, w writtenOff) (mine bool, err error) {
+	s, err := e.store.Get(e.life, id)
+	if errors.Is(err, checkpoint.ErrNotFound) ||
+		err == nil && (s.Incarnation != w.incarnation || s.Epoch != w.epoch || s.Status != checkpoint.Running) {
+		return false, nil
+	}
+	return true, e.store.Disown(e.life, id, w.epoch)
+}
+
+// giveAllUp gives up what was written off and was not gone on with, and returns how many
+// executions lost what they did last.
+func (e *Engine) giveAllUp() (lost int) {
+	e.mu.Lock()
+	lost = e.unwritten
+	all := maps.Clone(e.disowned)
+	e.mu.Unlock()
+	for id, w := range all {
+		if mine, err := e.giveUp(id, w); mine || err != nil {
+			lost++
+		}
+	}
+	return lost
 }
 
 // recovered forgets that an execution was disowned.

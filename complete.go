@@ -146,7 +146,9 @@ func (e *Engine) completeCallback(ctx context.Context, callbackID string, rec ch
 	if err := e.sealRecord(&rec, s.Incarnation); err != nil {
 		return err
 	}
-	return e.callbackError(e.store.Deliver(ctx, checkpoint.Delivery{ID: s.ID, Incarnation: s.Incarnation, Record: rec}))
+	open := e.whileOpen(ctx)
+	defer open.left()
+	return e.callbackError(e.store.Deliver(open, checkpoint.Delivery{ID: s.ID, Incarnation: s.Incarnation, Record: rec}))
 }
 
 // HeartbeatCallback restarts the heartbeat timeout of a callback. It is no event
@@ -156,7 +158,9 @@ func (e *Engine) HeartbeatCallback(ctx context.Context, callbackID string) error
 	if err != nil {
 		return err
 	}
-	return e.callbackError(e.store.Heartbeat(ctx, checkpoint.CallbackRef{ID: s.ID, Incarnation: s.Incarnation, OperationID: operationID}))
+	open := e.whileOpen(ctx)
+	defer open.left()
+	return e.callbackError(e.store.Heartbeat(open, checkpoint.CallbackRef{ID: s.ID, Incarnation: s.Incarnation, OperationID: operationID}))
 }
 
 func (e *Engine) locateCallback(ctx context.Context, callbackID string) (checkpoint.Summary, string, error) {
@@ -167,7 +171,9 @@ func (e *Engine) locateCallback(ctx context.Context, callbackID string) (checkpo
 	if err != nil {
 		return checkpoint.Summary{}, "", err
 	}
-	s, err := e.store.Find(ctx, number)
+	open := e.whileOpen(ctx)
+	defer open.left()
+	s, err := e.store.Find(open, number)
 	if err == nil && s.Incarnation != inc {
 		err = checkpoint.ErrNotFound
 	}

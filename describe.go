@@ -182,7 +182,9 @@ func (e *Engine) find(ctx context.Context, id string) (checkpoint.Summary, error
 	if err := checkID("execution ID", id); err != nil {
 		return checkpoint.Summary{}, err
 	}
-	s, err := e.store.Get(ctx, id)
+	open := e.whileOpen(ctx)
+	defer open.left()
+	s, err := e.store.Get(open, id)
 	if err != nil {
 		return s, e.lookup(id, err)
 	}

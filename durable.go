@@ -82,6 +82,8 @@ type Engine struct {
 	endLife  context.CancelCauseFunc
 	kick     chan struct{}
 	loop     chan struct{} // closed when the claim loop has ended
+	over     chan struct{} // closed when the engine is closed, or Shutdown waits for that no more
+	overOnce sync.Once
 	bodies   atomic.Int64
 	starting sync.WaitGroup // starts that have reserved a place
 	leaving  *residency     // asked to make a place; the claim loop's
@@ -101,12 +103,13 @@ type Engine struct {
 	retiring  bool   // takes no new work
 	shut      bool   // takes no calls
 	failed    error
-	results   watchers       // who wait for the end of an execution
-	callbacks watchers       // who wait for a callback
-	disowned  map[string]int // lost residencies in a row
+	results   watchers // who wait for the end of an execution
+	callbacks watchers // who wait for a callback
+	disowned  map[string]writtenOff
+	unwritten int // executions lost with the store, or for good by a shutdown
 
 	tallies
-	telling sync.RWMutex // executions are ended from outside, and the observer is told
+	telling sync.WaitGroup // executions are ended from outside, and the observer is told
 
 	leaseWatched bool // checkLease is to come
 }
@@ -193,8 +196,8 @@ func newEngine(store checkpoint.Store, opts *Options) (*Engine, error) {
 func prepareEngine(store checkpoint.Store, opts *Options) *Engine {
 	e := &Engine{
 		store: store, defs: make(map[string]*definition), residents: make(map[string]*residency),
-		results: make(watchers), callbacks: make(watchers), disowned: make(map[string]int),
-		kick: make(chan struct{}, 1), loop: make(chan struct{}),
+		results: make(watchers), callbacks: make(watchers), disowned: make(map[string]writtenOff),
+		kick: make(chan struct{}, 1), loop: make(chan struct{}), over: make(chan struct{}),
 	}
 	if opts != nil {
 		e.opts = *opts
@@ -327,6 +330,9 @@ func (e *Engine) outward(err error) error {
 	}
 	if errors.Is(err, checkpoint.ErrFailed) {
 		e.storeFailed(err)
+	}
+	if errors.Is(err, context.Canceled) && e.life.Err() != nil { // see whileOpen
+		return ErrClosed
 	}
 	return err
 }

@@ -272,7 +272,9 @@ func (e *Engine) put(ctx context.Context, c *checkpoint.Creation, input []byte, 
 	var created bool
 	var err error
 	from := e.vantage()
-	claim.Summary, created, err = e.store.Create(ctx, *c)
+	open := e.whileOpen(ctx)
+	defer open.left()
+	claim.Summary, created, err = e.store.Create(open, *c)
 	if err != nil {
 		return fmt.Errorf("start execution %s of %q: %w", id, function, e.outward(err))
 	}
@@ -441,7 +443,9 @@ func (e *Engine) result(ctx context.Context, id string) (payload []byte, codec s
 				return ended != nil, nil
 			}
 		}
-		if s, err = e.store.Get(ctx, id); err != nil {
+		open := e.whileOpen(ctx)
+		defer open.left()
+		if s, err = e.store.Get(open, id); err != nil {
 			return false, e.lookup(id, err)
 		}
 		if len(s.HeldBuilds) > 0 && !s.Owned && !told {

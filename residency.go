@@ -51,7 +51,6 @@ type residency struct {
 	noNews         bool       // the inbox was empty when the residency began to get hints
 	newsPending    bool       // the inbox got something while the residency was loading
 	replayed       bool       // its last append was not made: what it did may be done again
-	unwritten      bool       // and not because somebody else ended the execution
 	retiring       bool       // the engine shuts down
 	retireWake     bool       // it was not idle when the engine shut down
 	lends          int        // waits in Result by its code; under the engine's mu

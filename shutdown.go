@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/durable-go/durable/checkpoint"
 )
@@ -63,9 +64,16 @@ func (e *Engine) retired() bool {
 // run again, but those that asked this engine, with their context, for what it does not do
 // any more: that were waiting for another execution's result, or its callback, or started
 // one. They get ErrClosed, and whatever they make of that and return is not recorded
-// (at-most-once ones count as interrupted). When ctx ends first it
-// closes as Close does, and the error counts the bodies that were still running: those
-// run again when the store is opened (at-most-once ones count as interrupted).
+// (at-most-once ones count as interrupted).
+//
+// When ctx ends first it closes as Close does, and the error counts the bodies that were
+// still running: those run again when the store is opened (at-most-once ones count as
+// interrupted). It returns a second after ctx has ended at the latest, whatever the store
+// does; one that is still closing then goes on with that, and the error says so. An error
+// that matches ErrStoreFailed counts executions whose last records could not be written.
+//
+// What nobody waits for any more (a body of an execution that was stopped, a deferred call
+// of one that has left) is given ten seconds.
 func (e *Engine) Shutdown(ctx context.Context) error {
 	if err := e.given(ctx); err != nil {
 		return err
@@ -78,35 +86,108 @@ func (e *Engine) Shutdown(ctx context.Context) error {
 	e.retiring = true
 	e.mu.Unlock()
 	e.wake()
-	<-e.loop
-	e.starting.Wait()
-	e.mayHaveEnded("") // bodies that wait for results would wait for ever
-	resident := e.lockedResidents()
-	for _, x := range resident {
+	vacated := make(chan int, 1)
+	go func() { vacated <- e.vacate() }()
+	var lost int
+	select {
+	case lost = <-vacated:
+	case <-ctx.Done():
+		return e.closeWithin(ctx, func() error {
+			cause := context.Cause(ctx)
+			if n := e.toRunAgain(); n > 0 {
+				return fmt.Errorf("durable: shut down with %d bodies still running, they run again when the store is opened: %w", n, cause)
+			}
+			return fmt.Errorf("durable: shut down before all executions had left memory, they go on when the store is opened: %w", cause)
+		})
+	}
+	return e.closeWithin(ctx, func() error {
+		switch err := e.closed(); {
+		case err == ErrClosed:
+			return fmt.Errorf("durable: closed while it was shutting down, bodies that were running then run again when the store is opened: %w", err)
+		case err != nil || lost > 0:
+			return fmt.Errorf("durable: shut down, but what %d executions did last could not be written, they do it again when the store is opened: %w", lost, cmp.Or(err, ErrStoreFailed))
+		}
+		return nil
+	})
+}
+
+// vacate lets all executions leave memory, and returns of how many the last records could
+// not be written. It ends when the engine closes at the latest.
+func (e *Engine) vacate() (lost int) {
+	e.mayHaveEnded("") // bodies that wait are turned away
+	for _, x := range e.lockedResidents() {
 		x.retire()
 	}
+	<-e.loop
+	e.starting.Wait()
+	resident := e.lockedResidents() // those that came meanwhile retire by themselves
+	for _, x := range resident {
+		<-x.context().Done()
+	}
+	moment := time.NewTimer(slowBody)
+	defer moment.Stop()
+	left := 0
 	for _, x := range resident {
 		select {
 		case <-x.gone:
-		case <-ctx.Done():
-			running := e.bodies.Load()
-			err := e.closeNow(ErrClosed)
-			return errors.Join(fmt.Errorf("durable: shut down with %d bodies still running, they run again when the store is opened: %w", running, context.Cause(ctx)), err)
+			continue
+		default:
+		}
+		select {
+		case <-x.gone:
+		case <-e.life.Done():
+		case <-moment.C:
+			moment.Reset(0)
+			left++
 		}
 	}
-	lost := 0
-	for _, x := range resident {
+	if left > 0 {
+		e.log.Warn("durable: shut down while code of executions that have ended, or left, goes on: make it heed its context", "executions", left)
+	}
+	return e.giveAllUp()
+}
+
+// toRunAgain counts the bodies that run and, when the engine closes now, have to run
+// again.
+func (e *Engine) toRunAgain() (n int) {
+	for _, x := range e.lockedResidents() {
 		x.mu.Lock()
-		if x.unwritten {
-			lost++
+		switch {
+		case x.phase != phaseClosed:
+			n += x.inBodies
+		case x.replayed:
+			n += len(x.bodies)
 		}
 		x.mu.Unlock()
 	}
-	if err := e.closed(); err != nil || lost > 0 {
-		err = fmt.Errorf("durable: shut down, but what %d executions did last could not be written, they do it again when the store is opened: %w", lost, cmp.Or(err, ErrStoreFailed))
-		return errors.Join(err, e.closeNow(ErrClosed))
+	return n
+}
+
+// closeGrace is how long Shutdown gives the store to close when its context has ended.
+const closeGrace = time.Second
+
+// closeWithin closes the engine and returns what that, and report, which is called before,
+// say. When ctx has ended it soon returns, though the store has not closed.
+func (e *Engine) closeWithin(ctx context.Context, report func() error) error {
+	closed := make(chan error, 1)
+	go func() {
+		err := report()
+		closed <- errors.Join(err, e.closeNow(ErrClosed))
+	}()
+	select {
+	case err := <-closed:
+		return err
+	case <-ctx.Done():
 	}
-	return e.closeNow(ErrClosed)
+	grace := time.NewTimer(closeGrace)
+	defer grace.Stop()
+	select {
+	case err := <-closed:
+		return err
+	case <-grace.C:
+	}
+	e.leftAlone()
+	return fmt.Errorf("durable: shut down with %d bodies still running, and the store has not closed yet: all that was acknowledged is there when it is opened again: %w", e.bodies.Load(), context.Cause(ctx))
 }
 
 // Close stops everything at once. It is safe like a crash is: what is durable
@@ -115,14 +196,17 @@ func (e *Engine) Close() error {
 	return e.closeNow(ErrClosed)
 }
 
+// closeNow closes the engine, or waits until it is closed if somebody else does that.
 func (e *Engine) closeNow(cause error) error {
 	e.mu.Lock()
 	if e.shut {
 		e.mu.Unlock()
+		<-e.over
 		return nil
 	}
 	e.shut, e.retiring = true, true
 	e.mu.Unlock()
+	defer e.leftAlone()
 	// Residencies close before any context ends: what a body returns because of
 	// that must not be recorded.
 	for _, x := range e.lockedResidents() {
@@ -133,9 +217,18 @@ func (e *Engine) closeNow(cause error) error {
 	<-e.loop
 	e.mayHaveEnded("")
 	err := e.store.Close()
-	e.telling.Lock() // whoever ended an execution has told the observer
-	defer e.telling.Unlock()
+	e.telling.Wait() // whoever ended an execution has told the observer
 	return err
+}
+
+// leftAlone lets those go on who wait until the engine is closed.
+func (e *Engine) leftAlone() { e.overOnce.Do(func() { close(e.over) }) }
+
+// countUnwritten counts an execution whose last records went with the store.
+func (e *Engine) countUnwritten() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.unwritten++
 }
 
 // storeFailed is called when the store can't write any more.

@@ -29,7 +29,9 @@ func (e *Engine) Cancel(ctx context.Context, id, reason string) error {
 	if err := e.sealRecord(&rec, s.Incarnation); err != nil {
 		return err
 	}
-	err = e.store.Deliver(ctx, checkpoint.Delivery{ID: id, Incarnation: s.Incarnation, Record: rec})
+	open := e.whileOpen(ctx)
+	defer open.left()
+	err = e.store.Deliver(open, checkpoint.Delivery{ID: id, Incarnation: s.Incarnation, Record: rec})
 	return e.lookup(id, err)
 }
 
@@ -83,9 +85,17 @@ func (e *Engine) end(ctx context.Context, s *checkpoint.Summary, status checkpoi
 	if err != nil {
 		return err
 	}
-	e.telling.RLock()
-	defer e.telling.RUnlock()
-	ended, err := e.store.End(ctx, checkpoint.Ending{ID: s.ID, Status: status, Record: rec, Deliver: deliver})
+	e.mu.Lock()
+	if e.shut {
+		e.mu.Unlock()
+		return ErrClosed
+	}
+	e.telling.Add(1)
+	e.mu.Unlock()
+	defer e.telling.Done()
+	open := e.whileOpen(ctx) // who closes the engine waits for this
+	defer open.left()
+	ended, err := e.store.End(open, checkpoint.Ending{ID: s.ID, Status: status, Record: rec, Deliver: deliver})
 	if ended {
 		e.executionEnded(s, status, e.now(), failure)
 	}
@@ -117,7 +127,9 @@ func (e *Engine) Resume(ctx context.Context, id string) error {
 	if _, err := e.find(ctx, id); err != nil {
 		return err
 	}
-	return e.lookup(id, e.store.Resume(ctx, id))
+	open := e.whileOpen(ctx)
+	defer open.left()
+	return e.lookup(id, e.store.Resume(open, id))
 }
 
 // Delete removes an execution that has ended; ErrExecutionRunning otherwise. One that is
@@ -126,7 +138,9 @@ func (e *Engine) Delete(ctx context.Context, id string) error {
 	if s, err := e.find(ctx, id); err != nil && !partly(&s, err) {
 		return err
 	}
-	err := e.store.Delete(ctx, id)
+	open := e.whileOpen(ctx)
+	defer open.left()
+	err := e.store.Delete(open, id)
 	if err == nil {
 		e.feed.tell(id)
 	}

@@ -266,13 +266,11 @@ func (x *residency) lost(err error) {
 	case errors.Is(err, checkpoint.ErrFenced):
 		// It was stopped, or timed out, or somebody else owns it.
 	case err == errLeaseOver: // the store tells
-		x.unwritten = true
 		x.e.disown(x)
 	case errors.Is(err, checkpoint.ErrFailed), errors.Is(err, checkpoint.ErrClosed):
-		x.unwritten = true
+		x.e.countUnwritten()
 		x.e.storeFailed(err)
 	default:
-		x.unwritten = true
 		x.logger().Error("durable: checkpoint not written, the execution is replayed", "error", err.Error())
 		x.e.disown(x)
 	}
