@@ -291,6 +291,9 @@ func (e *Engine) hint(h checkpoint.Hint) {
 // may be late: another execution may have the ID by now.
 func (e *Engine) checkEnded(x *residency) {
 	s, err := e.store.Get(e.life, x.id)
+	if partly(&s, err) && s.Status != 0 {
+		err = nil // it is known whether it runs
+	}
 	switch {
 	case err == nil && s.Incarnation == x.sum.Incarnation && s.Status == checkpoint.Running:
 	case err == nil, errors.Is(err, checkpoint.ErrNotFound):

@@ -180,7 +180,7 @@ func (g *glances) look(ctx context.Context, e *Engine) (changed []string) {
 	for _, status := range []checkpoint.Status{0, checkpoint.Running} {
 		n := 0
 		for s, err := range e.store.List(ctx, checkpoint.Query{Status: status, Limit: glanceAt}) {
-			if err != nil {
+			if err != nil && !partly(&s, err) {
 				return changed // the next look is soon
 			}
 			if n++; n == glanceAt {

@@ -225,6 +225,61 @@ func TestChangesOfOthers(t *testing.T) {
 	})
 }
 
+// spoiled is a store that can't read in whole what it has of some executions.
+type spoiled struct {
+	sharedStore
+	ids []string
+}
+
+func (s *spoiled) List(ctx context.Context, q checkpoint.Query) iter.Seq2[checkpoint.Summary, error] {
+	return func(yield func(checkpoint.Summary, error) bool) {
+		for sum, err := range s.sharedStore.List(ctx, q) {
+			if slices.Contains(s.ids, sum.ID) {
+				err = &checkpoint.CorruptError{Where: sum.ID, What: "it can't be read"}
+				sum.Started, sum.Ended = checkpoint.Record{}, checkpoint.Record{}
+			}
+			if !yield(sum, err) {
+				return
+			}
+		}
+	}
+}
+
+// TestChangesBehindDamage is about executions that are listed behind a damaged one.
+func TestChangesBehindDamage(t *testing.T) {
+	inBubble(t, "AreTold", func(t *testing.T) {
+		f := durable.Define("f", func(ctx *durable.Context, n int) (int, error) {
+			return 0, durable.Wait(ctx, "w", time.Duration(n)*time.Hour)
+		})
+		shared := memstore.New()
+		open := func(s checkpoint.Store, functions ...durable.Definition) *bundle {
+			e, err := durable.New(s, &durable.Options{Functions: functions, ParkFor: -1})
+			require.NoError(t, err)
+			t.Cleanup(func() { e.Close() })
+			return &bundle{T: t, ctx: t.Context(), engine: e, store: s}
+		}
+		looker := open(&spoiled{sharedStore{shared}, []string{"new"}})
+		runner := open(&sharedStore{shared}, f)
+		start(runner, f, 100, durable.WithExecutionID("old"))
+		start(runner, f, 100, durable.WithExecutionID("new"))
+		ctx, cancel := context.WithCancel(t.Context())
+		changed := watched(looker, ctx)
+		time.Sleep(time.Minute)
+		changed()
+		require.NoError(t, runner.engine.Stop(runner.ctx, "old", ""))
+		time.Sleep(2 * time.Second)
+		require.Equal(t, []string{"old"}, changed())
+		require.NoError(t, runner.engine.Stop(runner.ctx, "new", ""))
+		time.Sleep(2 * time.Second)
+		require.Equal(t, []string{"new"}, changed())
+		counts, err := looker.engine.Count(t.Context(), durable.Query{})
+		require.NoError(t, err)
+		require.Equal(t, map[durable.ExecutionStatus]int{durable.ExecutionStopped: 2}, counts)
+		cancel()
+		synctest.Wait()
+	})
+}
+
 // TestWaitingCosts is about those who wait while others work.
 func TestWaitingCosts(t *testing.T) {
 	inBubble(t, "NothingWhileOtherExecutionsGoOn", func(t *testing.T) {

@@ -184,8 +184,10 @@ type changed struct {
 
 // alive is an error when the engine can't be asked any more.
 func (a *admin) alive(ctx context.Context) error {
-	for _, err := range a.engine.Executions(ctx, durable.Query{Limit: 1}) {
-		return err
+	for info, err := range a.engine.Executions(ctx, durable.Query{Limit: 1}) {
+		if info.Number == 0 {
+			return err
+		}
 	}
 	return nil
 }
