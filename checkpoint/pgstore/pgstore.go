@@ -172,13 +172,21 @@ func (s *Store) Create(ctx context.Context, c checkpoint.Creation) (sum checkpoi
 
 // Claim makes the caller the owner of executions that are due.
 func (s *Store) Claim(ctx context.Context, req checkpoint.ClaimRequest) (claims []checkpoint.Claim, err error) {
-	err = s.do(ctx, &command{change: func(v *view, r *ledger.Round) (err error) {
+	claim := func(v *view, r *ledger.Round) (err error) {
 		if err := v.findDue(&req); err != nil {
 			return err
 		}
 		claims, err = r.Claim(&req)
 		return err
-	}})
+	}
+	err = s.do(ctx, &command{change: claim})
+	if isDamage(err) {
+		found, failed := s.setAside(ctx, &req)
+		if failed != nil || !found {
+			return nil, errors.Join(err, failed)
+		}
+		err = s.do(ctx, &command{change: claim})
+	}
 	if err != nil {
 		return nil, err
 	}

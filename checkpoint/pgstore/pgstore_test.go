@@ -3,6 +3,7 @@ package pgstore_test
 import (
 	"flag"
 	"fmt"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -65,6 +66,30 @@ func TestStorePooled(t *testing.T) {
 var pooled = flag.Bool("pgstore.pooled", false, "check the store without prepared statements and notifications, too")
 
 func testStore(t *testing.T, url string, opts pgstore.Options) {
+	harness(url, opts, damageRecord).Run(t)
+}
+
+// TestStoreOnDamagedDisk has the server find the damage, in its own files.
+func TestStoreOnDamagedDisk(t *testing.T) {
+	c := need(t)
+	conn, err := pgx.Connect(t.Context(), c.Cluster.URL())
+	require.NoError(t, err)
+	defer conn.Close(t.Context())
+	if _, err := conn.Exec(t.Context(), `CREATE EXTENSION IF NOT EXISTS pg_surgery`); err != nil {
+		t.Skip("what damages pages is not installed: " + err.Error())
+	}
+	harness(c.url, pgstore.Options{}, damageDisk).RunDamage(t)
+}
+
+// damageRecord makes the first record of a journal one that nobody can decode.
+const damageRecord = `UPDATE $S.journal SET data = '\x00' WHERE seq = 1 AND number = (SELECT number FROM $S.execution WHERE id = $1)`
+
+// damageDisk makes it a large one, and loses the pages that it is in.
+const damageDisk = `UPDATE $S.journal SET data = (SELECT string_agg(sha256(i::text::bytea), '') FROM generate_series(1, 400) i)
+	WHERE seq = 1 AND number = (SELECT number FROM $S.execution WHERE id = $1);
+DO $do$ DECLARE toast regclass; BEGIN SELECT reltoastrelid::regclass INTO toast FROM pg_class WHERE oid = '$S.journal'::regclass;  EXECUTE format('SELECT heap_force_kill(%L::regclass, ARRAY(SELECT ctid FROM %s))', toast, toast); END $do$`
+
+func harness(url string, opts pgstore.Options, damage string) storetest.Harness {
 	schemas := make(chan map[checkpoint.Store]string, 1)
 	schemas <- make(map[checkpoint.Store]string)
 	opened := func(t *testing.T, schema string) checkpoint.Store {
@@ -74,7 +99,7 @@ func testStore(t *testing.T, url string, opts pgstore.Options) {
 		schemas <- m
 		return s
 	}
-	storetest.Harness{
+	return storetest.Harness{
 		Open: func(t *testing.T) checkpoint.Store { return opened(t, server.Schema()) },
 		Reopen: func(t *testing.T, s checkpoint.Store) checkpoint.Store {
 			require.NoError(t, s.Close())
@@ -90,10 +115,16 @@ func testStore(t *testing.T, url string, opts pgstore.Options) {
 			conn, err := pgx.Connect(t.Context(), url)
 			require.NoError(t, err)
 			defer conn.Close(t.Context())
-			_, err = conn.Exec(t.Context(), `UPDATE `+name+`.journal SET data = '\x00' WHERE seq = 1 AND number = (SELECT number FROM `+name+`.execution WHERE id = $1)`, []byte(id))
-			require.NoError(t, err)
+			for statement := range strings.SplitSeq(strings.ReplaceAll(damage, "$S", name), ";\n") {
+				var args []any
+				if strings.Contains(statement, "$1") {
+					args = append(args, []byte(id))
+				}
+				_, err = conn.Exec(t.Context(), statement, args...)
+				require.NoError(t, err)
+			}
 		},
-	}.Run(t)
+	}
 }
 
 // A hint that something is due comes for what is due earlier than all that is known.

@@ -93,6 +93,11 @@ func (s *Store) Find(ctx context.Context, number uint64) (checkpoint.Summary, er
 	return s.one(ctx, number, `WHERE e.number = $1`, int64(min(number, math.MaxInt64)))
 }
 
+// unreadable is damage that the server has met.
+func (s *Store) unreadable(what any, part string, err error) error {
+	return &checkpoint.CorruptError{Where: fmt.Sprintf("schema %s: %s of execution %v", s.opts.Schema, part, what), What: "the server can't read it", Err: err}
+}
+
 // page is how many summaries a list reads at once.
 const page = 128
 
@@ -189,6 +194,9 @@ func (s *Store) Records(ctx context.Context, id string, after uint64) iter.Seq2[
 				})
 				return b
 			})
+			if isDamage(err) {
+				err = s.unreadable(id, "journal", err)
+			}
 			if err == nil && (read == 0 || number != 0 && read != number) {
 				err = notFound(id)
 			}
@@ -242,7 +250,10 @@ func (s *Store) Inbox(ctx context.Context, id string, after uint64) (entries []c
 		})
 		return b
 	})
-	if err == nil && number == 0 {
+	switch {
+	case isDamage(err):
+		err = s.unreadable(id, "inbox", err)
+	case err == nil && number == 0:
 		err = notFound(id)
 	}
 	return entries, err

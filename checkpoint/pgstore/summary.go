@@ -103,9 +103,7 @@ func (s *Store) oneByOne(ctx context.Context, limit time.Duration, condition str
 // carefully reads what can be read of an execution.
 func (s *Store) carefully(ctx context.Context, limit time.Duration, number int64) (l listed, there bool, err error) {
 	l.sum.Number = uint64(number)
-	damaged := func(what string, err error) error {
-		return &checkpoint.CorruptError{Where: fmt.Sprintf("schema %s: %s of execution number %d", s.opts.Schema, what, number), What: "the server can't read it", Err: err}
-	}
+	damaged := func(part string, err error) error { return s.unreadable(fmt.Sprint("number ", number), part, err) }
 	w := &work{row: new(checkpoint.Row)}
 	err = s.ask(ctx, limit, `SELECT `+columnNames+` FROM $S.execution e WHERE e.number = $1`, func(rows pgx.Rows) error {
 		c := newColumns(w)
@@ -154,6 +152,36 @@ func (s *Store) carefully(ctx context.Context, limit time.Duration, number int64
 	}
 	l.sum.WakeAt, _ = ledger.WakeAt(w.row, beats{beat})
 	return l, true, nil
+}
+
+// setAside takes out of what is due for a claim what the server can't read, so that the
+// others can be claimed.
+func (s *Store) setAside(ctx context.Context, req *checkpoint.ClaimRequest) (found bool, err error) {
+	functions := make([][]byte, len(req.Functions))
+	for i, f := range req.Functions {
+		functions[i] = hash(f)
+	}
+	var numbers []int64
+	err = s.ask(ctx, s.opts.Lease, `SELECT number FROM $S.execution WHERE sha256(function) = ANY($1::bytea[]) AND due_at <= `+nanoseconds+`
+		ORDER BY due_at, number LIMIT $2`, func(rows pgx.Rows) (err error) {
+		numbers, err = pgx.CollectRows(rows, pgx.RowTo[int64])
+		return err
+	}, functions, int64(max(req.Max, 1))*int64(len(functions)))
+	for _, number := range numbers {
+		l, _, failed := s.carefully(ctx, s.opts.Lease, number)
+		if failed != nil {
+			return found, failed
+		}
+		if l.err == nil {
+			continue
+		}
+		found = true
+		err = s.do(ctx, &command{change: func(_ *view, r *ledger.Round) error { return r.SetAside(uint64(number), l.err) }})
+		if err != nil {
+			return found, err
+		}
+	}
+	return found, err
 }
 
 // ask makes one query.

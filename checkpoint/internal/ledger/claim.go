@@ -83,6 +83,21 @@ func (r *Round) claimOne(function, build string) (*checkpoint.Claim, error) {
 	return nil, nil
 }
 
+// SetAside takes an execution that can't be read in whole out of what is due.
+func (r *Round) SetAside(number uint64, damage error) error {
+	row, err := r.view.Load(number)
+	if err != nil || row == nil {
+		return err
+	}
+	from, err := r.place(row)
+	if err != nil || from.Kind != Queued {
+		return err
+	}
+	r.view.Report(damage)
+	r.view.Move(number, from, Place{})
+	return nil
+}
+
 func (r *Round) take(from Place, number uint64) (*checkpoint.Claim, error) {
 	row, err := r.view.Load(number)
 	if err != nil {
