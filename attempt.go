@@ -71,10 +71,18 @@ func (c *Context) runSteps(o *operation, s *settings, retry RetryPolicy, byDefau
 			x.startAttempt(o, s)
 			if s.atMostOnce || s.timeout > 0 || s.transact != nil && s.transact.snapshot {
 				x.numberStarts()
-				if err := x.await(f); err != nil {
+				if s.atMostOnce { // it has begun: who does not let it on now, has it fail as interrupted
+					x.enterBody(f.r)
+				}
+				err := x.await(f)
+				if err != nil || o.settled() {
+					x.leaveBody(f.r)
+				}
+				if err != nil {
 					return nil, err
 				}
 				if o.settled() {
+					x.weigh()
 					continue
 				}
 			}

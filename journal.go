@@ -328,8 +328,13 @@ func (x *residency) await(f *frame) error {
 	for j.durable < seq && !r.quitting {
 		r.woken.Wait()
 	}
-	if r.quitting || !x.mayGoOn(f) {
+	if r.quitting || !x.mayGoOn(f) && !x.hasBegun(f) {
 		return x.exit(f)
 	}
 	return nil
+}
+
+// hasBegun reports whether code of f counts as in its body, and is waited for. x.mu is held.
+func (x *residency) hasBegun(f *frame) bool {
+	return f.r.inBody && x.phase.lets(letRecords) && !f.r.abandoned && !f.abandoned
 }

@@ -168,3 +168,57 @@ func TestShutdownWhile(t *testing.T) {
 		require.ErrorIs(t, <-shut, durable.ErrClosed)
 	})
 }
+
+// TestAtMostOnceWhileItLeaves: the start of a body that runs at most once is on its way to
+// the disk when the engine shuts down, or the execution is held. It has not begun, or it
+// runs; it does not fail as interrupted by that.
+func TestAtMostOnceWhileItLeaves(t *testing.T) {
+	define := func(n *notes, held bool) *durable.Function[int, string] {
+		return durable.Define("f", func(ctx *durable.Context, _ int) (string, error) {
+			durable.Go(ctx, "other", func(ctx *durable.Context) (int, error) {
+				if err := durable.Wait(ctx, "second", time.Second); err != nil {
+					return 0, err
+				}
+				if held {
+					durable.Version(ctx, "not\x00printable", 1)
+				}
+				return 0, durable.Wait(ctx, "long", 1000*time.Hour)
+			})
+			return durable.Step(ctx, "once", n.body("once"), durable.AtMostOnce())
+		})
+	}
+	// slowly lets the record of the start take some seconds.
+	slowly := func(m *machine) {
+		m.wrap = func(s checkpoint.Store) checkpoint.Store {
+			return newSlowStore(s, func() time.Duration { return 3 * time.Second })
+		}
+	}
+	inBubble(t, "Shutdown", func(t *testing.T) {
+		var n notes
+		f := define(&n, false)
+		m := newMachine(t)
+		slowly(m)
+		b := m.open(durable.Options{}, f)
+		x := start(b, f, 0) // 6 s: created, and answered
+		time.Sleep(time.Second)
+		require.Empty(t, n.all())
+		m.shutDown(b)
+		b = m.open(durable.Options{}, f)
+		out, err := within(b, f.Attach(b.engine, x.ID()), time.Hour)
+		require.NoError(t, err)
+		require.Equal(t, "once", out)
+		require.Equal(t, []string{"once"}, n.all())
+	})
+	inBubble(t, "Hold", func(t *testing.T) {
+		var n notes
+		f := define(&n, true)
+		m := newMachine(t)
+		slowly(m)
+		b := m.open(durable.Options{}, f)
+		x := start(b, f, 0)
+		time.Sleep(time.Minute)
+		b.held(x.ID())
+		require.Equal(t, []string{"once"}, n.all())
+		require.Contains(t, b.history(x.ID()), "StepSucceeded 2 once")
+	})
+}
