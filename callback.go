@@ -105,7 +105,7 @@ func WaitForCallback[O any](ctx *Context, name string,
 		}
 		_, err = c.step(checkpoint.Step, name, &inside, func(sc context.Context) (encoded, error) {
 			if submit == nil {
-				return encoded{}, errNoBody
+				panic(errNoBody)
 			}
 			return c.f.x.e.none(nil, submit(sc, id))
 		}, nil)

@@ -39,7 +39,7 @@ type contextFunc func(*Context) ([]byte, error)
 func encoding[O any](codec Codec, fn func(*Context) (O, error), out *decoded[O]) contextFunc {
 	return func(c *Context) ([]byte, error) {
 		if fn == nil {
-			return nil, errNoBody
+			panic(errNoBody)
 		}
 		v, err := fn(c)
 		if err != nil {

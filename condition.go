@@ -78,7 +78,7 @@ func WaitForCondition[S any](ctx *Context, name string, initial S,
 	}
 	_, err = ctx.runSteps(o, &s, retry, defaultMaxAttempts, func(c context.Context, recorded []byte, number int) (a attempt) {
 		if check == nil || next == nil {
-			return attempt{err: errNoBody}
+			panic(errNoBody)
 		}
 		// Each check gets a state of its own, the initial one too: what a failed
 		// check did to it is forgotten.

@@ -76,9 +76,10 @@ func DefinePlain[I, O any](name string, f func(context.Context, I) (O, error), o
 func define[I, O any](name string, missing bool, opts []FunctionOption, h func(*Context, I) (O, error)) *Function[I, O] {
 	def := &definition{name: name, missing: missing, sample: sampleOf[I]}
 	for _, o := range opts {
-		if o != nil {
-			o.applyFunction(&def.settings)
+		if o == nil {
+			panic(errNilOption)
 		}
+		o.applyFunction(&def.settings)
 	}
 	def.run = func(c *Context, codec Codec, input []byte) ([]byte, error) {
 		var in I
@@ -198,9 +199,10 @@ func (e *Engine) start(ctx context.Context, function string, def *definition, in
 // new one if that is "", unless an option says otherwise.
 func (s *startSettings) take(ctx context.Context, e *Engine, id string, opts []StartOption) (string, error) {
 	for _, o := range opts {
-		if o != nil {
-			o.applyStart(s)
+		if o == nil {
+			panic(errNilOption)
 		}
+		o.applyStart(s)
 	}
 	if s.id != nil {
 		if id = *s.id; strings.HasPrefix(id, invokedPrefix) {

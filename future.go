@@ -161,7 +161,7 @@ func Awaitables[A Awaitable](as []A) []Awaitable {
 func (c *Context) gather(sub checkpoint.SubType, name string, ops []*operation, choose func(settled int) (int, bool)) (int, error) {
 	f, x := c.f, c.f.x
 	if slices.Contains(ops, nil) {
-		return 0, x.misused(f, typeContext, name, errNilAwaited, "")
+		panic(errNilAwaited)
 	}
 	o, err := c.enter(typeContext, sub, name)
 	if err != nil {
@@ -398,7 +398,7 @@ func Settled(ctx *Context, name string, as ...Awaitable) iter.Seq[Awaitable] {
 	x := ctx.f.x
 	ops := operationsOf(as)
 	if slices.Contains(ops, nil) {
-		x.unanswered(ctx.f, x.misused(ctx.f, typeContext, name, errNilAwaited, ""))
+		panic(errNilAwaited)
 	}
 	o, err := ctx.enter(typeContext, checkpoint.Settled, name)
 	if err != nil {

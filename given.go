@@ -6,9 +6,9 @@ import (
 	"strings"
 )
 
-// What is nil and must not be: a call from outside is refused before it has done
-// anything, and a body that is to run fails for good. A recorded outcome, or a stub that
-// stands in, needs no body.
+// What is nil and must not be: a call from outside returns an error before it has done
+// anything; in a handler it is a panic of the handler's, or of the body that is to run,
+// which is not tried again. A recorded outcome, or a stub that stands in, needs no body.
 var (
 	errNoStore     = errors.New("durable: New: the store is nil: give it one of memstore.New, boltstore.Open or pgstore.Open, or use Open")
 	errURL         = errors.New("durable: Open takes the path of a file, and this is a URL: open a database with pgstore.Open, and give that store to New")
@@ -17,7 +17,8 @@ var (
 	errNoRecording = errors.New("durable: the recording is nil: give one of Engine.Recording, or one decoded from JSON")
 	errNoFunction  = errors.New("the *Function is nil: give it one that Define or DefinePlain returned, or use InvokeByName")
 	errNoBody      = Permanent(errors.New("its function is nil: give the operation one"))
-	errNilAwaited  = errors.New("one of what it waits for is nil: leave it out")
+	errNilAwaited  = errors.New("durable: one of what is waited for is nil: leave it out")
+	errNilOption   = errors.New("durable: an option is nil: leave it out")
 )
 
 // given is an error if a call from outside lacks its engine or its context.

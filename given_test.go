@@ -92,9 +92,8 @@ func TestNilFromOutside(t *testing.T) {
 	}
 	_, ok := durable.StepInfoFrom(none)
 	require.False(t, ok)
-	v, err := f.Run(b.ctx, e, 1, nil, durable.WithExecutionID("nil-option"), nil)
-	require.NoError(t, err, "an option that is nil is none")
-	require.Equal(t, 7, v)
+	require.PanicsWithError(t, "durable: an option is nil: leave it out", func() { f.Start(b.ctx, e, 1, durable.WithExecutionID("o"), nil) })
+	require.Equal(t, 7, run(b, f, 2))
 	require.NoError(t, e.Shutdown(b.ctx), "it goes on until it is told to end")
 }
 
@@ -135,6 +134,7 @@ func TestNilCode(t *testing.T) {
 			f := durable.Define("f", func(ctx *durable.Context, _ int) (any, error) { return handler(ctx) })
 			b := setup(t, f)
 			_, err := within(b, start(b, f, 0), time.Hour)
+			require.ErrorIs(t, err, durable.ErrPanic)
 			require.ErrorContains(t, err, "its function is nil")
 			require.Zero(t, time.Since(began), "it is not tried again")
 		})
@@ -155,15 +155,17 @@ func TestNilCode(t *testing.T) {
 		_, err := within(b, start(b, f, 0), time.Hour)
 		require.ErrorContains(t, err, "the *Function is nil")
 	})
-	inBubble(t, "OptionsThatAreNil", func(t *testing.T) {
+	inBubble(t, "Option", func(t *testing.T) {
 		f := durable.Define("f", func(ctx *durable.Context, _ int) (int, error) {
-			return durable.Step(ctx, "x", func(context.Context) (int, error) { return 4, nil }, nil, durable.AtMostOnce(), nil)
-		}, nil)
-		require.Equal(t, 4, run(setup(t, f), f, 0))
+			return durable.Step(ctx, "x", func(context.Context) (int, error) { return 4, nil }, nil)
+		})
+		b := setup(t, f)
+		_, err := within(b, start(b, f, 0), time.Hour)
+		require.ErrorContains(t, err, "an option is nil")
 	})
 }
 
-// TestNilAwaited: what waits for nothing says so; Settled, which has no error, holds.
+// TestNilAwaited: what is given nil to wait for says so.
 func TestNilAwaited(t *testing.T) {
 	var future *durable.Future[int]
 	var callback *durable.Callback[int]
@@ -172,29 +174,17 @@ func TestNilAwaited(t *testing.T) {
 		"SelectTyped": func(ctx *durable.Context) error { _, err := durable.Select(ctx, "x", future, callback); return err },
 		"All":         func(ctx *durable.Context) error { _, err := durable.All(ctx, "x", future); return err },
 		"Any":         func(ctx *durable.Context) error { _, err := durable.Any(ctx, "x", future); return err },
+		"Settled":     func(ctx *durable.Context) error { durable.Settled(ctx, "x", nil); return nil },
 		"Race":        func(ctx *durable.Context) error { _, err := durable.Race(ctx, "x", future); return err },
 	} {
 		inBubble(t, name, func(t *testing.T) {
 			f := durable.Define("f", func(ctx *durable.Context, _ int) (int, error) { return 0, handler(ctx) })
 			b := setup(t, f)
 			_, err := within(b, start(b, f, 0), time.Hour)
-			require.ErrorContains(t, err, "one of what it waits for is nil")
+			require.ErrorIs(t, err, durable.ErrPanic)
+			require.ErrorContains(t, err, "one of what is waited for is nil")
 		})
 	}
-	inBubble(t, "Settled", func(t *testing.T) {
-		f := durable.Define("f", func(ctx *durable.Context, _ int) (int, error) {
-			n := 0
-			for range durable.Settled(ctx, "x", durable.After(ctx, "t", time.Second), nil) {
-				n++
-			}
-			return n, nil
-		})
-		b := setup(t, f)
-		x := start(b, f, 0)
-		_, err := within(b, x, time.Hour)
-		require.ErrorIs(t, err, context.DeadlineExceeded)
-		require.Contains(t, b.describe(x.ID()).Held.Message, "one of what it waits for is nil")
-	})
 }
 
 // TestFunctionsThatAreNil: everything wrong with the functions is said at once.

@@ -21,8 +21,7 @@ import (
 // Options: WithTimeout (the execution is then cancelled), WithCodec.
 func Invoke[I, O any](ctx *Context, name string, f *Function[I, O], in I, opts ...InvokeOption) (O, error) {
 	if f == nil {
-		var none O
-		return none, ctx.f.x.misused(ctx.f, typeInvoke, name, errNoFunction, "")
+		panic(fmt.Errorf("durable: invoke: %w", errNoFunction))
 	}
 	var out O
 	s := invokeSettings(opts)

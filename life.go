@@ -197,7 +197,7 @@ func (x *residency) misused(f *frame, typ opType, name string, err error, hint s
 // that can't be kept from it, on a goroutine that is not ours, what a body below f makes
 // of it is not recorded.
 func (x *residency) unanswered(f *frame, err error) {
-	if isError(err, ErrInvalidID) || isError(err, ErrConcurrentUse) || isError(err, errNilAwaited) {
+	if isError(err, ErrInvalidID) || isError(err, ErrConcurrentUse) {
 		x.mu.Lock()
 		f.misled = true
 		x.holdNow(err)

@@ -17,8 +17,7 @@ func Map[I, O any](ctx *Context, name string, items []I,
 		func(int) string { return "" },
 		func(c *Context, i int) (O, error) {
 			if fn == nil {
-				var none O
-				return none, errNoBody
+				panic(errNoBody)
 			}
 			return fn(c, items[i], i)
 		})

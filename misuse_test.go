@@ -527,13 +527,13 @@ func TestUsersCodeDoesNotHarmTheEngine(t *testing.T) {
 		"NameThatCanNotBeRead": {func(ctx *durable.Context) (any, error) {
 			return durable.Step(ctx, "\x00", func(context.Context) (int, error) { return 1, nil })
 		}, want{durable.ErrInvalidID, ""}},
-		"NilBody": {func(ctx *durable.Context) (any, error) { return durable.Step[int](ctx, "x", nil, once) }, want{nil, ""}},
+		"NilBody": {func(ctx *durable.Context) (any, error) { return durable.Step[int](ctx, "x", nil, once) }, want{durable.ErrPanic, "Panic"}},
 		"NilBranch": {func(ctx *durable.Context) (any, error) {
 			_, err := durable.Parallel(ctx, "x", []durable.Branch[int]{{}})
 			return 0, err
 		}, want{nil, ""}},
-		"NilFuture":       {func(ctx *durable.Context) (any, error) { return durable.All[int](ctx, "x", nil) }, want{nil, ""}},
-		"NilAwaitable":    {func(ctx *durable.Context) (any, error) { return durable.Select(ctx, "x", nil) }, want{nil, ""}},
+		"NilFuture":       {func(ctx *durable.Context) (any, error) { return durable.All[int](ctx, "x", nil) }, want{durable.ErrPanic, "Panic"}},
+		"NilAwaitable":    {func(ctx *durable.Context) (any, error) { return durable.Select(ctx, "x", nil) }, want{durable.ErrPanic, "Panic"}},
 		"NilContext":      {func(ctx *durable.Context) (any, error) { return 0, durable.Wait(nil, "x", time.Hour) }, want{durable.ErrPanic, "Panic"}},
 		"NothingToSelect": {func(ctx *durable.Context) (any, error) { return durable.Select(ctx, "x") }, want{nil, ""}},
 		"NoConcurrency": {func(ctx *durable.Context) (any, error) {

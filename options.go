@@ -26,8 +26,7 @@ type settings struct {
 	batchCodec        Codec
 }
 
-// Options of operations. Each fits just the operations that it makes sense for. One that
-// is nil is none.
+// Options of operations. Each fits just the operations that it makes sense for.
 type (
 	// StepOption is an option of Step, Do, Call, AsStep and TransactionalStep.
 	StepOption interface{ applyStep(*settings) }
@@ -175,54 +174,60 @@ func stepSettings(opts []StepOption) settings {
 	}
 	var s settings
 	for _, o := range opts {
-		if o != nil {
-			o.applyStep(&s)
+		if o == nil {
+			panic(errNilOption)
 		}
+		o.applyStep(&s)
 	}
 	return s
 }
 
 func conditionSettings(opts []ConditionOption) (s settings) {
 	for _, o := range opts {
-		if o != nil {
-			o.applyCondition(&s)
+		if o == nil {
+			panic(errNilOption)
 		}
+		o.applyCondition(&s)
 	}
 	return s
 }
 
 func callbackSettings(opts []CallbackOption) (s settings) {
 	for _, o := range opts {
-		if o != nil {
-			o.applyCallback(&s)
+		if o == nil {
+			panic(errNilOption)
 		}
+		o.applyCallback(&s)
 	}
 	return s
 }
 
 func batchSettings(opts []BatchOption) (s settings) {
 	for _, o := range opts {
-		if o != nil {
-			o.applyBatch(&s)
+		if o == nil {
+			panic(errNilOption)
 		}
+		o.applyBatch(&s)
 	}
 	return s
 }
 
 func childSettings(opts []ChildOption) (s settings) {
 	for _, o := range opts {
-		if o != nil {
-			o.applyChild(&s)
+		if o == nil {
+			panic(errNilOption)
 		}
+		o.applyChild(&s)
 	}
 	return s
 }
 
 func invokeSettings(opts []InvokeOption) (s settings) {
 	for _, o := range opts {
-		if o != nil {
-			o.applyInvoke(&s)
+		if o == nil {
+			panic(errNilOption)
 		}
+		o.applyInvoke(&s)
 	}
 	return s
 }

@@ -35,7 +35,7 @@ func Step[O any](ctx *Context, name string, fn func(context.Context) (O, error),
 	codec := s.codec
 	v, err := ctx.step(checkpoint.Step, name, &s, func(c context.Context) (encoded, error) {
 		if fn == nil {
-			return encoded{}, errNoBody
+			panic(errNoBody)
 		}
 		v, err := fn(c)
 		if err != nil {
@@ -58,7 +58,7 @@ func Do(ctx *Context, name string, fn func(context.Context) error, opts ...StepO
 	codec := s.codec
 	_, err := ctx.step(checkpoint.Step, name, &s, func(c context.Context) (encoded, error) {
 		if fn == nil {
-			return encoded{}, errNoBody
+			panic(errNoBody)
 		}
 		return ctx.f.x.e.none(codec, fn(c))
 	}, nil)
@@ -69,8 +69,7 @@ func Do(ctx *Context, name string, fn func(context.Context) error, opts ...StepO
 func Call[I, O any](ctx *Context, name string, fn func(context.Context, I) (O, error), in I, opts ...StepOption) (O, error) {
 	return Step(ctx, name, func(c context.Context) (O, error) {
 		if fn == nil {
-			var none O
-			return none, errNoBody
+			panic(errNoBody)
 		}
 		return fn(c, in)
 	}, opts...)

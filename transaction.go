@@ -39,7 +39,7 @@ func TransactionalStep[O any](ctx *Context, name string, fn func(ctx context.Con
 	codec := s.codec
 	v, err := ctx.step(checkpoint.Step, name, &s, func(c context.Context) (made encoded, err error) {
 		if fn == nil {
-			return encoded{}, errNoBody
+			panic(errNoBody)
 		}
 		handle, err := t.begin(c)
 		if err != nil {
