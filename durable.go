@@ -55,8 +55,13 @@ type Options struct {
 	// Negative: for ever.
 	Retention time.Duration
 	// Errors are sentinels and examples of typed errors that errors.Is and
-	// errors.AsType must find again after a replay. A typed example must survive
-	// JSON; two sentinels must not have the same text.
+	// errors.AsType must find again after a replay, all that an error matches, in
+	// whatever it is wrapped or joined. An example stands for its type; a pointer that
+	// is one is a sentinel, too. Of the type's fields, an error comes back as the
+	// registered one that it is, else as a *Failure, which matches what it matched; the
+	// others must survive JSON, and what an any holds comes back as JSON has it. Open
+	// and New refuse what can't be found again, and say why: fields that are not
+	// exported, other interfaces (as in *net.OpError), sentinels of one text.
 	Errors []error
 }
 
@@ -205,7 +210,7 @@ func prepareEngine(store checkpoint.Store, opts *Options) *Engine {
 	e.opts.setDefaults()
 	e.log = e.opts.Logger
 	e.errs, _ = newErrorRegistry(e.opts.Errors)
-	e.errs.limit = e.opts.MaxPayload
+	e.errs.limit, e.errs.log = e.opts.MaxPayload, e.log
 	e.life, e.endLife = context.WithCancelCause(context.Background())
 	e.startTallies()
 	for _, d := range e.opts.Functions {

@@ -20,7 +20,8 @@ import (
 // Canceled, Stopped, Codec, PayloadTooLarge, NonDeterministic,
 // FailureToleranceExceeded, MinSuccessfulNotReached, FunctionNotFound. When the
 // error came out of another operation, Type, Data and, if it was returned as it
-// is, Message are those of the innermost failure.
+// is, Message are those of the innermost failure. A Failure may be changed, or copied
+// and changed, and returned: that is recorded, and it matches what it matched.
 type Failure struct {
 	Type    string          `json:"type"`
 	Message string          `json:"message"`
@@ -51,13 +52,53 @@ type failureRecord struct {
 	Data     json.RawMessage `json:"data,omitempty"`
 	Stack    string          `json:"stack,omitempty"`
 	Is       []string        `json:"is,omitempty"`       // names of the engine's sentinels
-	Sentinel string          `json:"sentinel,omitempty"` // text of the first of Options.Errors
+	Sentinel string          `json:"sentinel,omitempty"` // the first of Options.Errors, by its text
+	Also     []string        `json:"also,omitempty"`     // the others
 	Typed    []typedRecord   `json:"typed,omitempty"`    // registered example types
+	Itself   bool            `json:"itself,omitempty"`   // of a cause: it is the one error that it matches
 }
 
+// typedRecord is the stored form of an error of a registered type.
 type typedRecord struct {
-	Type string          `json:"type"`
-	JSON json.RawMessage `json:"json"`
+	Type   string                      `json:"type"`
+	Of     string                      `json:"of,omitempty"` // the path of its package; "" in old records
+	JSON   json.RawMessage             `json:"json"`
+	Causes map[string][]*failureRecord `json:"causes,omitempty"` // what is in its fields that are errors
+}
+
+func (t *typedRecord) size() int {
+	size := len(t.JSON)
+	for _, causes := range t.Causes {
+		for _, cause := range causes {
+			size += cause.size()
+		}
+	}
+	return size
+}
+
+func (f *failureRecord) size() int {
+	if f == nil {
+		return 0
+	}
+	size := len(f.Message) + len(f.Data) + len(f.Stack)
+	for i := range f.Typed {
+		size += f.Typed[i].size()
+	}
+	return size
+}
+
+func (f *failureRecord) addSentinel(name string) {
+	switch {
+	case f.hasSentinel(name):
+	case f.Sentinel == "" && name != "":
+		f.Sentinel = name
+	default:
+		f.Also = append(f.Also, name)
+	}
+}
+
+func (f *failureRecord) hasSentinel(name string) bool {
+	return name != "" && f.Sentinel == name || slices.Contains(f.Also, name)
 }
 
 // ownSentinels are the engine's own, by the name under which they are recorded.
@@ -83,58 +124,6 @@ var ownSentinels = []struct {
 	{"InvalidID", ErrInvalidID},
 }
 
-// errorRegistry records errors and rebuilds them, with what Options.Errors says.
-type errorRegistry struct {
-	limit     int // bytes of a failure's texts and data together
-	sentinels []error
-	types     map[string]reflect.Type
-}
-
-// newErrorRegistry sorts examples into sentinels (errors.New values) and typed
-// examples (structs and pointers to structs with fields that survive JSON).
-func newErrorRegistry(examples []error) (*errorRegistry, error) {
-	r := &errorRegistry{types: make(map[string]reflect.Type)}
-	texts := make(map[string]bool)
-	var problems []error
-	for i, err := range examples {
-		if err == nil {
-			problems = append(problems, fmt.Errorf("durable: Options.Errors[%d] is nil", i))
-			continue
-		}
-		if plainError(err) {
-			text := err.Error()
-			if texts[text] {
-				problems = append(problems, fmt.Errorf("durable: Options.Errors: two sentinels have the text %q: a record can't tell them apart, give one another text", text))
-			}
-			texts[text] = true
-			r.sentinels = append(r.sentinels, err)
-			continue
-		}
-		t := reflect.TypeOf(err)
-		if problem := survivesJSON(err, t); problem != nil {
-			problems = append(problems, fmt.Errorf("durable: Options.Errors: %s does not survive JSON: %w: export its fields or give it MarshalJSON and UnmarshalJSON", t, problem))
-			continue
-		}
-		r.types[t.String()] = t
-	}
-	return r, errors.Join(problems...)
-}
-
-func survivesJSON(err error, t reflect.Type) error {
-	data, problem := json.Marshal(err)
-	if problem != nil {
-		return problem
-	}
-	back := reflect.New(t)
-	if problem := json.Unmarshal(data, back.Interface()); problem != nil {
-		return problem
-	}
-	if !reflect.DeepEqual(back.Elem().Interface(), any(err)) {
-		return fmt.Errorf("%s comes back as something else", data)
-	}
-	return nil
-}
-
 // plainError reports whether err was made by errors.New, errors.Join or fmt.Errorf.
 func plainError(err error) bool {
 	t := reflect.TypeOf(err)
@@ -147,9 +136,13 @@ func plainError(err error) bool {
 // record makes the stored form of an error that the user's code, or the engine,
 // returned. It always returns one, whatever the error's methods do.
 func (r *errorRegistry) record(err error) (f *failureRecord) {
-	apart(func() { f = r.recordOf(err) })
+	n := &errorNotes{r: r}
+	apart(func() { f = n.recordGuarded(err) })
 	if f == nil {
 		f = &failureRecord{Type: "error", Message: fmt.Sprintf("a method of the error %T called runtime.Goexit", err)}
+	}
+	for _, t := range n.lost {
+		r.log.Warn("durable: an error of a type of Options.Errors can't be encoded and decoded as JSON: errors.AsType does not find it", "type", t.String())
 	}
 	f.shorten(r.limit)
 	// As it will be read: what JSON changes (bytes that are no UTF-8, Data that
@@ -160,15 +153,20 @@ func (r *errorRegistry) record(err error) (f *failureRecord) {
 	return f
 }
 
-func (r *errorRegistry) recordOf(err error) (f *failureRecord) {
+func (n *errorNotes) recordGuarded(err error) (f *failureRecord) {
 	defer func() {
 		if p := recover(); p != nil {
 			f = &failureRecord{Type: "Panic", Message: fmt.Sprintf("panic in a method of the error %T: %v", err, p), Stack: string(debug.Stack()), Is: []string{"Panic"}}
 		}
 	}()
+	return n.record(err)
+}
+
+func (n *errorNotes) record(err error) (f *failureRecord) {
 	err = unmarked(err)
-	if direct := directFailure(err); direct != nil && direct.record != nil {
-		return direct.record
+	direct := directFailure(err)
+	if direct != nil && direct.record != nil {
+		return direct.record.changed(direct)
 	}
 	misuse := err // an *OpError that nothing is recorded of says what was misused
 	for {
@@ -179,7 +177,7 @@ func (r *errorRegistry) recordOf(err error) (f *failureRecord) {
 		misuse = op.Err
 	}
 	f = &failureRecord{Type: typeName(misuse), Message: err.Error()}
-	if direct := directFailure(err); direct != nil {
+	if direct != nil {
 		f.Type, f.Message, f.Data, f.Stack = direct.Type, direct.Message, direct.Data, direct.Stack
 	}
 	for _, own := range ownSentinels {
@@ -199,39 +197,29 @@ func (r *errorRegistry) recordOf(err error) (f *failureRecord) {
 	} else if plainError(misuse) && len(f.Is) > 0 {
 		f.Type = f.Is[0]
 	}
-	for _, sentinel := range r.sentinels {
-		if errors.Is(err, sentinel) {
-			f.Sentinel = sentinel.Error()
-			break
-		}
-	}
-	walkErrors(err, func(e error) {
-		t := reflect.TypeOf(e).String()
-		if r.types[t] == nil || slices.ContainsFunc(f.Typed, func(x typedRecord) bool { return x.Type == t }) {
-			return
-		}
-		if data, problem := json.Marshal(e); problem == nil {
-			f.Typed = append(f.Typed, typedRecord{t, data})
-		}
-	})
+	n.match(f, err)
 	return f
+}
+
+// changed is a copy of f, which failure was rebuilt from, with what was changed in that,
+// or in a copy of it, since.
+func (f *failureRecord) changed(failure *Failure) *failureRecord {
+	g := *f
+	g.Type, g.Message, g.Data, g.Stack = failure.Type, failure.Message, failure.Data, failure.Stack
+	return &g
 }
 
 // shorten keeps the failure within limit bytes: an error that wraps a whole
 // response must not become a record of that size.
 func (f *failureRecord) shorten(limit int) {
-	size := len(f.Message) + len(f.Data) + len(f.Stack)
-	for _, t := range f.Typed {
-		size += len(t.JSON)
-	}
-	if size <= limit {
+	if f.size() <= limit {
 		return
 	}
 	f.Message, f.Stack = cut(f.Message, limit/2), cut(f.Stack, limit/8)
 	if len(f.Data) > limit/8 {
 		f.Data = nil
 	}
-	f.Typed = slices.DeleteFunc(f.Typed, func(t typedRecord) bool { return len(t.JSON) > limit/8 })
+	f.Typed = slices.DeleteFunc(slices.Clone(f.Typed), func(t typedRecord) bool { return t.size() > limit/8 })
 }
 
 // cut shortens s to about n bytes.
@@ -258,23 +246,7 @@ func (r *errorRegistry) rebuild(rec *failureRecord) *Failure {
 			f.matches = append(f.matches, own.err)
 		}
 	}
-	for _, sentinel := range r.sentinels {
-		if rec.Sentinel != "" && sentinel.Error() == rec.Sentinel {
-			f.matches = append(f.matches, sentinel)
-		}
-	}
-	for _, typed := range rec.Typed {
-		t := r.types[typed.Type]
-		if t == nil {
-			continue
-		}
-		v := reflect.New(t)
-		decoded := false
-		apart(func() { decoded = json.Unmarshal(typed.JSON, v.Interface()) == nil }) // its methods are the user's code
-		if err, ok := v.Elem().Interface().(error); ok && decoded {
-			f.matches = append(f.matches, err)
-		}
-	}
+	f.matches = append(f.matches, r.rebuildMatches(rec)...)
 	return f
 }
 
@@ -377,22 +349,6 @@ func deeper(err error, limit int) bool {
 		}
 	}
 	return false
-}
-
-// walkErrors calls f for err and everything it wraps.
-func walkErrors(err error, f func(error)) {
-	if err == nil {
-		return
-	}
-	f(err)
-	switch e := err.(type) {
-	case interface{ Unwrap() error }:
-		walkErrors(e.Unwrap(), f)
-	case interface{ Unwrap() []error }:
-		for _, inner := range e.Unwrap() {
-			walkErrors(inner, f)
-		}
-	}
 }
 
 func encodeFailure(f *failureRecord) []byte {
