@@ -285,13 +285,14 @@ func (b *batchRun) record(collect func(*batchResult) ([]byte, error)) error {
 		res.rebuild(x)
 		var err error
 		payload, err = collect(res)
+		failure := x.e.errs.recordAny(err)
 		x.mu.Lock()
 		if !x.mayGoOn(f) {
 			return x.exit(f)
 		}
-		if err != nil {
+		if failure != nil {
 			x.closeOutside(o)
-			x.settle(o, &checkpoint.Record{Type: checkpoint.ContextFailed}, x.e.errs.record(err))
+			x.settle(o, &checkpoint.Record{Type: checkpoint.ContextFailed}, failure)
 			return nil
 		}
 		rec.Codec = b.s.batchCodec.Name()

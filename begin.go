@@ -34,17 +34,17 @@ func (x *residency) begin() (r *routine, run func()) {
 		err = fmt.Errorf("%w: %q", ErrFunctionNotFound, x.sum.Function)
 	}
 	if err != nil {
+		unread, ok := err.(*unreadError)
+		if ok && !errors.Is(unread.err, checkpoint.ErrCorrupt) {
+			x.mu.Lock()
+			defer x.mu.Unlock()
+			x.lostUnlessEnded(err) // the store may be well again soon
+			return nil, nil
+		}
+		why := x.e.reason(err)
 		x.mu.Lock()
 		defer x.mu.Unlock()
-		_, unread := errors.AsType[*unreadError](err)
-		switch {
-		case x.life.ended():
-			x.closeNow(err)
-		case unread && !errors.Is(err, checkpoint.ErrCorrupt):
-			x.lost(err) // the store may be well again soon
-		default:
-			x.holdNow(err)
-		}
+		x.holdNow(why)
 		return nil, nil
 	}
 	x.beginObserved()
@@ -146,6 +146,10 @@ func (x *residency) load() (input []byte, codec string, err error) {
 func (x *residency) catchUp() {
 	now := x.e.now()
 	x.mu.Lock()
+	if x.phase != phaseLoading { // it was closed meanwhile
+		x.mu.Unlock()
+		return
+	}
 	if x.cutOff {
 		x.number(nil, &checkpoint.Record{Type: checkpoint.InvocationCompleted}, &failureRecord{Type: "Runtime.ExitError", Message: "the process ended before the invocation did"})
 		x.lastInvocation = x.seq
@@ -161,10 +165,10 @@ func (x *residency) catchUp() {
 	noNews := x.noNews && !x.newsPending
 	x.mu.Unlock()
 	if x.lastInvocation == 0 {
-		x.e.woken(x.tally, x.sum.StartedAt, now)
+		x.woken(x.sum.StartedAt, now)
 	}
 	for _, d := range due {
-		x.e.woken(x.tally, d.at, now)
+		x.woken(d.at, now)
 		if d.o.typ == typeCallback {
 			x.expireCallback(d) // the outcome is in the inbox afterwards
 			noNews = false
@@ -178,11 +182,7 @@ func (x *residency) catchUp() {
 	if err != nil {
 		x.mu.Lock()
 		defer x.mu.Unlock()
-		if x.life.ended() {
-			x.closeNow(err)
-		} else {
-			x.lost(err)
-		}
+		x.lostUnlessEnded(err)
 		return
 	}
 	// Nothing is sent before the handler is entered, so the order of the inbox
@@ -190,7 +190,7 @@ func (x *residency) catchUp() {
 	seen := uint64(0)
 	for i := range entries {
 		seen = max(seen, entries[i].Seq)
-		x.e.woken(x.tally, entries[i].Time, now)
+		x.woken(entries[i].Time, now)
 	}
 	at := func(entry *checkpoint.Record) int64 { return cmp.Or(entry.TimeoutAt, entry.Time) }
 	slices.SortStableFunc(entries, func(a, b checkpoint.Record) int { return cmp.Compare(at(&a), at(&b)) })
@@ -235,7 +235,8 @@ func (x *residency) catchUpOn(entry *checkpoint.Record) bool {
 		x.cancelScope(x.root, "Canceled", x.cancelReason(entry), 0)
 		return true
 	}
+	opened := x.open(entry)
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	return !x.takesRecords() || x.apply(entry)
+	return !x.takesRecords() || x.apply(opened)
 }

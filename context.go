@@ -61,7 +61,7 @@ func (c *Context) Replaying() bool {
 // once, except around a crash. Under Replay it is never silent.
 func (c *Context) Logger() *slog.Logger {
 	x := c.f.x
-	l := slog.New(&replayHandler{x.e.log.Handler(), c}).With("execution", x.id, "function", x.sum.Function)
+	l := slog.New(&replayHandler{x.e.opts.Logger.Handler(), c}).With("execution", x.id, "function", x.sum.Function)
 	if c.f.op.id != "" {
 		l = l.With("operation", c.f.op.id)
 	}

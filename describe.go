@@ -272,13 +272,19 @@ func (e *Engine) lacksFunction(s *checkpoint.Summary) bool {
 	return !s.Owned && s.WakeAt != 0 && s.WakeAt < e.now()-int64(claimPatience)
 }
 
-// encodeHold is why an execution is held, as it is stored.
-func (e *Engine) encodeHold(reason error, inc checkpoint.Incarnation) []byte {
-	rec := checkpoint.Record{Failure: encodeFailure(e.errs.record(reason))}
+// encodeHold is why an execution is held, as it is stored when it has been sealed.
+func encodeHold(failure *failureRecord) []byte {
+	return append([]byte{0}, encodeFailure(failure)...)
+}
+
+// sealHold seals why an execution is held.
+func (e *Engine) sealHold(h *checkpoint.Hold, inc checkpoint.Incarnation) {
+	rec := checkpoint.Record{Failure: h.Failure[1:]}
 	if err := e.sealRecord(&rec, inc); err != nil {
-		rec.Failure = encodeFailure(ownFailure("Codec", "the reason could not be sealed"))
+		h.Failure = encodeHold(ownFailure("Codec", "the reason could not be sealed"))
+		return
 	}
-	return append([]byte{byte(rec.Flags)}, rec.Failure...)
+	h.Failure = append([]byte{byte(rec.Flags)}, rec.Failure...)
 }
 
 func (e *Engine) decodeHold(data []byte, inc checkpoint.Incarnation) (*failureRecord, error) {

@@ -146,7 +146,7 @@ func (x *residency) fire() {
 		if !ok {
 			break
 		}
-		x.e.woken(x.tally, d.at, now)
+		x.woken(d.at, now)
 		if x.handleDue(d) {
 			continue
 		}
@@ -212,13 +212,11 @@ func (x *residency) handleOutside(d dueTime) {
 
 // timeOutExecution ends the execution at its deadline. x.mu is not held.
 func (x *residency) timeOutExecution() {
-	err := x.e.end(x.context(), &x.sum, checkpoint.TimedOut, ownFailure("Timeout", "the execution's deadline has passed"))
+	err := ofSealer(x.e.end(x.context(), &x.sum, checkpoint.TimedOut, ownFailure("Timeout", "the execution's deadline has passed")))
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	if err != nil {
-		if !x.life.ended() { // else it has ended meanwhile
-			x.lost(err)
-		}
+		x.lostUnlessEnded(err)
 		return
 	}
 	x.closeNow(ErrTimeout)
@@ -251,7 +249,7 @@ func (x *residency) expireCallback(d dueTime) {
 // false if the residency is lost over it. x.mu is not held.
 func (x *residency) deliverToSelf(o *operation, rec checkpoint.Record, failure *failureRecord) bool {
 	rec.SubType, rec.OperationID, rec.Failure = checkpoint.Callback, o.id, encodeFailure(failure)
-	err := x.e.sealRecord(&rec, x.sum.Incarnation)
+	err := ofSealer(x.e.sealRecord(&rec, x.sum.Incarnation))
 	if err == nil {
 		err = x.e.store.Deliver(x.context(), checkpoint.Delivery{ID: x.id, Incarnation: x.sum.Incarnation, Record: rec})
 	}
@@ -269,9 +267,7 @@ func (x *residency) deliverToSelf(o *operation, rec checkpoint.Record, failure *
 		x.armTimer()
 		return true
 	}
-	if !x.life.ended() { // else it has ended meanwhile
-		x.lost(err)
-	}
+	x.lostUnlessEnded(err)
 	return false
 }
 

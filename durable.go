@@ -13,6 +13,7 @@ import (
 	"github.com/durable-go/durable/checkpoint"
 	"github.com/durable-go/durable/checkpoint/boltstore"
 	"github.com/durable-go/durable/internal/alarm"
+	"github.com/durable-go/durable/internal/teller"
 )
 
 // Options of an engine. The zero value of each field is its default.
@@ -24,8 +25,10 @@ type Options struct {
 	// Sealer encrypts user data at rest, see package durableseal; default: none.
 	Sealer Sealer
 	// Logger; default slog.Default(). Payloads, callback IDs and the text of the
-	// user's errors are not logged by the engine. Its handler must not call the
-	// engine, nor end its goroutine; a panic in it goes nowhere.
+	// user's errors are not logged by the engine. Nobody waits for its handler but Close,
+	// and who asks for a result, for a second at most: when a thousand lines wait for it,
+	// those that come then are left out, and the next one says how many. The handler must
+	// not call the engine, nor end its goroutine; a panic in it goes nowhere.
 	Logger *slog.Logger
 	// Observer is told what happens; default: nobody.
 	Observer *Observer
@@ -70,7 +73,8 @@ type Options struct {
 type Engine struct {
 	opts   Options
 	store  checkpoint.Store
-	log    *slog.Logger
+	log    *slog.Logger // of the engine's own lines, which the teller hands on
+	teller teller.Teller
 	errs   *errorRegistry
 	defs   map[string]*definition
 	shared bool // other processes may have the store open, too
@@ -114,7 +118,7 @@ type Engine struct {
 	unwritten int // executions lost with the store, or for good by a shutdown
 
 	tallies
-	telling sync.WaitGroup // executions are ended from outside, and the observer is told
+	telling sync.WaitGroup // executions are ended from outside, and the teller has it
 
 	leaseWatched bool // checkLease is to come
 }
@@ -208,7 +212,7 @@ func prepareEngine(store checkpoint.Store, opts *Options) *Engine {
 		e.opts = *opts
 	}
 	e.opts.setDefaults()
-	e.log = e.opts.Logger
+	e.log = e.teller.Logger(e.opts.Logger.Handler())
 	e.errs, _ = newErrorRegistry(e.opts.Errors)
 	e.errs.limit, e.errs.log = e.opts.MaxPayload, e.log
 	e.life, e.endLife = context.WithCancelCause(context.Background())
@@ -236,9 +240,11 @@ func (o *Options) setDefaults() {
 	o.Functions = slices.Clone(o.Functions)
 	setDefault(&o.Codec, JSON)
 	setDefault(&o.Logger, slog.Default())
-	if o.Observer == nil {
-		o.Observer = &Observer{}
+	var observer Observer // of its own
+	if o.Observer != nil {
+		observer = *o.Observer
 	}
+	o.Observer = &observer
 	o.Codec, o.Logger = knownByName(o.Codec), guarded(o.Logger)
 	setDefault(&o.ParkFor, time.Second)
 	setDefault(&o.MaxResident, 4096)

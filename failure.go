@@ -136,6 +136,9 @@ func plainError(err error) bool {
 // record makes the stored form of an error that the user's code, or the engine,
 // returned. It always returns one, whatever the error's methods do.
 func (r *errorRegistry) record(err error) (f *failureRecord) {
+	if known, ok := err.(*reason); ok {
+		return known.record
+	}
 	n := &errorNotes{r: r}
 	apart(func() { f = n.recordGuarded(err) })
 	if f == nil {

@@ -192,7 +192,9 @@ func (e *Engine) start(ctx context.Context, function string, def *definition, in
 	if err != nil {
 		return "", fmt.Errorf("start %q: %w", function, err)
 	}
-	return id, e.create(ctx, id, function, input, s.timeout, nil, e.inject(ctx, id, function))
+	err = e.create(ctx, id, function, input, s.timeout, nil, e.inject(ctx, id, function))
+	e.answering(id, ctx.Done())
+	return id, err
 }
 
 // take applies options and returns the ID of the execution that is to be made: id, or a
@@ -319,6 +321,10 @@ func (x *residency) endHandler(f *frame, payload []byte, err error) {
 		unreadable = x.lastInvocation > 0 && !x.replay.failed() // it could be decoded before
 	}
 	recorded, ended := x.e.errs.recordAny(err), isContextEnd(err)
+	var unread error
+	if unreadable {
+		unread = x.e.reason(fmt.Errorf("durable: execution %s: %w", x.id, err))
+	}
 	cutOff := isError(err, ErrClosed) && x.e.retired()
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -333,7 +339,7 @@ func (x *residency) endHandler(f *frame, payload []byte, err error) {
 	}
 	problem := x.leftover(f)
 	if unreadable {
-		problem = fmt.Errorf("durable: execution %s: %w", x.id, err)
+		problem = unread
 	}
 	if problem != nil {
 		x.holdNow(problem)
@@ -459,6 +465,7 @@ func (e *Engine) result(ctx context.Context, id string) (payload []byte, codec s
 	if err != nil {
 		return nil, "", err
 	}
+	e.answering(id, ctx.Done())
 	if ended != nil {
 		if ended.failure == nil {
 			return ended.payload, e.opts.Codec.Name(), nil

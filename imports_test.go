@@ -34,7 +34,8 @@ var mayImport = map[string][]string{
 	"checkpoint/memstore":  {"checkpoint", "checkpoint/internal/..."},
 	"checkpoint/storetest": {"checkpoint", "checkpoint/internal/..."},
 	"internal/alarm":       {},
-	"":                     {"checkpoint", "checkpoint/boltstore", "internal/alarm"},
+	"internal/teller":      {},
+	"":                     {"checkpoint", "checkpoint/boltstore", "internal/alarm", "internal/teller"},
 }
 
 // listedPackage is what go list tells of a package.

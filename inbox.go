@@ -59,9 +59,7 @@ func (x *residency) drain() {
 	entries, err := x.e.store.Inbox(x.context(), x.id, seen)
 	if err != nil {
 		x.mu.Lock()
-		if !x.life.ended() { // else it has ended meanwhile
-			x.lost(err)
-		}
+		x.lostUnlessEnded(err)
 		x.mu.Unlock()
 		return
 	}
@@ -95,34 +93,58 @@ func (x *residency) takeOver(entry *checkpoint.Record) bool {
 		x.drain()
 		return false
 	}
+	x.mu.Unlock()
+	opened := x.open(entry)
+	x.mu.Lock()
 	defer x.mu.Unlock()
-	x.e.woken(x.tally, entry.Time, x.e.now())
-	if !x.apply(entry) {
+	if !x.takesRecords() || x.cancelling {
+		return false
+	}
+	if entry.Seq <= x.inboxSeen {
+		return true
+	}
+	x.woken(entry.Time, x.e.now())
+	if !x.apply(opened) {
 		return false
 	}
 	x.inboxSeen = entry.Seq
 	return true
 }
 
+// openedEntry is an inbox entry that the sealer has opened, or why it could not.
+type openedEntry struct {
+	rec     checkpoint.Record
+	failure *failureRecord
+	err     error // to hold the execution for
+}
+
+// open opens an inbox entry. x.mu is not held.
+func (x *residency) open(entry *checkpoint.Record) *openedEntry {
+	e := &openedEntry{rec: *entry}
+	err := x.e.openRecord(&e.rec, x.sum.Incarnation)
+	if err == nil {
+		e.failure, err = decodeFailure(e.rec.Failure)
+	}
+	if err != nil {
+		e.err = x.e.reason(fmt.Errorf("durable: execution %s, operation %s: %w", x.id, entry.OperationID, err))
+	}
+	return e
+}
+
 // apply records what an inbox entry says, unless its operation has an outcome.
 // x.mu is held.
-func (x *residency) apply(entry *checkpoint.Record) bool {
-	o := x.ops[entry.OperationID]
+func (x *residency) apply(entry *openedEntry) bool {
+	o := x.ops[entry.rec.OperationID]
 	if o == nil || o.settled() || o.dead() {
 		return true
 	}
-	rec := *entry
-	if err := x.e.openRecord(&rec, x.sum.Incarnation); err != nil {
-		x.holdNow(fmt.Errorf("durable: execution %s, operation %s: %w", x.id, o.id, err))
+	if entry.err != nil {
+		x.holdNow(entry.err)
 		return false
 	}
-	failure, err := decodeFailure(rec.Failure)
-	if err != nil {
-		x.holdNow(err)
-		return false
-	}
+	rec := &entry.rec
 	rec.Events, rec.EventID, rec.Failure = 0, 0, nil
-	x.settle(o, &rec, failure)
+	x.settle(o, rec, entry.failure)
 	return true
 }
 

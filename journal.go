@@ -15,9 +15,11 @@ import (
 // nothing that an effect depends on, so it may wait unnumbered ("lazy") until
 // something else is numbered: a step that ends first is one record of two events.
 //
-//	lazy --number--> pending --send--> sent --store--> durable
+//	lazy --number--> pending --send--> sent --seal--> asked --store--> durable
 //
-// All of it is under the residency's lock.
+// All of it is under the residency's lock, but the sealing: a sealer is the user's
+// code, and may ask somebody for its key. What can't be sealed is as what can't be
+// appended: the handler may have seen it, but nothing that depends on it has left.
 type journal struct {
 	seq     uint64 // last number given
 	event   uint64 // last event number given
@@ -32,6 +34,7 @@ type journal struct {
 
 	told    line[toldLater]     // outcomes that the observer is told when they are durable
 	waiting line[durableWaiter] // by seq
+	sealing line[sending]       // to be sealed, in order, by a goroutine that is there as long as there are any
 	asked   line[asked]         // appends that the store has not answered, in its order
 	slot    *slot               // of a transaction that commits; nil: none does
 	flush   *time.Timer
@@ -149,42 +152,13 @@ func (x *residency) numberStarts() {
 // number gives rec, of o or of the execution, its place and leaves it for send.
 // x.mu is held.
 func (x *residency) number(o *operation, rec *checkpoint.Record, failure *failureRecord) {
-	sealed := x.sealed(rec, failure)
-	if sealed == nil {
-		return
-	}
+	rec.Failure = encodeFailure(failure)
 	x.place(o, rec)
 	x.fold(o, rec, failure)
 	j := &x.journal
 	n := len(j.pending)
 	j.pending = slices.Grow(j.pending, 1)[:n+1]
-	j.pending[n] = sealed.over(rec)
-}
-
-// sealedData is the user data of a record as the store gets it.
-type sealedData checkpoint.Record
-
-// over is rec with it.
-func (s *sealedData) over(rec *checkpoint.Record) checkpoint.Record {
-	r := *rec
-	r.Payload, r.Batch, r.Failure = s.Payload, s.Batch, s.Failure
-	r.Flags |= s.Flags
-	return r
-}
-
-// sealed encodes failure into rec and returns rec's sealed data; nil: the sealer failed,
-// and the residency is lost. x.mu is held.
-func (x *residency) sealed(rec *checkpoint.Record, failure *failureRecord) *sealedData {
-	rec.Failure = encodeFailure(failure)
-	if x.e.opts.Sealer == nil {
-		return (*sealedData)(rec)
-	}
-	sealed := new(*rec)
-	if err := x.e.sealRecord(sealed, x.sum.Incarnation); err != nil {
-		x.lost(err)
-		return nil
-	}
-	return (*sealedData)(sealed)
+	j.pending[n] = *rec
 }
 
 // place gives rec its numbers. x.mu is held.
@@ -241,7 +215,7 @@ type asked struct {
 // append hands the pending records to the store as a says. done is called, with
 // x.mu held, when the store has answered; without it, that is all. x.mu is held.
 func (x *residency) append(a *checkpoint.Append, done func(err error)) {
-	if x.phase == phaseClosed { // sealing failed
+	if x.phase == phaseClosed {
 		return
 	}
 	j := &x.journal
@@ -268,10 +242,47 @@ type sending struct {
 	asked asked
 }
 
-// hand hands an append to the store. x.mu is held.
+// hand hands an append to the store, if need be by way of the sealer. x.mu is held.
 func (x *residency) hand(b sending) {
-	x.journal.asked.add(b.asked)
-	x.e.store.Append(b.a, x.answer)
+	j := &x.journal
+	if x.e.opts.Sealer == nil {
+		j.asked.add(b.asked)
+		x.e.store.Append(b.a, x.answer)
+		return
+	}
+	if x.phase == phaseClosed {
+		return
+	}
+	idle := j.sealing.empty()
+	j.sealing.add(b)
+	if idle {
+		go x.seal()
+	}
+}
+
+// seal seals what is to be sealed, and hands it to the store. What cannot be is lost,
+// and so is all that comes behind it.
+func (x *residency) seal() {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	j := &x.journal
+	err := errGoexit
+	defer func() {
+		if err != nil && x.phase != phaseClosed {
+			x.lost(err)
+		}
+	}()
+	for !j.sealing.empty() && x.phase != phaseClosed {
+		a := j.sealing.first().a
+		err = errGoexit
+		x.unlocked(func() { err = ofSealer(x.e.sealAppend(&a, x.sum.Incarnation)) })
+		if err != nil || x.phase == phaseClosed {
+			return
+		}
+		j.asked.add(j.sealing.take().asked)
+		x.e.store.Append(a, x.answer)
+	}
+	err = nil
 }
 
 // answered takes the store's answer to the oldest append.
@@ -316,7 +327,7 @@ func (x *residency) becameDurable(seq uint64) {
 // x.mu is held, and is given up while waiting.
 func (x *residency) await(f *frame) error {
 	j := &x.journal
-	if !x.mayGoOn(f) { // the sealer may have failed
+	if !x.mayGoOn(f) {
 		return x.exit(f)
 	}
 	if j.durable >= j.seq {

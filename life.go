@@ -32,6 +32,9 @@ func (c *Context) enter(typ opType, sub checkpoint.SubType, name string) (*opera
 	if err := checkName(name); err != nil {
 		return nil, x.misused(f, typ, name, err, "give it a name that can be read in a log")
 	}
+	if x.e.teller.Untold() > maxUntold {
+		x.e.teller.Wait(x.id, maxUntold, x.context().Done())
+	}
 	if !f.inUse.CompareAndSwap(false, true) {
 		return nil, x.misused(f, typ, name, ErrConcurrentUse, hintInUse)
 	}
@@ -260,8 +263,9 @@ func (c *Context) outcome(o *operation, codec Codec, v any) error {
 			return &OpError{Type: o.typ.String(), ExecutionID: x.id, OperationID: o.id, Name: o.name, Err: x.e.errs.rebuild(x.e.errs.record(err))}
 		}
 	}
+	why := x.e.reason(fmt.Errorf("durable: execution %s, operation %s %q: %w", x.id, o.id, o.name, err))
 	x.mu.Lock()
-	x.holdNow(fmt.Errorf("durable: execution %s, operation %s %q: %w", x.id, o.id, o.name, err))
+	x.holdNow(why)
 	return x.exit(f)
 }
 

@@ -8,15 +8,25 @@ import (
 	"time"
 
 	"github.com/durable-go/durable/checkpoint"
+	"github.com/durable-go/durable/internal/teller"
 )
 
-// Observer is told what happens; fields that are nil are off. The functions are
-// called on the goroutines that do the work, some while an execution is locked:
-// they must be quick, must not block, must not call the engine and must not end
-// their goroutine (as t.FailNow does). A panic in one is logged.
+// Observer is told what happens; fields that are nil are off.
+//
+// Inject, BeginInvocation, AttemptStarted and AttemptEnded are called where the work is
+// done, which waits for them. All others are told behind it: about one execution one
+// after another, in the order in which it happened, about several side by side. No
+// function is called under a lock, and one that hangs keeps no other execution
+// waiting. Start, Run, Result, ResultJSON, Stop and RestartFrom return, and an attempt
+// starts, when what happened before has been told, or a call has taken a second; an
+// execution of which a thousand things are still to be told waits; Close waits for all, but
+// for no call longer than a second.
+//
+// The functions should be quick, must not call the engine and must not end their
+// goroutine (as t.FailNow does). A panic in one is logged.
 type Observer struct {
-	// Event is called for each event that an invocation adds to a history, as it is
-	// numbered, just before it becomes durable; a crash may lose the last ones.
+	// Event is called for each event that an invocation adds to a history, when it is
+	// numbered, which is just before it becomes durable; a crash may lose the last ones.
 	// Payloads are included. What Stop and a deadline write from outside
 	// (ExecutionStopped, ExecutionTimedOut) is not told here.
 	Event func(executionID string, ev Event)
@@ -58,7 +68,8 @@ type Observer struct {
 	// from outside. late is how long after it could.
 	Woken func(function string, late time.Duration)
 	// Committed is called after each durable write of a store that tells, see
-	// checkpoint.CommitWatcher.
+	// checkpoint.CommitWatcher. What it is too slow for, by ten thousand calls, is
+	// left out.
 	Committed func(c checkpoint.Commit)
 }
 
@@ -95,8 +106,44 @@ func (e *Engine) observed() {
 	}
 }
 
+// What an observer is only told it is told by the engine's teller, without any lock, and
+// nobody waits for it but who is to come behind it, for a moment.
+const (
+	// tellPatience is how long one call of the user's may keep others from coming behind
+	// what is told before.
+	tellPatience = time.Second
+	// maxUntold is how much of one execution may wait to be told before the execution
+	// waits for it.
+	maxUntold = 1000
+	// maxCommits is how many commits may wait to be told; what is more is left out.
+	maxCommits = 10_000
+)
+
+// commitKey is what commits are told under; no execution has it for an ID.
+const commitKey = " commit"
+
+// tell has f, which calls the observer about an execution, called behind what was told
+// about it before.
+func (e *Engine) tell(id string, f func()) {
+	e.teller.Tell(id, func() {
+		defer e.observed()
+		f()
+	})
+}
+
+// caughtUp returns when all about the execution has been told that was to be, or a call
+// takes too long, or stop is closed.
+func (e *Engine) caughtUp(id string, stop <-chan struct{}) { e.teller.CatchUp(id, tellPatience, stop) }
+
+// answering is caughtUp for an answer to somebody outside, who finds in the log, too, what
+// came before it.
+func (e *Engine) answering(id string, stop <-chan struct{}) {
+	e.caughtUp(id, stop)
+	e.teller.CatchUp(teller.LogKey, tellPatience, stop)
+}
+
 // logGuard is the user's log handler, whose panics go nowhere: the engine logs on
-// goroutines of its own, and where an execution is locked.
+// goroutines of its own.
 type logGuard struct{ slog.Handler }
 
 func guarded(l *slog.Logger) *slog.Logger { return slog.New(&logGuard{l.Handler()}) }
@@ -123,30 +170,43 @@ func (g *logGuard) WithGroup(name string) (h slog.Handler) {
 	return &logGuard{g.Handler.WithGroup(name)}
 }
 
+// observe tells of an event that is numbered. x.mu is held.
 func (x *residency) observe(rec *checkpoint.Record, o *operation) {
-	if x.e.opts.Observer.Event == nil || rec.Events == 0 {
+	f := x.e.opts.Observer.Event
+	if f == nil || rec.Events == 0 {
 		return
 	}
-	defer x.e.observed()
-	for _, ev := range x.e.eventsOf(rec, o, &x.sum) {
-		x.e.opts.Observer.Event(x.id, ev)
+	told, of := *rec, o
+	if o != nil {
+		of = &operation{id: o.id, parent: o.parent, name: o.name, duration: o.duration}
 	}
+	x.e.tell(x.id, func() {
+		for _, ev := range x.e.eventsOf(&told, of, &x.sum) {
+			f(x.id, ev)
+		}
+	})
 }
 
 // observeStart tells of the start of an execution.
 func (e *Engine) observeStart(s *checkpoint.Summary, input []byte) {
 	e.tallyOf(s.Function).started.Add(1)
-	defer e.observed()
-	if f := e.opts.Observer.ExecutionStarted; f != nil {
-		f(observedExecution(s))
+	started, event := e.opts.Observer.ExecutionStarted, e.opts.Observer.Event
+	if started == nil && event == nil {
+		return
 	}
-	if f := e.opts.Observer.Event; f != nil {
-		rec := s.Started
-		rec.Payload = input
-		for _, ev := range e.eventsOf(&rec, nil, s) {
-			f(s.ID, ev)
+	sum := *s
+	e.tell(s.ID, func() {
+		if started != nil {
+			started(observedExecution(&sum))
 		}
-	}
+		if event != nil {
+			rec := sum.Started
+			rec.Payload = input
+			for _, ev := range e.eventsOf(&rec, nil, &sum) {
+				event(sum.ID, ev)
+			}
+		}
+	})
 }
 
 func observedExecution(s *checkpoint.Summary) ObservedExecution {
@@ -173,21 +233,23 @@ func (e *Engine) inject(ctx context.Context, id, function string) (trace string)
 // executionEnded counts and tells the end of an execution, which is durable.
 func (e *Engine) executionEnded(s *checkpoint.Summary, status checkpoint.Status, at int64, failure *failureRecord) {
 	e.tallyOf(s.Function).ended[status].Add(1)
-	if e.opts.Observer.ExecutionEnded == nil {
+	f := e.opts.Observer.ExecutionEnded
+	if f == nil {
 		return
 	}
-	defer e.observed()
 	x := observedExecution(s)
 	if s.Started.Seq == 0 { // its journal was not read
 		if whole, err := e.store.Get(e.life, s.ID); err == nil && whole.Incarnation == s.Incarnation {
 			x.Trace = whole.Started.Trace
 		}
 	}
-	var err *Failure
-	if failure != nil {
-		err = e.errs.rebuild(failure)
-	}
-	e.opts.Observer.ExecutionEnded(x, ExecutionStatus(status.String()), timeOf(at), err)
+	e.tell(x.ID, func() {
+		var err *Failure
+		if failure != nil {
+			err = e.errs.rebuild(failure)
+		}
+		f(x, ExecutionStatus(status.String()), timeOf(at), err)
+	})
 }
 
 // beginObserved tells that the journal is read.
@@ -200,6 +262,7 @@ func (x *residency) beginObserved() {
 	if f == nil {
 		return
 	}
+	x.e.caughtUp(x.id, x.context().Done())
 	defer x.e.observed()
 	if ctx := f(context.Background(), observedExecution(&x.sum), inv); ctx != nil {
 		x.observed.Store(&ctx)
@@ -208,8 +271,9 @@ func (x *residency) beginObserved() {
 
 // toldLater is an outcome that the observer is told when seq is durable.
 type toldLater struct {
-	seq uint64
-	op  Operation
+	seq     uint64
+	op      Operation
+	failure *failureRecord
 }
 
 // observeOutcome takes note of an outcome. x.mu is held.
@@ -222,10 +286,7 @@ func (x *residency) observeOutcome(o *operation) {
 	}
 	op := Operation{ID: o.id, ParentID: o.parent, Type: o.typ.String(), SubType: o.sub.String(), Name: o.name, Status: o.status, Attempt: int(o.attempt),
 		StartedAt: timeOf(o.started), EndedAt: timeOf(o.ended), InvokedID: o.target}
-	if o.failure != nil {
-		op.Failure = x.e.errs.rebuild(o.failure)
-	}
-	x.journal.told.add(toldLater{o.endSeq, op})
+	x.journal.told.add(toldLater{o.endSeq, op, o.failure})
 }
 
 // tellOutcomes tells of the outcomes that are durable. x.mu is held.
@@ -236,23 +297,22 @@ func (x *residency) tellOutcomes() {
 		ctx = *given
 	}
 	for !j.told.empty() && j.told.first().seq <= j.durable {
-		op := j.told.take().op
-		x.tellOutcome(ctx, &op)
+		t := j.told.take()
+		x.e.tell(x.id, func() {
+			if t.failure != nil {
+				t.op.Failure = x.e.errs.rebuild(t.failure)
+			}
+			x.e.opts.Observer.OperationEnded(ctx, x.id, t.op)
+		})
 	}
 }
 
-func (x *residency) tellOutcome(ctx context.Context, op *Operation) {
-	defer x.e.observed()
-	x.e.opts.Observer.OperationEnded(ctx, x.id, *op)
-}
-
 // woken counts and tells that something goes on that was due at.
-func (e *Engine) woken(t *functionTally, at, now int64) {
+func (x *residency) woken(at, now int64) {
 	late := max(now-at, 0)
-	e.wakeDelay.observe(late)
-	if e.opts.Observer.Woken != nil {
-		defer e.observed()
-		e.opts.Observer.Woken(t.name, time.Duration(late))
+	x.e.wakeDelay.observe(late)
+	if f := x.e.opts.Observer.Woken; f != nil {
+		x.e.tell(x.id, func() { f(x.tally.name, time.Duration(late)) })
 	}
 }
 
@@ -260,9 +320,11 @@ func (e *Engine) woken(t *functionTally, at, now int64) {
 func (e *Engine) committed(c checkpoint.Commit) {
 	e.commitTime.observe(int64(c.Took))
 	e.commitChanges.observe(int64(c.Changes))
-	if e.opts.Observer.Committed != nil {
-		defer e.observed()
-		e.opts.Observer.Committed(c)
+	if f := e.opts.Observer.Committed; f != nil {
+		e.teller.TellAtMost(commitKey, maxCommits, func() {
+			defer e.observed()
+			f(c)
+		})
 	}
 }
 
@@ -271,6 +333,7 @@ func (e *Engine) attemptStarted(ctx context.Context, info *stepInfo) (started co
 	if e.opts.Observer.AttemptStarted == nil {
 		return ctx
 	}
+	e.caughtUp(info.x.id, ctx.Done())
 	defer e.observed()
 	public := info.public()
 	info.told = &public
@@ -295,11 +358,10 @@ func (e *Engine) attemptEnded(ctx context.Context, info *stepInfo, err error) {
 
 func (x *residency) observeInvocation(started bool) {
 	o := x.e.opts.Observer
-	defer x.e.observed()
-	switch {
+	switch replay := x.lastInvocation > 0; {
 	case started && o.InvocationStarted != nil:
-		o.InvocationStarted(x.id, x.sum.Function, x.lastInvocation > 0)
+		x.e.tell(x.id, func() { o.InvocationStarted(x.id, x.sum.Function, replay) })
 	case !started && o.InvocationEnded != nil:
-		o.InvocationEnded(x.id, x.sum.Function)
+		x.e.tell(x.id, func() { o.InvocationEnded(x.id, x.sum.Function) })
 	}
 }

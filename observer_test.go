@@ -7,6 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -225,6 +227,107 @@ func TestObserver(t *testing.T) {
 			_, _ = within(b, start(b, f, how), time.Minute)
 		}
 		require.Equal(t, []string{"begin", "end false", "begin", "end true", "begin", "end true"}, calls)
+	})
+
+	inBubble(t, "IsToldInOrder", func(t *testing.T) {
+		// Of one execution, whatever tells of it: also of two stays in memory, and by a slow one.
+		var mu sync.Mutex
+		told := map[string][]string{}
+		note := func(id, what string) {
+			time.Sleep(time.Microsecond)
+			mu.Lock()
+			defer mu.Unlock()
+			told[id] = append(told[id], what)
+		}
+		of := func(id string) []string {
+			mu.Lock()
+			defer mu.Unlock()
+			return slices.Clone(told[id])
+		}
+		observer := &durable.Observer{
+			Event:             func(id string, ev durable.Event) { note(id, line(ev)) },
+			ExecutionStarted:  func(x durable.ObservedExecution) { note(x.ID, "created") },
+			InvocationStarted: func(id, _ string, _ bool) { note(id, "in memory") },
+			InvocationEnded:   func(id, _ string) { note(id, "left") },
+			BeginInvocation: func(ctx context.Context, x durable.ObservedExecution, _ durable.Invocation) context.Context {
+				note(x.ID, "read")
+				return ctx
+			},
+			AttemptStarted: func(ctx context.Context, info durable.StepInfo) context.Context {
+				note(info.ExecutionID, "attempt of "+info.Name)
+				return ctx
+			},
+			AttemptEnded:   func(_ context.Context, info durable.StepInfo, _ error) { note(info.ExecutionID, "end of "+info.Name) },
+			OperationEnded: func(_ context.Context, id string, op durable.Operation) { note(id, "outcome of "+op.Name) },
+			ExecutionEnded: func(x durable.ObservedExecution, status durable.ExecutionStatus, _ time.Time, _ *durable.Failure) {
+				note(x.ID, string(status))
+			},
+		}
+		f := durable.Define("f", func(ctx *durable.Context, _ int) (int, error) {
+			for _, name := range []string{"a", "b"} {
+				if err := durable.Do(ctx, name, func(context.Context) error { return nil }); err != nil {
+					return 0, err
+				}
+			}
+			return 0, durable.Wait(ctx, "w", 20*time.Millisecond)
+		})
+		b := setupWith(t, durable.Options{ParkFor: -1, Observer: observer}, f)
+		x := start(b, f, 0)
+		require.Contains(t, of(x.ID()), "created", "when Start has returned")
+		_, err := x.Result(b.ctx)
+		require.NoError(t, err)
+		require.Contains(t, of(x.ID()), "SUCCEEDED", "when Result has returned")
+		y := start(b, f, 0)
+		time.Sleep(time.Millisecond)
+		require.NoError(t, b.engine.Stop(b.ctx, y.ID(), ""))
+		require.Contains(t, of(y.ID()), "STOPPED", "when Stop has returned")
+		require.NoError(t, b.engine.Close())
+		require.Equal(t, []string{
+			"created", "ExecutionStarted", "read", "in memory",
+			"attempt of a", "end of a", "StepStarted 1 a", "StepSucceeded 1 a", "outcome of a",
+			"attempt of b", "end of b", "StepStarted 2 b", "StepSucceeded 2 b", "WaitStarted 3 w", "outcome of b", "InvocationCompleted", "left",
+			"read", "WaitSucceeded 3 w", "in memory", "InvocationCompleted", "ExecutionSucceeded", "outcome of w", "SUCCEEDED", "left",
+		}, of(x.ID()))
+	})
+
+	inBubble(t, "ThatLagsHoldsItsExecutionBack", func(t *testing.T) {
+		// What is to be told must not pile up without a bound.
+		release := make(chan struct{})
+		observer := &durable.Observer{Event: func(string, durable.Event) { <-release }}
+		var steps atomic.Int32
+		f := durable.Define("f", func(ctx *durable.Context, n int) (int, error) {
+			for range n {
+				if err := durable.Do(ctx, "step", func(context.Context) error { steps.Add(1); return nil }); err != nil {
+					return 0, err
+				}
+			}
+			return n, nil
+		})
+		b := setupWith(t, durable.Options{ParkFor: -1, Observer: observer}, f)
+		x, other := start(b, f, 10_000), start(b, f, 10)
+		time.Sleep(time.Hour)
+		synctest.Wait()
+		require.Less(t, steps.Load(), int32(1100))
+		_, err := other.Result(b.ctx)
+		require.NoError(t, err, "others go on")
+		y := start(b, f, 10_000)
+		time.Sleep(time.Hour)
+		require.NoError(t, b.engine.Stop(b.ctx, y.ID(), ""))
+		synctest.Wait()
+		require.False(t, b.describe(y.ID()).Resident, "it can be stopped meanwhile")
+		close(release)
+		out, err := x.Result(b.ctx)
+		require.NoError(t, err)
+		require.Equal(t, 10_000, out)
+	})
+
+	inBubble(t, "ThatEndsItsGoroutineIsToldTheRest", func(t *testing.T) {
+		var n atomic.Int32
+		observer := &durable.Observer{Event: func(string, durable.Event) { n.Add(1); runtime.Goexit() }}
+		f := durable.Define("f", func(ctx *durable.Context, i int) (int, error) { return i, nil })
+		b := setupWith(t, durable.Options{ParkFor: -1, Observer: observer}, f)
+		require.Equal(t, 7, run(b, f, 7))
+		require.EqualValues(t, 3, n.Load())
 	})
 
 	inBubble(t, "ThatPanicsDoesNoHarm", func(t *testing.T) {

@@ -46,8 +46,10 @@ func Replay(ctx context.Context, rec *Recording, opts *Options) error {
 	e := prepareEngine(store, opts)
 	e.opts.Observer, e.opts.FailOnMismatch = &Observer{}, false
 	if opts == nil || opts.Logger == nil {
-		e.log = slog.New(slog.DiscardHandler)
+		e.opts.Logger = slog.New(slog.DiscardHandler)
+		e.log = e.opts.Logger
 	}
+	defer e.teller.CatchUpWithAll(tellPatience, ctx.Done())
 	defer e.endLife(ErrClosed)
 	def := e.defs[rec.Function]
 	if def == nil {
@@ -181,6 +183,9 @@ func (r *replayRun) compare(status checkpoint.Status, payload []byte, failure *f
 func (r *replayRun) verdict() error {
 	r.x.mu.Lock()
 	defer r.x.mu.Unlock()
+	if why, ok := r.problem.(*reason); ok {
+		return why.err
+	}
 	switch {
 	case r.problem != nil:
 		return r.problem
@@ -210,7 +215,7 @@ func (r *replayRun) tell(f *frame) {
 		kind, name, status = cmp.Or(o.sub.String(), o.typ.String()), o.name, string(o.status)
 	}
 	r.x.mu.Unlock()
-	r.x.e.log.Debug("replayed", "execution", r.x.id, "operation", id, "type", kind, "name", name, "status", status)
+	r.x.e.opts.Logger.Debug("replayed", "execution", r.x.id, "operation", id, "type", kind, "name", name, "status", status)
 }
 
 // excerpt is the beginning of a payload as people see it.

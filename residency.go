@@ -135,12 +135,15 @@ func (c *residencyContext) Value(key any) any {
 	if _, ok := key.(residencyKey); ok {
 		return c.x
 	}
-	if given := c.x.observed.Load(); given != nil {
-		if v := (*given).Value(key); v != nil {
-			return v
-		}
+	// The engine's own first: package context asks for its own keys where an execution is
+	// locked, and the observer's is the user's code.
+	if v := c.Context.Value(key); v != nil {
+		return v
 	}
-	return c.Context.Value(key)
+	if given := c.x.observed.Load(); given != nil {
+		return (*given).Value(key)
+	}
+	return nil
 }
 
 // spawn starts a goroutine of ours that runs code of f. x.mu is held.
@@ -337,6 +340,7 @@ func (x *residency) ending() bool {
 	return x.phase == phaseEnding || x.phase == phaseClosed
 }
 
+// logger is for the engine's own lines about the execution.
 func (x *residency) logger() *slog.Logger {
 	return x.e.log.With("execution", x.id, "function", x.sum.Function)
 }

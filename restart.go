@@ -293,6 +293,7 @@ func (e *Engine) restart(ctx context.Context, j *endedJournal, id string, kept [
 	if err := e.put(ctx, &c, input, true); err != nil {
 		return "", err
 	}
+	e.answering(id, ctx.Done())
 	return id, nil
 }
 

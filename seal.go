@@ -11,10 +11,16 @@ import (
 // results, states, the message, data and stack of failures, callback payloads.
 // Both methods append to dst and return it. Seal may be randomized; Open must
 // refuse what was sealed for another Place. Both must be safe for concurrent use,
-// must not call the engine, and must not end their goroutine. When Seal fails,
-// nothing is recorded, and what was to be recorded is done again later; when Open
-// fails, the execution is held. The text of their errors is logged, so it must not
-// hold what was sealed.
+// must not call the engine, and must not end their goroutine. They may take their
+// time, to ask for a key for example: only the execution waits whose data it is, and
+// who asks for that.
+//
+// What happens in an execution is sealed on its way to the store. When Seal fails,
+// it is not recorded, nor is anything behind it: the execution is replayed from what
+// is recorded, a little later, and does again what came after that. The handler may
+// have seen what could not be sealed; nothing that depends on it has left the
+// process. When Open fails, the execution is held. The text of their errors is
+// logged, so it must not hold what was sealed.
 //
 // Package durableseal has one: AES-256-GCM, with rotation of keys.
 type Sealer interface {
@@ -41,6 +47,46 @@ func (e *Engine) sealRecord(rec *checkpoint.Record, inc checkpoint.Incarnation) 
 	}
 	return err
 }
+
+// sealAppend seals what an owner appends: its records, what it tells its caller, and why
+// it is held.
+func (e *Engine) sealAppend(a *checkpoint.Append, inc checkpoint.Incarnation) error {
+	for i := range a.Records {
+		if err := e.sealRecord(&a.Records[i], inc); err != nil {
+			return err
+		}
+	}
+	for i := range a.Deliver {
+		d := &a.Deliver[i]
+		if d.Record.Type == checkpoint.CancelRequested {
+			continue // a text of the engine's own
+		}
+		if err := e.sealRecord(&d.Record, d.Incarnation); err != nil {
+			return err
+		}
+	}
+	if a.Release != nil && a.Release.Hold != nil {
+		e.sealHold(a.Release.Hold, inc)
+	}
+	return nil
+}
+
+// ofSealer is an error of sealRecord or openRecord as it may be handled where an execution
+// is locked: it has no methods of the user's any more. Others stay as they are.
+func ofSealer(err error) error {
+	if !isError(err, errSealer) {
+		return err
+	}
+	text := "an error without a text"
+	apart(func() { text = err.Error() })
+	return &sealerError{text}
+}
+
+// sealerError is what a sealer's error says.
+type sealerError struct{ text string }
+
+func (e *sealerError) Error() string { return e.text }
+func (e *sealerError) Unwrap() error { return errSealer }
 
 // openRecord opens the user data of a sealed rec in place.
 func (e *Engine) openRecord(rec *checkpoint.Record, inc checkpoint.Incarnation) error {

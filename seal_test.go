@@ -463,4 +463,25 @@ func TestABodyWhoseOutcomeCantBeSealedRunsOnceMore(t *testing.T) {
 		require.NoError(t, err)
 		require.EqualValues(t, 2, bodies.Load())
 	})
+
+	inBubble(t, "WhatDependsOnItWaits", func(t *testing.T) {
+		var sealer onceSealer
+		var n notes
+		f := durable.Define("f", func(ctx *durable.Context, _ int) (int, error) {
+			one, err := durable.Step(ctx, "one", func(context.Context) (int, error) {
+				n.add("one")
+				sealer.fail.Store(len(n.all()) == 1)
+				return len(n.all()), nil
+			})
+			if err != nil {
+				return 0, err
+			}
+			return durable.Step(ctx, "two", func(context.Context) (int, error) { n.add("two after %d", one); return one, nil })
+		})
+		b := setupWith(t, durable.Options{Sealer: &sealer}, f)
+		out, err := within(b, start(b, f, 0), time.Hour)
+		require.NoError(t, err)
+		require.Equal(t, 2, out)
+		require.Equal(t, []string{"one", "one", "two after 2"}, n.all())
+	})
 }

@@ -169,6 +169,7 @@ const closeGrace = time.Second
 // closeWithin closes the engine and returns what that, and report, which is called before,
 // say. When ctx has ended it soon returns, though the store has not closed.
 func (e *Engine) closeWithin(ctx context.Context, report func() error) error {
+	defer e.lastWords(ctx)
 	closed := make(chan error, 1)
 	go func() {
 		err := report()
@@ -193,6 +194,7 @@ func (e *Engine) closeWithin(ctx context.Context, report func() error) error {
 // Close stops everything at once. It is safe like a crash is: what is durable
 // goes on when the store is opened again. No body begins after it has returned.
 func (e *Engine) Close() error {
+	defer e.lastWords(context.Background())
 	return e.closeNow(ErrClosed)
 }
 
@@ -217,8 +219,20 @@ func (e *Engine) closeNow(cause error) error {
 	<-e.loop
 	e.mayHaveEnded("")
 	err := e.store.Close()
-	e.telling.Wait() // whoever ended an execution has told the observer
+	e.telling.Wait() // whoever ended an execution has left it to the teller
 	return err
+}
+
+// lastWords returns when the observer, and the log, have been told all that was to be. It
+// waits for no call that takes longer than tellPatience, nor, but for a moment, longer than
+// ctx.
+func (e *Engine) lastWords(ctx context.Context) {
+	if ctx.Err() != nil {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(context.Background(), closeGrace/10)
+		defer cancel()
+	}
+	e.teller.CatchUpWithAll(tellPatience, ctx.Done())
 }
 
 // leftAlone lets those go on who wait until the engine is closed.

@@ -61,6 +61,7 @@ func (e *Engine) Stop(ctx context.Context, id, reason string) error {
 	if x != nil {
 		x.stopNow(ErrStopped)
 	}
+	e.answering(id, ctx.Done())
 	return nil
 }
 
@@ -81,9 +82,11 @@ func (e *Engine) end(ctx context.Context, s *checkpoint.Summary, status checkpoi
 	if err := e.sealRecord(&rec, s.Incarnation); err != nil {
 		return err
 	}
-	deliver, err := e.tellCaller(s, status, nil, failure)
-	if err != nil {
-		return err
+	deliver := e.tellCaller(s, status, nil, failure)
+	for i := range deliver {
+		if err := e.sealRecord(&deliver[i].Record, deliver[i].Incarnation); err != nil {
+			return err
+		}
 	}
 	e.mu.Lock()
 	if e.shut {
@@ -102,10 +105,10 @@ func (e *Engine) end(ctx context.Context, s *checkpoint.Summary, status checkpoi
 	return err
 }
 
-// tellCaller is what the caller of an execution is told of its end.
-func (e *Engine) tellCaller(s *checkpoint.Summary, status checkpoint.Status, payload []byte, failure *failureRecord) ([]checkpoint.Delivery, error) {
+// tellCaller is what the caller of an execution is told of its end, when it has been sealed.
+func (e *Engine) tellCaller(s *checkpoint.Summary, status checkpoint.Status, payload []byte, failure *failureRecord) []checkpoint.Delivery {
 	if s.Caller == nil {
-		return nil, nil
+		return nil
 	}
 	types := map[checkpoint.Status]checkpoint.EventType{
 		checkpoint.Succeeded: checkpoint.ChainedInvokeSucceeded, checkpoint.Failed: checkpoint.ChainedInvokeFailed,
@@ -116,10 +119,7 @@ func (e *Engine) tellCaller(s *checkpoint.Summary, status checkpoint.Status, pay
 	if failure == nil {
 		rec.Flags |= checkpoint.FlagPayload
 	}
-	if err := e.sealRecord(&rec, s.Caller.Incarnation); err != nil {
-		return nil, err
-	}
-	return []checkpoint.Delivery{{ID: s.Caller.ID, Incarnation: s.Caller.Incarnation, Record: rec}}, nil
+	return []checkpoint.Delivery{{ID: s.Caller.ID, Incarnation: s.Caller.Incarnation, Record: rec}}
 }
 
 // Resume lifts a hold: the execution is tried again with this engine's code.

@@ -170,7 +170,7 @@ type stepInfo struct {
 func (i *stepInfo) public() StepInfo {
 	return StepInfo{
 		ExecutionID: i.x.id, OperationID: i.o.id, Name: i.o.name, Attempt: i.attempt, Engine: i.x.e,
-		Logger:         i.x.logger().With("operation", i.o.id, "attempt", i.attempt),
+		Logger:         i.x.e.opts.Logger.With("execution", i.x.id, "function", i.x.sum.Function, "operation", i.o.id, "attempt", i.attempt),
 		IdempotencyKey: i.idempotencyKey(),
 	}
 }

@@ -75,9 +75,7 @@ func (x *residency) suspend() {
 		return
 	}
 	x.recordAllLooks()
-	if x.phase == phaseRunning { // else the sealer failed
-		x.release(x.nextDue(false))
-	}
+	x.release(x.nextDue(false))
 }
 
 // release asks the store to release the execution until wakeAt. x.mu is held.
@@ -117,8 +115,32 @@ func (x *residency) released(sent uint64, err error) {
 	}
 }
 
+// reason is an error of the user's code that an execution is held for. Its methods were
+// called when it was made, so that none needs to be where the execution is locked.
+type reason struct {
+	err    error
+	record *failureRecord
+	logged string // without any text of the user's
+}
+
+func (r *reason) Error() string { return r.record.Message }
+func (r *reason) Unwrap() error { return r.err }
+
+// reason makes an error one to hold an execution for. x.mu is not held.
+func (e *Engine) reason(err error) *reason {
+	r := &reason{err: err, record: e.errs.record(err), logged: "Engine.Describe tells"}
+	switch {
+	case isError(err, errSealer):
+		r.logged = "Options.Sealer can't open a value, does it lack a key? Engine.Describe tells more"
+	case len(r.record.Is) > 0: // it may wrap an error of the user's codec
+		r.logged = r.record.Is[0] + ": Engine.Describe tells more"
+	}
+	return r
+}
+
 // holdNow stops the execution because its code does not fit what is recorded.
-// Nothing new begins; bodies that run end and are recorded. x.mu is held.
+// Nothing new begins; bodies that run end and are recorded. An error that may have
+// methods of the user's is a reason. x.mu is held.
 func (x *residency) holdNow(err error) {
 	if x.phase != phaseLoading && !x.phase.lets(letEnd) {
 		return
@@ -171,7 +193,7 @@ func (x *residency) releaseHeld() {
 	x.e.log.Error("durable: execution held: deploy code that fits what is recorded, or call Engine.Resume", "execution", x.id, "function", x.sum.Function, "build", x.e.opts.Build, "reason", x.heldFor())
 	x.send()
 	x.phase = phaseEnding
-	hold := &checkpoint.Hold{Build: x.e.opts.Build, Failure: x.e.encodeHold(x.held, x.sum.Incarnation)}
+	hold := &checkpoint.Hold{Build: x.e.opts.Build, Failure: encodeHold(x.e.errs.record(x.held))}
 	x.append(&checkpoint.Append{Release: &checkpoint.Release{WakeAt: x.sum.Deadline, Hold: hold}}, func(err error) {
 		switch {
 		case x.phase != phaseEnding: // closed meanwhile
@@ -188,11 +210,11 @@ func (x *residency) heldFor() string {
 	if err, ok := x.held.(*NonDeterministicError); ok {
 		return err.Error()
 	}
-	if isError(x.held, errSealer) {
-		return "Options.Sealer can't open a value, does it lack a key? Engine.Describe tells more"
+	if r, ok := x.held.(*reason); ok {
+		return r.logged
 	}
 	for _, own := range ownSentinels {
-		if isError(x.held, own.err) { // it may wrap an error of the user's codec
+		if errors.Is(x.held, own.err) {
 			return own.name + ": Engine.Describe tells more"
 		}
 	}
@@ -223,12 +245,7 @@ func (x *residency) finish(status checkpoint.Status, payload []byte, failure *fa
 		x.abandon(r)
 	}
 	x.life.end(ErrConcurrentUse)
-	deliver, err := x.e.tellCaller(&x.sum, status, payload, failure)
-	if err != nil {
-		x.lost(err)
-		return
-	}
-	x.append(&checkpoint.Append{Status: status, Deliver: deliver}, func(err error) {
+	x.append(&checkpoint.Append{Status: status, Deliver: x.e.tellCaller(&x.sum, status, payload, failure)}, func(err error) {
 		if err != nil {
 			x.lost(err)
 			return
@@ -275,6 +292,14 @@ func (x *residency) lost(err error) {
 		x.e.disown(x)
 	}
 	x.closeNow(err)
+}
+
+// lostUnlessEnded is lost for an error that may be there because the residency, or its
+// execution, has ended meanwhile. x.mu is held.
+func (x *residency) lostUnlessEnded(err error) {
+	if !x.life.ended() {
+		x.lost(err)
+	}
 }
 
 // closeNow takes no record any more and ends every goroutine of ours. x.mu is held.
@@ -350,9 +375,6 @@ func (x *residency) retireNow() {
 	switch x.phase {
 	case phaseRunning:
 		x.recordAllLooks()
-		if x.phase != phaseRunning { // the sealer failed
-			return
-		}
 		// What is being taken over may wake what waits.
 		x.retireWake = x.retireWake || x.running > 0 || x.busy > 0
 		x.waitForBodies(phaseRetiring)

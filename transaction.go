@@ -188,10 +188,7 @@ func (x *residency) fill(s *slot, rec *checkpoint.Record, failure *failureRecord
 	if s.start != nil {
 		merge(rec, s.start)
 	}
-	sealed := x.sealed(rec, failure)
-	if sealed == nil {
-		return
-	}
+	rec.Failure = encodeFailure(failure)
 	j := &x.journal
 	seq, event := j.seq, j.event
 	j.seq, j.event = s.seq-1, s.eventID-1
@@ -199,7 +196,7 @@ func (x *residency) fill(s *slot, rec *checkpoint.Record, failure *failureRecord
 	j.seq, j.event = seq, event
 	x.fold(s.o, rec, failure)
 	j.slot = nil
-	x.hand(sending{checkpoint.Append{ID: x.id, Epoch: x.sum.Epoch, Tail: s.seq - 1, Records: []checkpoint.Record{sealed.over(rec)}}, asked{seq: s.seq}})
+	x.hand(sending{checkpoint.Append{ID: x.id, Epoch: x.sum.Epoch, Tail: s.seq - 1, Records: []checkpoint.Record{*rec}}, asked{seq: s.seq}})
 	x.free(s)
 }
 
@@ -230,8 +227,15 @@ func (x *residency) commitAttempt(f *frame, o *operation, a attempt, s *settings
 // commit commits the transaction of an attempt that did well, with its record, and
 // records the failure if it can't. x.mu is not held.
 func (x *residency) commit(f *frame, o *operation, tx checkpoint.Transaction, a attempt, s *settings, judge func(attempt) attempt) attempt {
+	rec := x.success(a, s)
+	rec.OperationID, rec.SubType = o.id, o.sub
+	payload, flags, unsealed := x.sealedPayload(rec)
 	x.mu.Lock()
 	defer x.mu.Unlock()
+	rec.Attempt = o.attempt
+	if unsealed != nil && x.takesOutcome(f, o) {
+		x.lost(unsealed)
+	}
 	j := &x.journal
 	for j.slot != nil && x.takesOutcome(f, o) {
 		j.slot.waiting = append(j.slot.waiting, f.r)
@@ -241,11 +245,8 @@ func (x *residency) commit(f *frame, o *operation, tx checkpoint.Transaction, a 
 		x.unlocked(tx.Rollback)
 		return a
 	}
-	rec := x.success(a, s)
-	rec.OperationID, rec.SubType, rec.Attempt = o.id, o.sub, o.attempt
 	x.reserve(o, &rec)
 	mine := j.slot
-	sealed := x.sealed(&rec, nil)
 	if j.durable < mine.seq-1 {
 		j.waiting.add(durableWaiter{mine.seq - 1, f.r})
 	}
@@ -258,7 +259,9 @@ func (x *residency) commit(f *frame, o *operation, tx checkpoint.Transaction, a 
 	}
 	var err error
 	x.unlocked(func() {
-		err = tx.Commit(checkpoint.Append{ID: x.id, Epoch: x.sum.Epoch, Tail: mine.seq - 1, Records: []checkpoint.Record{sealed.over(&rec)}})
+		sealed := rec
+		sealed.Payload, sealed.Flags = payload, rec.Flags|flags
+		err = tx.Commit(checkpoint.Append{ID: x.id, Epoch: x.sum.Epoch, Tail: mine.seq - 1, Records: []checkpoint.Record{sealed}})
 		if err != nil && !fateful(err) {
 			a = judge(attempt{err: ofAttempt(err)})
 		}
@@ -284,6 +287,12 @@ func (x *residency) commit(f *frame, o *operation, tx checkpoint.Transaction, a 
 		x.failStep(o, a.failure)
 	}
 	return a
+}
+
+// sealedPayload is what the store gets of a record that has a payload only. x.mu is not held.
+func (x *residency) sealedPayload(rec checkpoint.Record) (payload []byte, flags checkpoint.Flags, err error) {
+	err = ofSealer(x.e.sealRecord(&rec, x.sum.Incarnation))
+	return rec.Payload, rec.Flags & checkpoint.FlagSealed, err
 }
 
 // ofAttempt is an error of Begin or Commit as that of an attempt.
