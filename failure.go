@@ -200,6 +200,7 @@ func (n *errorNotes) record(err error) (f *failureRecord) {
 	} else if plainError(misuse) && len(f.Is) > 0 {
 		f.Type = f.Is[0]
 	}
+	f.Data = embedded(f.Data)
 	n.match(f, err)
 	return f
 }
@@ -208,7 +209,7 @@ func (n *errorNotes) record(err error) (f *failureRecord) {
 // or in a copy of it, since.
 func (f *failureRecord) changed(failure *Failure) *failureRecord {
 	g := *f
-	g.Type, g.Message, g.Data, g.Stack = failure.Type, failure.Message, failure.Data, failure.Stack
+	g.Type, g.Message, g.Data, g.Stack = failure.Type, failure.Message, embedded(failure.Data), failure.Stack
 	return &g
 }
 
@@ -358,12 +359,9 @@ func encodeFailure(f *failureRecord) []byte {
 	if f == nil {
 		return nil
 	}
-	data, err := json.Marshal(f)
-	if err != nil { // Data that is not JSON
-		g := *f
-		g.Data, _ = json.Marshal(string(f.Data))
-		data, _ = json.Marshal(&g)
-	}
+	g := *f
+	g.Data = embedded(f.Data)
+	data, _ := json.Marshal(&g)
 	return data
 }
 
@@ -375,5 +373,6 @@ func decodeFailure(data []byte) (*failureRecord, error) {
 	if err := json.Unmarshal(data, f); err != nil {
 		return nil, fmt.Errorf("durable: recorded failure: %w", err)
 	}
+	f.Data = embedded(f.Data)
 	return f, nil
 }

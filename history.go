@@ -51,8 +51,9 @@ type Operation struct {
 }
 
 // Event is one entry of an execution's history. Types and sub-types are those of
-// AWS durable functions. A payload that is not JSON is shown as a JSON string,
-// or as base64 behind "base64:" if it is not text. Times are in UTC.
+// AWS durable functions. A payload that is not JSON, or too deeply nested to be part of
+// other JSON, is shown as a JSON string, or as base64 behind "base64:" if it is not text.
+// Times are in UTC.
 type Event struct {
 	EventID     int64           `json:"eventId"` // 1, 2, 3 … in the order things became so
 	Type        string          `json:"type"`
@@ -321,12 +322,13 @@ func (e *Engine) publicOperation(o *operation, s *checkpoint.Summary, now int64)
 	return p
 }
 
-// shown is a payload as people see it: itself if it is JSON, else a string.
+// shown is a payload as people see it: itself if it is JSON that can be shown among
+// other things, else a string.
 func shown(payload []byte) json.RawMessage {
 	if len(payload) == 0 {
 		return nil
 	}
-	if json.Valid(payload) {
+	if embeddable(payload) {
 		return payload
 	}
 	text := string(payload)

@@ -79,7 +79,7 @@ type recordJSON struct {
 	Function         string          `json:"function,omitempty"`
 	TargetID         string          `json:"targetId,omitempty"`
 	Codec            string          `json:"codec,omitempty"`
-	Payload          json.RawMessage `json:"payload,omitempty"` // when it is JSON and comes back as it is
+	Payload          json.RawMessage `json:"payload,omitempty"` // when it can stand here and comes back as it is
 	Bytes            []byte          `json:"bytes,omitempty"`   // a payload that is not
 	Failure          json.RawMessage `json:"failure,omitempty"`
 	Batch            json.RawMessage `json:"batch,omitempty"`
@@ -103,10 +103,15 @@ func (r *Recording) MarshalJSON() ([]byte, error) {
 			Duration: rec.Duration, Timeout: rec.Timeout, HeartbeatTimeout: rec.HeartbeatTimeout, NextAttemptDelay: rec.NextAttemptDelay,
 			WakeAt: timeOf(rec.WakeAt), TimeoutAt: timeOf(rec.TimeoutAt), Function: rec.Function, TargetID: rec.TargetID, Codec: rec.Codec,
 			Failure: rec.Failure, Batch: rec.Batch, Digest: rec.Digest, Key: rec.Key, Number: rec.Number, RestartOf: rec.RestartOf, Trace: rec.Trace}
-		if back, err := json.Marshal(json.RawMessage(rec.Payload)); err == nil && bytes.Equal(back, rec.Payload) {
+		if back, err := json.Marshal(json.RawMessage(rec.Payload)); err == nil && bytes.Equal(back, rec.Payload) && embeddable(back) {
 			j.Payload = rec.Payload
 		} else {
 			j.Bytes = rec.Payload
+		}
+		if !embeddable(rec.Failure) {
+			if failure, err := decodeFailure(rec.Failure); err == nil {
+				j.Failure = encodeFailure(failure)
+			}
 		}
 		out.Records = append(out.Records, j)
 	}

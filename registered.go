@@ -320,7 +320,7 @@ func (n *errorNotes) addType(f *failureRecord, t *errorType, e error) (causes ma
 	}
 	data, causes, err := t.encode(e)
 	rec := typedRecord{Type: t.String(), Of: t.path, JSON: data}
-	if err == nil {
+	if err == nil && embeddable(data) {
 		_, ok = n.r.rebuildTyped(&rec)
 	}
 	if !ok {
