@@ -154,8 +154,7 @@ func (p *pin) end() {
 	p.copying.Lock()
 	defer p.copying.Unlock()
 	if p.aside != nil {
-		p.aside.Close()
-		os.Remove(p.aside.Name())
+		dropAside(p.aside)
 	}
 	p.release(nil, 0, errEnded)
 }
@@ -187,12 +186,11 @@ func (p *pin) copyAside(from int64) (aside *os.File, err error) {
 	}
 	defer func() {
 		if err != nil {
-			aside.Close()
-			os.Remove(aside.Name())
+			dropAside(aside)
 			aside = nil
 		}
 	}()
-	if runtime.GOOS != "windows" { // nothing is left, whatever happens
+	if !openKeepsNames { // nothing is left, whatever happens
 		os.Remove(aside.Name())
 	}
 	rest := io.NewSectionReader(p, from, p.length()-from)
@@ -204,6 +202,16 @@ func (p *pin) copyAside(from int64) (aside *os.File, err error) {
 func makeAside(path string) (*os.File, error) {
 	return os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".*"+asideSuffix)
 }
+
+func dropAside(f *os.File) {
+	f.Close()
+	if openKeepsNames {
+		os.Remove(f.Name())
+	}
+}
+
+// openKeepsNames: a file that is open can't be removed.
+const openKeepsNames = runtime.GOOS == "windows"
 
 // mapPatience is how long a transaction that changes the file may take before it is
 // believed to wait for those that read.

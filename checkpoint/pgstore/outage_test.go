@@ -39,7 +39,7 @@ func TestOutageIsToldOnce(t *testing.T) {
 	t.Parallel()
 	var log lines
 	proxy := startProxy(t, c)
-	s := openAt(t, proxy.url(), c.Schema(), pgstore.Options{Lease: 400 * time.Millisecond, Poll: 20 * time.Millisecond, Logger: slog.New(slog.NewTextHandler(&log, nil))})
+	s := openAt(t, proxy.url(), c.Schema(), pgstore.Options{Lease: 1600 * time.Millisecond, Poll: 20 * time.Millisecond, Logger: slog.New(slog.NewTextHandler(&log, nil))})
 	var looks atomic.Int64
 	s.Watch(func(h checkpoint.Hint) {
 		if h.Kind == checkpoint.HintDue {

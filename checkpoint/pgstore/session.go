@@ -48,7 +48,7 @@ func (s *Store) session(ctx context.Context, f func(*pgxpool.Conn) error) error 
 	if err != nil {
 		return err
 	}
-	defer release(conn)
+	defer conn.Release()
 	err = f(conn)
 	if onlyReads(err) {
 		err = errOnlyReads
