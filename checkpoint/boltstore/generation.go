@@ -1,6 +1,8 @@
 package boltstore
 
 import (
+	"cmp"
+	"slices"
 	"time"
 
 	"github.com/durable-go/durable/checkpoint"
@@ -25,7 +27,7 @@ type execution struct {
 	row     *checkpoint.Row // of one that has an owner
 	plain   []byte          // binary form of any other's row, which is far smaller
 	removed bool            // and if it has none of these, the row is as below
-	values  []chunk         // of the journal, bound to their keys
+	values  []value         // of the journal
 }
 
 // valueBytes is about how large a value of the journal gets. Records that came
@@ -37,6 +39,45 @@ const valueBytes = 64 << 10
 type chunk struct {
 	first, last uint64
 	data        []byte
+}
+
+// value is a value of the journal as it will be in bbolt, bound to its key.
+type value struct {
+	chunk
+	marks []mark // in order
+}
+
+// mark is where in a value a record begins: who reads on need not read all before it.
+type mark struct {
+	seq uint64
+	at  int
+}
+
+// markEach is how far marks are apart, at least.
+const markEach = 4 << 10
+
+// add appends records, and makes a mark where they begin, if the last one is far.
+func (v *value) add(c chunk) {
+	last := 0
+	if n := len(v.marks); n > 0 {
+		last = v.marks[n-1].at
+	}
+	if len(v.data) >= last+markEach {
+		v.marks = append(v.marks, mark{c.first, len(v.data)})
+	}
+	v.last, v.data = c.last, append(v.data, c.data...)
+}
+
+// behind is the value without what binds it, from shortly before the record after seq.
+func (v *value) behind(seq uint64) chunk {
+	from := boundSize
+	i, exact := slices.BinarySearchFunc(v.marks, seq+1, func(m mark, seq uint64) int { return cmp.Compare(m.seq, seq) })
+	if exact {
+		from = v.marks[i].at
+	} else if i > 0 {
+		from = v.marks[i-1].at
+	}
+	return chunk{v.first, v.last, v.data[from:]}
 }
 
 func newGeneration() *generation {
@@ -80,13 +121,13 @@ func (x *execution) current() (*checkpoint.Row, error) {
 func (x *execution) add(number uint64, c chunk) {
 	if n := len(x.values); n > 0 {
 		if v := &x.values[n-1]; len(v.data)+len(c.data) <= valueBytes {
-			v.last, v.data = c.last, append(v.data, c.data...)
+			v.add(c)
 			return
 		}
 	}
 	const few = 192 // what short executions have in all
 	data := bind(make([]byte, 0, boundSize+len(c.data)+few), pairKey(number, c.first))
-	x.values = append(x.values, chunk{c.first, c.last, append(data, c.data...)})
+	x.values = append(x.values, value{chunk: chunk{c.first, c.last, append(data, c.data...)}})
 }
 
 func (x *execution) remove() { *x = execution{removed: true} }

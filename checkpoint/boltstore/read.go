@@ -293,7 +293,7 @@ func (p *snapshot) journalPage(number, after, tail uint64) (values [][]byte, mor
 	if after >= tail {
 		return nil, false
 	}
-	logged := p.logged(number)
+	logged := p.logged(number, after)
 	if len(logged) == 0 || after+1 < logged[0].first {
 		p.begin()
 	}
@@ -316,9 +316,6 @@ func (p *snapshot) journalPage(number, after, tail uint64) (values [][]byte, mor
 		}
 	}
 	for _, c := range logged {
-		if c.last <= after {
-			continue
-		}
 		if full() {
 			return values, true
 		}

@@ -193,7 +193,7 @@ func (p *snapshot) find(id string) (*checkpoint.Row, error) {
 func (p *snapshot) firstRecord(number uint64) (checkpoint.Record, error) {
 	key := pairKey(number, 1)
 	var v []byte
-	if logged := p.logged(number); len(logged) > 0 && logged[0].first == 1 {
+	if logged := p.logged(number, 0); len(logged) > 0 && logged[0].first == 1 {
 		v = logged[0].data
 	} else {
 		v = unbind(key, p.bucket(journalTable).Get(key))
@@ -208,12 +208,15 @@ func (p *snapshot) firstRecord(number uint64) (checkpoint.Record, error) {
 	return owned(r), nil
 }
 
-// logged returns the records that are in layers, in order. They are parts of them.
-func (p *snapshot) logged(number uint64) (chunks []chunk) {
+// logged returns the records behind a sequence number that are in layers, in order, and
+// perhaps a few before it. They are parts of them.
+func (p *snapshot) logged(number, after uint64) (chunks []chunk) {
 	for _, l := range slices.Backward(p.layers) {
 		if x := l.executions[number]; x != nil {
-			for _, v := range x.values {
-				chunks = append(chunks, chunk{v.first, v.last, v.data[boundSize:]})
+			for i := range x.values {
+				if v := &x.values[i]; v.last > after {
+					chunks = append(chunks, v.behind(after))
+				}
 			}
 		}
 	}
@@ -222,7 +225,7 @@ func (p *snapshot) logged(number uint64) (chunks []chunk) {
 
 // lastRecord reads the last record of a journal that ends with tail.
 func (p *snapshot) lastRecord(number, tail uint64) (checkpoint.Record, error) {
-	if logged := p.logged(number); len(logged) > 0 {
+	if logged := p.logged(number, tail-1); len(logged) > 0 {
 		last := logged[len(logged)-1]
 		return p.lastOf(pairKey(number, last.first), last.data, tail)
 	}

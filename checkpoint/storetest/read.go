@@ -28,6 +28,29 @@ var readTests = []test{
 			}
 		}
 	}},
+	{"RecordsBehindEach", func(p *probe) {
+		o := p.own("a")
+		var done []chan error
+		for i := range 200 { // appends of one record, and of some, small ones and larger ones
+			step := checkpoint.Record{Type: checkpoint.StepSucceeded, Events: 2, OperationID: fmt.Sprint(i), Payload: make([]byte, i*i%1500)}
+			done = append(done, p.start(o.next(slices.Repeat([]checkpoint.Record{step}, 1+i%3)...)))
+		}
+		for _, d := range done {
+			p.ok(p.await(d))
+		}
+		for range 2 { // at once, and when all is where it stays
+			all := p.journal("a", 0)
+			same(p, "records", uint64(len(all)), o.tail)
+			for after := uint64(0); after <= o.tail; after += 7 {
+				behind := p.journal("a", after)
+				same(p, "records behind", uint64(len(behind)), o.tail-after)
+				for i := range behind {
+					same(p, "record behind", behind[i], all[int(after)+i])
+				}
+			}
+			p.list(checkpoint.Query{})
+		}
+	}},
 	{"ListIsNewestFirst", func(p *probe) {
 		same(p, "empty list", len(p.list(checkpoint.Query{})), 0)
 		ids := numbered("x", 600)
