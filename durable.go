@@ -376,20 +376,33 @@ func (e *Engine) mayHaveEnded(id string) {
 	e.results.wake(id)
 }
 
-// watchers are those who wait for something about an execution, by its ID.
-type watchers map[string]map[chan struct{}]struct{}
+// watchers are those who wait for something about an execution, by its ID: lists.
+type watchers map[string]*watcher
 
-func (w watchers) add(id string) chan struct{} {
-	if w[id] == nil {
-		w[id] = make(map[chan struct{}]struct{})
-	}
-	c := make(chan struct{}, 1)
-	w[id][c] = struct{}{}
-	return c
+type watcher struct {
+	woken      chan struct{}
+	next, prev *watcher
 }
 
-func (w watchers) remove(id string, c chan struct{}) {
-	if delete(w[id], c); len(w[id]) == 0 {
+func (w watchers) add(id string) *watcher {
+	one := &watcher{woken: make(chan struct{}, 1), next: w[id]}
+	if one.next != nil {
+		one.next.prev = one
+	}
+	w[id] = one
+	return one
+}
+
+func (w watchers) remove(id string, one *watcher) {
+	if one.next != nil {
+		one.next.prev = one.prev
+	}
+	switch {
+	case one.prev != nil:
+		one.prev.next = one.next
+	case one.next != nil:
+		w[id] = one.next
+	default:
 		delete(w, id)
 	}
 }
@@ -402,9 +415,9 @@ func (w watchers) wake(id string) {
 		}
 		return
 	}
-	for c := range w[id] {
+	for one := w[id]; one != nil; one = one.next {
 		select {
-		case c <- struct{}{}:
+		case one.woken <- struct{}{}:
 		default:
 		}
 	}
@@ -436,7 +449,7 @@ func (e *Engine) until(ctx context.Context, among watchers, id string, check fun
 			return e.refuse(ctx)
 		}
 		select {
-		case <-w:
+		case <-w.woken:
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		case <-e.life.Done():

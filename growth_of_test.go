@@ -687,7 +687,7 @@ var growths = map[string]func(t *testing.T, n int){
 	"Executions/BeyondTheBusyPlaces": func(t *testing.T, n int) {
 		g := durable.Define("g", func(ctx *durable.Context, i int) (int, error) {
 			return i, durable.Do(ctx, "s", func(context.Context) error {
-				time.Sleep(time.Duration(i+1) * time.Second)
+				time.Sleep(time.Duration(i+1) * time.Millisecond)
 				return nil
 			})
 		})
