@@ -98,16 +98,18 @@ func (e *Engine) claimDue() error {
 		from := e.vantage()
 		claims, err := e.store.Claim(e.life, r)
 		if err != nil {
+			e.arrived()
 			e.unreserve(places)
 			return err
 		}
 		e.unreserve(places - len(claims))
+		for i := range claims {
+			e.admit(&claims[i], from)
+		}
+		e.arrived()
 		if len(claims) == 0 {
 			e.starved.Store(false)
 			return nil
-		}
-		for i := range claims {
-			e.admit(&claims[i], from)
 		}
 	}
 	return nil
@@ -155,34 +157,44 @@ func (e *Engine) expire() (more bool) {
 }
 
 // admit makes a claimed execution, for which a place is reserved, resident and
-// runs it. If an earlier residency of it still has goroutines, it waits for them.
+// runs it. If an earlier residency of it still has goroutines, it waits for them; of
+// those of another execution that had its ID it is independent.
 // from is from before the claim. If no hint went astray since then, and no earlier
 // residency got them, all news that came were for this one.
 func (e *Engine) admit(c *checkpoint.Claim, from vantage) {
 	def := e.defs[c.Function]
 	x := newResidency(e, def, c)
 	e.mu.Lock()
+	other := e.supersede(c.ID, c.Incarnation)
 	earlier := e.residents[c.ID]
-	e.residents[c.ID] = x
-	x.noNews = earlier == nil && e.astray == from.astray && c.InboxTail == c.InboxSeen
+	if e.residents[c.ID] = x; earlier != nil {
+		e.former[earlier] = false
+		x.earlier, e.lingering[x] = earlier, struct{}{}
+	}
+	x.noNews = earlier == nil && other == nil && e.astray == from.astray && c.InboxTail == c.InboxSeen
 	e.watchLease(x, from.lease)
 	e.reserved--
 	e.invocations++
 	closing := e.shut
+	_, stopped := e.stopped[c.Incarnation]
 	x.retiring, x.retireWake = e.retiring, e.retiring
 	x.troubled = e.disowned[c.ID].incarnation == c.Incarnation
 	e.mu.Unlock()
 	e.feed.tell(c.ID)
-	if closing {
+	switch {
+	case closing:
 		x.stopNow(ErrClosed)
-		return
+	case stopped:
+		x.stopNow(ErrStopped)
 	}
 	go func() {
+		other.stopNow(ErrStopped) // it may not have heard
 		if earlier != nil {
 			select {
 			case <-earlier.gone:
 			case <-e.life.Done():
 			}
+			x.waitedFor()
 		}
 		e.letCallerLeave(x.sum.Caller)
 		if r, run := x.begin(); r != nil {
@@ -198,12 +210,35 @@ type vantage struct {
 	lease  int64  // number of the lease
 }
 
+// arrived must be called behind vantage, when what was claimed is admitted.
+func (e *Engine) arrived() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.arriving--; e.arriving == 0 {
+		clear(e.stopped)
+	}
+}
+
+// supersede takes what has an ID, and is not the execution of that incarnation, for one of
+// the past, and returns it; nil: there is none. e.mu is held.
+func (e *Engine) supersede(id string, inc checkpoint.Incarnation) *residency {
+	x := e.residents[id]
+	if x == nil || x.sum.Incarnation == inc {
+		return nil
+	}
+	delete(e.residents, id)
+	e.former[x] = true
+	e.apart++
+	return x
+}
+
 func (e *Engine) vantage() (v vantage) {
 	if e.leased != nil {
 		v.lease, _ = e.leased.Lease()
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	e.arriving++
 	v.astray = e.astray
 	return v
 }
@@ -236,9 +271,14 @@ func (e *Engine) residencyGone(x *residency) {
 	if e.residents[x.id] == x {
 		delete(e.residents, x.id)
 	}
+	if e.former[x] {
+		e.apart--
+	}
+	delete(e.former, x)
 	if x.lends > 0 && !x.left {
 		e.lending--
 	}
+	e.lingersNoMore(x)
 	x.left = true
 	e.mu.Unlock()
 	e.feed.tell(x.id)

@@ -36,7 +36,7 @@ type ExecutionInfo struct {
 	EndedAt   time.Time       `json:"endedAt,omitzero"`    // zero while running
 	Deadline  time.Time       `json:"deadline,omitzero"`   // zero: none
 	WakeAt    time.Time       `json:"wakeAt,omitzero"`     // zero: not suspended, or until something comes from outside
-	Resident  bool            `json:"resident"`            // in memory now
+	Resident  bool            `json:"resident"`            // in memory now, also when it has ended and code of it goes on
 	Held      *Failure        `json:"held,omitempty"`      // why it is held; nil if it isn't
 	Parent    string          `json:"parent,omitempty"`    // the execution that invoked it
 	RestartOf string          `json:"restartOf,omitempty"` // the execution whose records it began with, see RestartFrom
@@ -47,7 +47,8 @@ type ExecutionInfo struct {
 	// those included that ignore their timeout.
 	Bodies []string `json:"bodies,omitempty"`
 	// StalledSince is since when its code has been busy or blocked in this process
-	// outside of operations and bodies, if that is over a minute; zero: it isn't.
+	// outside of operations and bodies, if that is over a minute; or since when it has
+	// ended, or was to leave memory, while code of it goes on. Zero: it isn't.
 	StalledSince time.Time `json:"stalledSince,omitzero"`
 }
 
@@ -211,21 +212,8 @@ func (e *Engine) info(s *checkpoint.Summary) (ExecutionInfo, error) {
 	if s.Caller != nil {
 		info.Parent = s.Caller.ID
 	}
-	e.mu.Lock()
-	x := e.residents[s.ID]
-	e.mu.Unlock()
-	if x != nil && s.Status == checkpoint.Running {
-		info.Resident = true
-		x.mu.Lock()
-		for _, o := range x.bodies {
-			info.Bodies = append(info.Bodies, o.id)
-		}
-		for o := range x.strays {
-			info.Bodies = append(info.Bodies, o.id)
-		}
-		info.StalledSince, _ = x.stalled()
-		x.mu.Unlock()
-		slices.SortFunc(info.Bodies, compareIDs)
+	if x := e.resident(s.ID); x != nil && x.sum.Incarnation == s.Incarnation {
+		x.describe(&info)
 	}
 	if len(s.HeldBuilds) > 0 && !s.Owned {
 		failure, err := e.decodeHold(s.Held, s.Incarnation)
@@ -253,6 +241,28 @@ func (e *Engine) info(s *checkpoint.Summary) (ExecutionInfo, error) {
 		info.Failure = e.errs.rebuild(failure)
 	}
 	return info, nil
+}
+
+// describe tells what is known of an execution because it is in memory.
+func (x *residency) describe(info *ExecutionInfo) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if info.Resident = !x.isGone(); !info.Resident {
+		return
+	}
+	info.StalledSince, _ = x.stalled()
+	for _, o := range x.bodies {
+		info.Bodies = append(info.Bodies, o.id)
+	}
+	for o := range x.strays {
+		info.Bodies = append(info.Bodies, o.id)
+	}
+	if earlier := x.earlier; earlier != nil {
+		var its ExecutionInfo
+		earlier.describe(&its)
+		info.Bodies = append(info.Bodies, its.Bodies...)
+	}
+	slices.SortFunc(info.Bodies, compareIDs)
 }
 
 // claimPatience is how long an execution that is due waits at most for a process of

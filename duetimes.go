@@ -215,11 +215,14 @@ func (x *residency) timeOutExecution() {
 	err := ofSealer(x.e.end(x.context(), &x.sum, checkpoint.TimedOut, ownFailure("Timeout", "the execution's deadline has passed")))
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	if err != nil {
+	switch {
+	case err == nil:
+		x.closeNow(ErrTimeout)
+	case errors.Is(err, checkpoint.ErrNotFound): // somebody ended and deleted it meanwhile
+		x.closeNow(ErrStopped)
+	default:
 		x.lostUnlessEnded(err)
-		return
 	}
-	x.closeNow(ErrTimeout)
 }
 
 // timeOut records that a step or an invoke took too long, and ends the context

@@ -39,7 +39,10 @@ type Options struct {
 	// suspend at once. A wait known to be longer suspends at once.
 	ParkFor time.Duration
 	// MaxResident bounds the executions in memory; default 4096. Beyond it the
-	// longest idle is suspended first, and new work waits.
+	// longest idle is suspended first, and new work waits. When work waits and places have
+	// been held for ten seconds by executions that have ended, or left, but for code of
+	// theirs that goes on, or all are by code that makes no progress, the bound is exceeded
+	// by a tenth, and that is logged.
 	MaxResident int
 	// MaxPayload bounds one encoded input, result or state, and each item of a
 	// batch for itself, in bytes; default 2 MiB.
@@ -96,6 +99,7 @@ type Engine struct {
 	bodies   atomic.Int64
 	starting sync.WaitGroup // starts that have reserved a place
 	leaving  *residency     // asked to make a place; the claim loop's
+	asked    time.Time      // when it was
 	moving   *residency     // one that was not stuck when it was last looked at; the claim loop's
 	parked   parkedList
 	feed     feed
@@ -105,7 +109,11 @@ type Engine struct {
 
 	mu        sync.Mutex
 	residents map[string]*residency
-	lending   int // residents that gave their place up
+	former    map[*residency]bool     // another one has their ID by now, and code of theirs goes on: true: they have a place of their own
+	lingering map[*residency]struct{} // their stay is over, and code of theirs goes on; or they wait for that
+	lapsed    int                     // of these, those whose place was given to others
+	apart     int                     // former ones with a place of their own
+	lending   int                     // residents that gave their place up
 	reserved  int
 	astray    uint64 // hints of news for what was not resident: it may be about to be admitted
 	extra     int    // places beyond the bound
@@ -115,7 +123,9 @@ type Engine struct {
 	results   watchers // who wait for the end of an execution
 	callbacks watchers // who wait for a callback
 	disowned  map[string]writtenOff
-	unwritten int // executions lost with the store, or for good by a shutdown
+	arriving  int                                 // creations and claims whose executions are not resident yet
+	stopped   map[checkpoint.Incarnation]struct{} // executions that were stopped meanwhile
+	unwritten int                                 // executions lost with the store, or for good by a shutdown
 
 	tallies
 	telling sync.WaitGroup // executions are ended from outside, and the teller has it
@@ -204,9 +214,9 @@ func newEngine(store checkpoint.Store, opts *Options) (*Engine, error) {
 // prepareEngine makes an engine that does not run.
 func prepareEngine(store checkpoint.Store, opts *Options) *Engine {
 	e := &Engine{
-		store: store, defs: make(map[string]*definition), residents: make(map[string]*residency),
+		store: store, defs: make(map[string]*definition), residents: make(map[string]*residency), former: make(map[*residency]bool), lingering: make(map[*residency]struct{}),
 		results: make(watchers), callbacks: make(watchers), disowned: make(map[string]writtenOff),
-		kick: make(chan struct{}, 1), loop: make(chan struct{}), over: make(chan struct{}),
+		kick: make(chan struct{}, 1), loop: make(chan struct{}), over: make(chan struct{}), stopped: make(map[checkpoint.Incarnation]struct{}),
 	}
 	if opts != nil {
 		e.opts = *opts
@@ -321,8 +331,11 @@ func (e *Engine) wake() {
 }
 
 func (e *Engine) residentList() []*residency {
-	list := make([]*residency, 0, len(e.residents))
+	list := make([]*residency, 0, len(e.residents)+len(e.former))
 	for _, x := range e.residents {
+		list = append(list, x)
+	}
+	for x := range e.former {
 		list = append(list, x)
 	}
 	return list

@@ -276,6 +276,7 @@ func (e *Engine) put(ctx context.Context, c *checkpoint.Creation, input []byte, 
 	var created bool
 	var err error
 	from := e.vantage()
+	defer e.arrived()
 	open := e.whileOpen(ctx)
 	defer open.left()
 	claim.Summary, created, err = e.store.Create(open, *c)
@@ -291,7 +292,12 @@ func (e *Engine) put(ctx context.Context, c *checkpoint.Creation, input []byte, 
 	if created && c.Claim {
 		admitted = true
 		e.admit(&claim, from)
+		return nil
 	}
+	e.mu.Lock()
+	other := e.supersede(id, claim.Incarnation)
+	e.mu.Unlock()
+	other.stopNow(ErrStopped)
 	return nil
 }
 

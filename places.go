@@ -2,6 +2,8 @@ package durable
 
 import (
 	"context"
+	"maps"
+	"slices"
 	"time"
 )
 
@@ -10,7 +12,7 @@ import (
 
 // freePlaces is how many places nobody has. e.mu is held.
 func (e *Engine) freePlaces() int {
-	return e.opts.MaxResident + e.extra - len(e.residents) - e.reserved + e.lending
+	return e.opts.MaxResident + max(e.extra, e.lapsed) - len(e.residents) - e.apart - e.reserved + e.lending
 }
 
 // reserve takes a place for an execution that is about to be created. admit
@@ -54,17 +56,21 @@ func (e *Engine) wanted() bool { return e.hungry.CompareAndSwap(true, false) }
 // before the bound is exceeded.
 const stuckAfter = 10 * time.Second
 
+// leaveWithin is how long one that was asked to leave is waited for before the next one is.
+const leaveWithin = time.Second
+
 // makePlace suspends the execution that has been idle longest; if none is, the
-// next one that becomes idle is. If all have been stuck in the user's code for a
-// while, the bound is exceeded by a tenth.
+// next one that becomes idle is. Those that are as good as gone, but for code that goes
+// on, lose their places after a while, and if all have been stuck in the user's code, the
+// bound is exceeded: by a tenth in all.
 func (e *Engine) makePlace() {
-	if e.leaving != nil && e.leaving.onItsWay() {
+	if e.leaving != nil && time.Since(e.asked) < leaveWithin && e.leaving.onItsWay() {
 		return
 	}
 	e.mu.Lock()
 	free := e.freePlaces() > 0
 	e.mu.Unlock()
-	if free { // it has gone since a place was looked for
+	if free || e.lapse() { // it has gone since a place was looked for
 		e.wake()
 		return
 	}
@@ -74,7 +80,7 @@ func (e *Engine) makePlace() {
 			break
 		}
 		if longest.leave() {
-			e.leaving = longest
+			e.leaving, e.asked = longest, time.Now()
 			return
 		}
 	}
@@ -85,7 +91,7 @@ func (e *Engine) makePlace() {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.extra == 0 && e.reserved == 0 {
-		e.extra = max(e.opts.MaxResident/10, 1)
+		e.extra = e.tenth()
 		e.log.Error("durable: all places are held by code that makes no progress: the bound is exceeded by a tenth; move what blocks into steps, or raise Options.MaxResident",
 			"maxResident", e.opts.MaxResident)
 		e.wake()
@@ -125,19 +131,68 @@ func (e *Engine) stuck() bool {
 func (x *residency) stuck() bool {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	return x.phase == phaseRunning && x.running > 0 && len(x.bodies) == 0 && time.Since(x.progress) >= stuckAfter
+	return (x.isOver() || x.phase == phaseRunning && x.running > 0 && len(x.bodies) == 0) && time.Since(x.progress) >= stuckAfter
+}
+
+// isOver reports whether nothing of the residency will be recorded, or it can't begin,
+// because code goes on whose stay is over. x.mu is held.
+func (x *residency) isOver() bool { return x.phase == phaseClosed || x.earlier != nil }
+
+// tenth is by how much the bound may be exceeded.
+func (e *Engine) tenth() int { return max(e.opts.MaxResident/10, 1) }
+
+// lingers takes note of a residency whose stay is over, or can't begin, while code goes on.
+func (e *Engine) lingers(x *residency) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.lingering[x] = struct{}{}
+}
+
+// lingersNoMore takes note that the code has ended. e.mu is held.
+func (e *Engine) lingersNoMore(x *residency) {
+	delete(e.lingering, x)
+	if x.lapsed {
+		x.lapsed, x.left = false, false
+		e.lapsed--
+	}
+}
+
+// lapse gives the place of one to others whose stay is over, and whose code has gone on
+// for a while.
+func (e *Engine) lapse() bool {
+	e.mu.Lock()
+	var over []*residency
+	if e.lapsed < e.tenth() {
+		over = slices.Collect(maps.Keys(e.lingering))
+	}
+	e.mu.Unlock()
+	for _, x := range over {
+		if !x.stuck() {
+			continue
+		}
+		e.mu.Lock()
+		_, still := e.lingering[x]
+		place, former := e.former[x]
+		take := still && (place || !former) && !x.left && x.lends == 0
+		if take {
+			x.lapsed, x.left = true, true
+			e.lapsed++
+		}
+		e.mu.Unlock()
+		if take {
+			x.logger().Error("durable: an execution that has ended, or left memory, holds its place because its code goes on: the bound is exceeded; make bodies heed their context, and let deferred calls end",
+				"maxResident", e.opts.MaxResident, "exceededBy", e.tenth())
+			return true
+		}
+	}
+	return false
 }
 
 // onItsWay reports whether the residency is being released, but is not gone.
 func (x *residency) onItsWay() bool {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	select {
-	case <-x.gone:
-		return false
-	default:
-		return x.phase == phaseReleasing || x.phase == phaseClosed
-	}
+	return !x.isGone() && (x.phase == phaseReleasing || x.phase == phaseClosed)
 }
 
 // givePlaceUp lends the place of the execution whose code waits in Result with
@@ -166,9 +221,11 @@ func (e *Engine) givePlaceUp(ctx context.Context) (takeBack func()) {
 const stalledAfter = time.Minute
 
 // stalled is since when code of the execution has been blocked, or busy, outside
-// of operations and bodies, if that is long. x.mu is held.
+// of operations and bodies, if that is long; or since when the stay of the execution is
+// over, or it can't be loaded, while code goes on. x.mu is held.
 func (x *residency) stalled() (since time.Time, ok bool) {
-	if x.phase != phaseRunning || x.running == 0 || len(x.bodies) > 0 || !x.journal.waiting.empty() || time.Since(x.progress) < stalledAfter {
+	if busy := x.phase == phaseRunning && x.running > 0 && len(x.bodies) == 0 && x.journal.waiting.empty(); !busy && !x.isOver() && x.phase != phaseLoading ||
+		time.Since(x.progress) < stalledAfter {
 		return time.Time{}, false
 	}
 	return x.progress.UTC(), true
@@ -180,7 +237,14 @@ func (e *Engine) warnOfStalled() {
 		x.mu.Lock()
 		since, ok := x.stalled()
 		if ok && !x.warned {
-			x.logger().Warn("durable: the handler makes no progress: move what blocks or computes for long into steps", "since", since)
+			message := "durable: the handler makes no progress: move what blocks or computes for long into steps"
+			switch {
+			case x.isOver():
+				message = "durable: the execution has ended, or left memory, and its code goes on: make bodies heed their context, and let deferred calls end"
+			case x.phase == phaseLoading:
+				message = "durable: the execution is being loaded: the store does not answer"
+			}
+			x.logger().Warn(message, "since", since)
 		}
 		x.warned = ok
 		x.mu.Unlock()

@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/durable-go/durable"
+	"github.com/durable-go/durable/checkpoint"
 )
 
 func TestPlaces(t *testing.T) {
@@ -291,6 +292,167 @@ func TestPlaces(t *testing.T) {
 		time.Sleep(time.Minute)
 		require.Len(t, book.lines("level=WARN", x.ID()), 1)
 		require.Empty(t, book.lines("level=WARN", y.ID()), "a body may take its time")
+	})
+}
+
+// TestPlacesOfWhatIsOver: executions that were stopped, or asked to leave, and whose code
+// goes on, keep the others from running for a moment only, and are shown.
+func TestPlacesOfWhatIsOver(t *testing.T) {
+	release := func(t *testing.T) (func(), chan struct{}) {
+		ch := make(chan struct{})
+		once := sync.OnceFunc(func() { close(ch) })
+		t.Cleanup(once)
+		return once, ch
+	}
+	slow := func(ch chan struct{}) *durable.Function[int, string] {
+		return durable.Define("slow", func(ctx *durable.Context, _ int) (string, error) {
+			defer func() { <-ch }()
+			return durable.WaitForCallback[string](ctx, "cb", func(context.Context, string) error { return nil })
+		})
+	}
+	hung := func(ch chan struct{}) *durable.Function[int, string] {
+		return durable.Define("hung", func(ctx *durable.Context, _ int) (string, error) {
+			return "", durable.Do(ctx, "hang", func(context.Context) error { <-ch; return nil })
+		})
+	}
+	quick := durable.Define("quick", func(ctx *durable.Context, i int) (int, error) {
+		return durable.Step(ctx, "x", func(context.Context) (int, error) { return i, nil })
+	})
+	// runs fails the test if new work does not run soon.
+	runs := func(b *bundle, times int) {
+		b.Helper()
+		for i := range times {
+			out, err := within(b, start(b, quick, i), 30*time.Second)
+			require.NoError(b, err)
+			require.Equal(b, i, out)
+		}
+	}
+
+	inBubble(t, "OneThatLeavesSlowlyIsNotTheOnlyOneAsked", func(t *testing.T) {
+		free, ch := release(t)
+		book := new(logBook)
+		f := slow(ch)
+		b := setupWith(t, durable.Options{MaxResident: 10, ParkFor: 1000 * time.Hour, Logger: book.logger()}, f, awaitCallback, quick)
+		start(b, f, 0)
+		time.Sleep(time.Second)
+		for range 9 {
+			start(b, awaitCallback, 0)
+		}
+		time.Sleep(time.Second)
+		began := time.Now()
+		runs(b, 1)
+		require.Less(t, time.Since(began), 3*time.Second)
+		require.Empty(t, book.lines("level=ERROR"), "the bound is kept")
+		free()
+		synctest.Wait()
+	})
+
+	inBubble(t, "AllLeaveSlowly", func(t *testing.T) {
+		free, ch := release(t)
+		f := slow(ch)
+		b := setupWith(t, durable.Options{MaxResident: 3, ParkFor: 1000 * time.Hour}, f, quick)
+		for range 3 {
+			start(b, f, 0)
+		}
+		time.Sleep(time.Second)
+		runs(b, 10)
+		free()
+		synctest.Wait()
+	})
+
+	for _, c := range []struct {
+		name           string
+		places         int
+		hung           int // stopped, and their bodies hang
+		stuck, working int // handlers that hang, bodies that take their time
+	}{
+		{"All", 3, 3, 0, 0},
+		{"TheOnlyOne", 1, 1, 0, 0},
+		{"OneBesideHandlersThatAreStuck", 3, 1, 2, 0},
+		{"OneBesideBodiesThatTakeTheirTime", 3, 1, 0, 2},
+		{"OneOfEach", 3, 1, 1, 1},
+		{"MoreThanATenth", 20, 20, 0, 0},
+	} {
+		inBubble(t, "Stopped/"+c.name, func(t *testing.T) {
+			free, ch := release(t)
+			book := new(logBook)
+			f := hung(ch)
+			stuck := durable.Define("stuck", func(ctx *durable.Context, _ int) (int, error) { <-ch; return 0, nil })
+			working := durable.Define("working", func(ctx *durable.Context, _ int) (int, error) {
+				return 0, durable.Do(ctx, "work", func(ctx context.Context) error { return rest(ctx, 100*time.Hour) })
+			})
+			b := setupWith(t, durable.Options{MaxResident: c.places, Logger: book.logger()}, f, stuck, working, quick)
+			var ids []string
+			for range c.hung {
+				ids = append(ids, start(b, f, 0).ID())
+			}
+			for range c.stuck {
+				start(b, stuck, 0)
+			}
+			for range c.working {
+				start(b, working, 0)
+			}
+			time.Sleep(time.Second)
+			for _, id := range ids {
+				b.stop(id)
+			}
+			runs(b, 10)
+			require.NotEmpty(t, book.lines("level=ERROR", ids[0][:8]))
+			require.LessOrEqual(t, b.engine.Stats().Resident, c.places+max(c.places/10, 1))
+
+			time.Sleep(2 * time.Minute)
+			require.Equal(t, c.hung+c.stuck, b.engine.Stats().Stalled)
+			for _, id := range ids {
+				info := b.describe(id)
+				require.Equal(t, durable.ExecutionStopped, info.Status)
+				require.True(t, info.Resident)
+				require.Equal(t, []string{"1"}, info.Bodies)
+				require.NotZero(t, info.StalledSince)
+				require.Len(t, book.lines("level=WARN", "its code goes on", id), 1)
+			}
+			free()
+			synctest.Wait()
+			require.Zero(t, b.engine.Stats().Stalled)
+			require.Equal(t, c.working, b.engine.Stats().Resident)
+			require.False(t, b.describe(ids[0]).Resident)
+		})
+	}
+
+	inBubble(t, "ALostOneThatWaitsForItsBody", func(t *testing.T) {
+		// It can't be replayed before the body of the invocation that was lost has returned.
+		free, ch := release(t)
+		var bodies atomic.Int32
+		f := durable.Define("f", func(ctx *durable.Context, _ int) (int, error) {
+			durable.Go(ctx, "beside", func(ctx *durable.Context) (int, error) {
+				return 0, durable.Do(ctx, "beside", func(ctx context.Context) error { return rest(ctx, time.Second) })
+			})
+			return 1, durable.Do(ctx, "hang", func(context.Context) error { bodies.Add(1); <-ch; return nil })
+		})
+		m := newMachine(t)
+		var failed atomic.Bool
+		m.onAppend = func(a *checkpoint.Append) error {
+			if len(a.Records) > 0 && a.Records[0].OperationID == "1-1" && a.Records[0].Type == checkpoint.StepSucceeded && failed.CompareAndSwap(false, true) {
+				return errors.New("the connection was reset")
+			}
+			return nil
+		}
+		b := m.open(durable.Options{MaxResident: 1}, f, quick)
+		x := start(b, f, 0)
+		time.Sleep(30 * time.Second)
+		require.True(t, failed.Load())
+		runs(b, 3)
+		time.Sleep(time.Minute)
+		info := b.describe(x.ID())
+		require.Equal(t, []string{"2"}, info.Bodies)
+		require.NotZero(t, info.StalledSince)
+		free()
+		out, err := within(b, x, time.Minute)
+		require.NoError(t, err)
+		require.Equal(t, 1, out)
+		require.EqualValues(t, 2, bodies.Load())
+		runs(b, 3)
+		synctest.Wait()
+		require.Zero(t, b.engine.Stats().Stalled)
 	})
 }
 

@@ -53,6 +53,8 @@ type residency struct {
 	replayed       bool       // its last append was not made: what it did may be done again
 	retiring       bool       // the engine shuts down
 	retireWake     bool       // it was not idle when the engine shut down
+	earlier        *residency // of the same execution, whose code goes on: it waits for it
+	lapsed         bool       // its place was given to others; under the engine's mu
 	lends          int        // waits in Result by its code; under the engine's mu
 	left           bool       // it has no place any more; under the engine's mu
 	warned         bool       // that it is stalled

@@ -16,7 +16,11 @@ type Stats struct {
 	Idle        int   `json:"idle"`        // of these, parked: nothing of them can go on
 	Bodies      int   `json:"bodies"`      // bodies running
 	Invocations int64 `json:"invocations"` // times an execution came into memory
-	Stalled     int   `json:"stalled"`     // in memory, not idle, no body running, and without progress for a minute
+	// Stalled ones are in memory and have made no progress for a minute: their handler is
+	// busy or blocked outside of operations and bodies; or they have ended, or left memory,
+	// and a body that ignores its context, or a deferred call, goes on. They hold places,
+	// see Options.MaxResident.
+	Stalled int `json:"stalled"`
 
 	// Functions counts by function, those of Options.Functions and others that
 	// were ended here.

@@ -57,12 +57,21 @@ func (e *Engine) Stop(ctx context.Context, id, reason string) error {
 	}
 	e.mu.Lock()
 	x := e.residents[id]
+	if e.arriving > 0 {
+		e.stopped[s.Incarnation] = struct{}{} // it may be among them
+	}
 	e.mu.Unlock()
-	if x != nil {
+	if x != nil && x.is(&s) {
 		x.stopNow(ErrStopped)
 	}
 	e.answering(id, ctx.Done())
 	return nil
+}
+
+// is reports whether the residency is of the execution whose summary s is, as far as that
+// could be read.
+func (x *residency) is(s *checkpoint.Summary) bool {
+	return s.Incarnation.IsZero() || s.Incarnation == x.sum.Incarnation
 }
 
 // reasonFor is a reason as it will be recorded: text, like the errors it is part of.
@@ -98,7 +107,7 @@ func (e *Engine) end(ctx context.Context, s *checkpoint.Summary, status checkpoi
 	defer e.telling.Done()
 	open := e.whileOpen(ctx) // who closes the engine waits for this
 	defer open.left()
-	ended, err := e.store.End(open, checkpoint.Ending{ID: s.ID, Status: status, Record: rec, Deliver: deliver})
+	ended, err := e.store.End(open, checkpoint.Ending{ID: s.ID, Incarnation: s.Incarnation, Status: status, Record: rec, Deliver: deliver})
 	if ended {
 		e.executionEnded(s, status, e.now(), failure)
 	}
@@ -135,13 +144,20 @@ func (e *Engine) Resume(ctx context.Context, id string) error {
 // Delete removes an execution that has ended; ErrExecutionRunning otherwise. One that is
 // damaged can be deleted, too, after Stop if it has not ended.
 func (e *Engine) Delete(ctx context.Context, id string) error {
-	if s, err := e.find(ctx, id); err != nil && !partly(&s, err) {
+	s, err := e.find(ctx, id)
+	if err != nil && !partly(&s, err) {
 		return err
 	}
 	open := e.whileOpen(ctx)
 	defer open.left()
-	err := e.store.Delete(open, id)
-	if err == nil {
+	if err = e.store.Delete(open, id); err == nil {
+		e.mu.Lock()
+		var old *residency
+		if x := e.residents[id]; x != nil && x.is(&s) {
+			old = e.supersede(id, checkpoint.Incarnation{})
+		}
+		e.mu.Unlock()
+		old.stopNow(ErrStopped)
 		e.feed.tell(id)
 	}
 	return e.lookup(id, err)

@@ -308,6 +308,7 @@ func (x *residency) closeNow(cause error) {
 		return
 	}
 	x.phase = phaseClosed
+	x.progress = time.Now()
 	x.stopTimers()
 	if cause == nil {
 		cause = context.Canceled
@@ -326,7 +327,18 @@ func (x *residency) closeNow(cause error) {
 	} else {
 		x.e.mayHaveEnded(x.id) // who waits for the result asks the store from now on
 	}
-	x.checkGone()
+	if x.checkGone(); !x.isGone() {
+		x.e.lingers(x)
+	}
+}
+
+func (x *residency) isGone() bool {
+	select {
+	case <-x.gone:
+		return true
+	default:
+		return false
+	}
 }
 
 func (x *residency) stopTimers() {
@@ -343,19 +355,33 @@ func (x *residency) checkGone() {
 	}
 	// A body of an operation whose end was not written may be run again, so it
 	// must have returned before.
-	if x.replayed && len(x.bodies)+len(x.strays) > 0 {
+	if x.replayed && len(x.bodies)+len(x.strays) > 0 || x.earlier != nil {
 		return
 	}
-	select {
-	case <-x.gone:
-	default:
+	if !x.isGone() {
 		close(x.gone)
 		x.e.residencyGone(x)
 	}
 }
 
-// stopNow closes the residency of an execution that was ended from outside.
+// waitedFor takes note that nothing of the earlier residency runs any more.
+func (x *residency) waitedFor() {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.earlier, x.progress = nil, time.Now()
+	if x.phase != phaseClosed {
+		x.e.mu.Lock()
+		x.e.lingersNoMore(x)
+		x.e.mu.Unlock()
+	}
+	x.checkGone()
+}
+
+// stopNow closes the residency, if there is one, of an execution that was ended from outside.
 func (x *residency) stopNow(cause error) {
+	if x == nil {
+		return
+	}
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	x.closeNow(cause)

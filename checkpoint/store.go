@@ -321,10 +321,11 @@ type CallbackRef struct {
 // execution is owned, the store writes an InvocationCompleted before Record.
 // Running executions that it invoked get a CancelRequested.
 type Ending struct {
-	ID      string
-	Status  Status // Stopped or TimedOut
-	Record  Record
-	Deliver []Delivery // to the caller's inbox
+	ID          string
+	Incarnation Incarnation // zero: any; ErrNotFound if the execution has another one
+	Status      Status      // Stopped or TimedOut
+	Record      Record
+	Deliver     []Delivery // to the caller's inbox
 }
 
 // Summary is the row of an execution.

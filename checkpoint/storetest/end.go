@@ -60,6 +60,18 @@ var endTests = []test{
 		_, err := p.s.End(p.ctx, stop("nobody"))
 		p.is(err, checkpoint.ErrNotFound)
 	}},
+	{"OfAnotherIncarnationIsNotFound", func(p *probe) {
+		p.own("a")
+		e := stop("a")
+		e.Incarnation = checkpoint.Incarnation{1, 2, 3}
+		_, err := p.s.End(p.ctx, e)
+		p.is(err, checkpoint.ErrNotFound)
+		e.Incarnation = p.get("a").Incarnation
+		same(p, "Status", p.get("a").Status, checkpoint.Running)
+		ended, err := p.s.End(p.ctx, e)
+		p.ok(err)
+		same(p, "ended", ended, true)
+	}},
 	{"NeedsAStatusFromOutside", func(p *probe) {
 		p.own("a")
 		for _, status := range []checkpoint.Status{0, checkpoint.Running, checkpoint.Succeeded, checkpoint.Failed} {

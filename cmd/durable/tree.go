@@ -79,7 +79,11 @@ func (t *tree) head(x *execution, now time.Time) []string {
 		field("held", x.Held.Message)
 	}
 	if !x.StalledSince.IsZero() {
-		field("stalled", "its code has been busy or blocked outside of operations since "+stamp(x.StalledSince))
+		why := "its code has been busy or blocked outside of operations since "
+		if x.Status != durable.ExecutionRunning {
+			why = "it has ended, but its code goes on since "
+		}
+		field("stalled", why+stamp(x.StalledSince))
 	}
 	field("input", t.payload(x.Input))
 	field("result", t.payload(x.Result))

@@ -17,7 +17,7 @@ func (r *Round) End(e *checkpoint.Ending) (ended bool, err error) {
 			return false, err
 		}
 	}
-	row, err := r.find(e.ID, checkpoint.Incarnation{})
+	row, err := r.find(e.ID, e.Incarnation)
 	if err != nil || row.Status != checkpoint.Running {
 		return false, err
 	}
