@@ -212,6 +212,15 @@ func encodeReadable[O any](e *Engine, v O) ([]byte, error) {
 	return data, nil
 }
 
+// encodeInput encodes an input of a function. Where another process has the function, it
+// may be that only that one can decode it.
+func encodeInput[I any](e *Engine, function string, in I) ([]byte, error) {
+	if !e.has(function) {
+		return e.encodeWith(e.opts.Codec, in)
+	}
+	return encodeReadable(e, in)
+}
+
 // target is where to decode to.
 func (d *decoded[O]) target() any {
 	*d = decoded[O]{}

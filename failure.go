@@ -140,7 +140,7 @@ func (r *errorRegistry) record(err error) (f *failureRecord) {
 		return known.record
 	}
 	n := &errorNotes{r: r}
-	apart(func() { f = n.recordGuarded(err) })
+	apart(func() { f = guard(err, func() *failureRecord { return n.record(err) }) })
 	if f == nil {
 		f = &failureRecord{Type: "error", Message: fmt.Sprintf("a method of the error %T called runtime.Goexit", err)}
 	}
@@ -156,13 +156,14 @@ func (r *errorRegistry) record(err error) (f *failureRecord) {
 	return f
 }
 
-func (n *errorNotes) recordGuarded(err error) (f *failureRecord) {
+// guard returns what record makes of err, or what it panicked of.
+func guard(err error, record func() *failureRecord) (f *failureRecord) {
 	defer func() {
 		if p := recover(); p != nil {
 			f = &failureRecord{Type: "Panic", Message: fmt.Sprintf("panic in a method of the error %T: %v", err, p), Stack: string(debug.Stack()), Is: []string{"Panic"}}
 		}
 	}()
-	return n.record(err)
+	return record()
 }
 
 func (n *errorNotes) record(err error) (f *failureRecord) {

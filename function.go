@@ -115,7 +115,7 @@ func (f *Function[I, O]) Start(ctx context.Context, e *Engine, in I, opts ...Sta
 	if err := e.given(ctx); err != nil {
 		return nil, err
 	}
-	input, err := encodeReadable(e, in)
+	input, err := encodeInput(e, f.name, in)
 	if err != nil {
 		return nil, fmt.Errorf("durable: start %q: input: %w", truncated(f.name), err)
 	}

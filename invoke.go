@@ -29,7 +29,7 @@ func Invoke[I, O any](ctx *Context, name string, f *Function[I, O], in I, opts .
 		if s.codec != nil { // what it makes is decoded by another one
 			return ctx.f.x.e.encodeWith(s.codec, in)
 		}
-		return encodeReadable(ctx.f.x.e, in)
+		return encodeInput(ctx.f.x.e, f.name, in)
 	}, &s, &out)
 	return out, err
 }

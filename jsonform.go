@@ -22,6 +22,11 @@ type jsonForm struct {
 	addressed bool // they are to be encoded from a pointer
 	searched  bool // they may hold values that no pointer leads to, and are to be searched for them
 	sure      bool // what they are encoded to can be decoded, whatever they hold
+
+	passedOver     bool // at a place without an address the method of a pointer is passed over
+	keysPassedOver bool // so are those of the keys of a map
+	byItself       bool // their own method says how they are encoded
+	byPointer      bool // a method of theirs or of a pointer to them does
 }
 
 var jsonForms sync.Map // reflect.Type -> *jsonForm
@@ -30,7 +35,8 @@ func jsonFormOf(t reflect.Type) *jsonForm {
 	if form, ok := jsonForms.Load(t); ok {
 		return form.(*jsonForm)
 	}
-	form := &jsonForm{sure: true}
+	form := &jsonForm{sure: true, passedOver: passedOver(t), byItself: marshals(t), byPointer: marshals(reflect.PointerTo(t))}
+	form.keysPassedOver = t.Kind() == reflect.Map && keyPassedOver(t.Key())
 	form.look(t, false, make(map[placed]bool))
 	jsonForms.Store(t, form)
 	return form
@@ -154,12 +160,13 @@ func marshalJSON(v any) ([]byte, error) {
 		v = p.Interface()
 	}
 	data, err := json.Marshal(v)
-	if err == nil && form.searched {
-		if lost := findLost(reflect.ValueOf(v), false); lost != nil {
-			err = lost
-		}
+	if err != nil || !form.searched {
+		return data, err
 	}
-	return data, err
+	if lost := findLost(reflect.ValueOf(v), false); lost != nil {
+		return nil, lost
+	}
+	return data, nil
 }
 
 // lostError says which value would not come back.
@@ -182,16 +189,17 @@ func (e *lostError) in(where string) *lostError {
 // never: the value is at a place that has no address.
 func findLost(v reflect.Value, never bool) *lostError {
 	t := v.Type()
-	if never && passedOver(t) {
+	form := jsonFormOf(t)
+	switch {
+	case never && form.passedOver:
 		return &lostError{what: t, why: "its MarshalJSON or MarshalText has a pointer receiver and is not called for values in maps and interfaces: put a pointer there, or give the method a value receiver"}
-	}
-	if form := jsonFormOf(t); !form.searched && !(never && form.addressed) || marshals(t) || !never && marshals(reflect.PointerTo(t)) {
+	case form.byItself || !never && form.byPointer || !form.searched && !(never && form.addressed):
 		return nil
 	}
 	switch t.Kind() {
 	case reflect.Interface:
 		if !v.IsNil() {
-			return findLost(v.Elem(), true)
+			return findLostIn(v.Interface())
 		}
 	case reflect.Pointer:
 		if !v.IsNil() {
@@ -204,9 +212,8 @@ func findLost(v reflect.Value, never bool) *lostError {
 			}
 		}
 	case reflect.Map:
-		keys := keyPassedOver(t.Key())
 		for i := v.MapRange(); i.Next(); {
-			if keys && !keyComesBack(i.Key()) {
+			if form.keysPassedOver && !keyComesBack(i.Key()) {
 				return &lostError{what: t.Key(), where: fmt.Sprintf("[%q]", fmt.Sprint(i.Key())), why: "its MarshalText is not called for keys of maps that are strings, nor with a pointer receiver: use a slice, or keys of another type"}
 			}
 			if lost := findLost(i.Value(), true); lost != nil {
@@ -221,6 +228,29 @@ func findLost(v reflect.Value, never bool) *lostError {
 		}
 	}
 	return nil
+}
+
+// findLostIn is findLost for what is in an interface; of most it needs no reflection.
+func findLostIn(x any) *lostError {
+	switch x := x.(type) {
+	case nil, string, bool, float64, int, int64:
+		return nil
+	case map[string]any:
+		for key, value := range x {
+			if lost := findLostIn(value); lost != nil {
+				return lost.in(fmt.Sprintf("[%q]", key))
+			}
+		}
+		return nil
+	case []any:
+		for i, value := range x {
+			if lost := findLostIn(value); lost != nil {
+				return lost.in(fmt.Sprintf("[%d]", i))
+			}
+		}
+		return nil
+	}
+	return findLost(reflect.ValueOf(x), true)
 }
 
 // keyComesBack reports whether the MarshalText of a key, which is not called, would say

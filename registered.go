@@ -98,6 +98,10 @@ func newErrorRegistry(examples []error) (*errorRegistry, error) {
 }
 
 func (r *errorRegistry) add(example error) error {
+	switch example.(type) {
+	case *Failure, *OpError: // they are always found
+		return nil
+	}
 	if !plainError(example) {
 		t := newErrorType(reflect.TypeOf(example))
 		if problem := t.survivesJSON(example); problem != nil {
@@ -348,23 +352,24 @@ func (n *errorNotes) cause(err error) *failureRecord {
 	if err == nil {
 		return nil
 	}
-	for _, list := range [][]sentinel{n.r.sentinels, n.r.examples} {
-		for _, s := range list {
-			if same(s.err, err) {
-				f := &failureRecord{Type: typeName(err), Message: err.Error(), Itself: true}
-				f.addSentinel(s.name)
+	return guard(err, func() *failureRecord {
+		f := &failureRecord{Type: typeName(err), Message: err.Error(), Itself: true}
+		for _, list := range [][]sentinel{n.r.sentinels, n.r.examples} {
+			for _, s := range list {
+				if same(s.err, err) {
+					f.addSentinel(s.name)
+					return f
+				}
+			}
+		}
+		if t := n.r.named[newErrorType(reflect.TypeOf(err)).name()]; t != nil {
+			if causes, ok := n.addType(f, t, err); ok {
+				n.addCauses(&f.Typed[0], causes)
 				return f
 			}
 		}
-	}
-	if t := n.r.named[newErrorType(reflect.TypeOf(err)).name()]; t != nil {
-		f := &failureRecord{Type: typeName(err), Message: err.Error(), Itself: true}
-		if causes, ok := n.addType(f, t, err); ok {
-			n.addCauses(&f.Typed[0], causes)
-			return f
-		}
-	}
-	return n.record(err)
+		return n.record(err)
+	})
 }
 
 // rebuildMatches returns what of Options.Errors is recorded in rec.

@@ -169,7 +169,8 @@ func TestRegisteredErrors(t *testing.T) {
 		"Deep": {deep, both(is(errA), as(func(c *numbered) bool {
 			return c.Code == 99 && as(func(e *url.Error) bool { return e.Op == "Get" })(c.Err)
 		}))},
-		"NoCause": {&numbered{5, nil}, as(func(c *numbered) bool { return c.Code == 5 && c.Err == nil })},
+		"CauseThatPanics": {&numbered{5, (*gone)(nil)}, as(func(c *numbered) bool { return c.Code == 5 && c.Err != nil })},
+		"NoCause":         {&numbered{5, nil}, as(func(c *numbered) bool { return c.Code == 5 && c.Err == nil })},
 		"Several": {several{about{errA}, []error{errB, nil, status(7)}}, both(is(errA, errB, status(7)), as(func(s several) bool {
 			return s.Why == errA && len(s.Errs) == 3 && s.Errs[0] == errB && s.Errs[1] == nil && s.Errs[2] == status(7)
 		}))},
@@ -299,6 +300,7 @@ func TestErrorsThatCantBeFoundAgain(t *testing.T) {
 		"ExampleWithACause":  {&fs.PathError{Op: "open", Path: "x", Err: errors.New("y")}, &numbered{7, errA}},
 		"ExampleWithoutText": {&fs.PathError{}, &url.Error{}},
 		"NilPointer":         {(*transient)(nil)},
+		"AlwaysFound":        {&durable.Failure{}, &durable.OpError{}, &durable.NonDeterministicError{}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			e, err := durable.New(memstore.New(), &durable.Options{Errors: errs})
