@@ -1,6 +1,7 @@
 package durable
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -8,6 +9,7 @@ import (
 	"maps"
 	"reflect"
 	"slices"
+	"strings"
 )
 
 // errorRegistry records errors and rebuilds them, with what Options.Errors says.
@@ -234,7 +236,7 @@ func (t *errorType) hidden(in reflect.Type, where string, own bool, seen map[ref
 		}
 	case reflect.Interface:
 		if in.NumMethod() > 0 {
-			return fmt.Errorf("%sis of interfaces, %s, which can't be decoded: register an error of your own that holds what handlers look at, or give it MarshalJSON and UnmarshalJSON", where, in)
+			return fmt.Errorf("it holds interfaces, %s, in %s, which can't be decoded: hold errors in fields of type error or []error of the type itself, or give it MarshalJSON and UnmarshalJSON", in, cmp.Or(strings.Trim(strings.TrimPrefix(where, "its field "), "."), "itself"))
 		}
 	}
 	return nil

@@ -260,12 +260,14 @@ type (
 	hiddenDeep  struct {
 		In struct{ At map[string][]*hidden }
 	}
-	heldTime struct{ By fmt.Stringer }
+	heldTime   struct{ By fmt.Stringer }
+	heldErrors struct{ By map[string]error }
 )
 
 func (*hiddenCode) Error() string { return "hidden code" }
 func (hiddenCause) Error() string { return "hidden cause" }
 func (*hiddenDeep) Error() string { return "hidden deep" }
+func (*heldErrors) Error() string { return "held errors" }
 func (heldTime) Error() string    { return "held" }
 
 // TestErrorsThatCantBeFoundAgain: they are refused with what to do, and not lost.
@@ -277,6 +279,7 @@ func TestErrorsThatCantBeFoundAgain(t *testing.T) {
 	}{
 		"Interface":        {[]error{&net.OpError{}}, []string{"*net.OpError", "Source", "net.Addr", "register an error of your own"}},
 		"InterfaceOfAn":    {[]error{&heldTime{}}, []string{"heldTime", "By", "fmt.Stringer"}},
+		"InterfacesInAMap": {[]error{&heldErrors{}}, []string{"heldErrors", "interfaces, error, in By", "[]error"}},
 		"Hidden":           {[]error{&hiddenCode{}}, []string{"code is not exported", "MarshalJSON"}},
 		"HiddenCause":      {[]error{hiddenCause{}}, []string{"error is not exported", "MarshalJSON"}},
 		"HiddenDeep":       {[]error{&hiddenDeep{}}, []string{"In.At.", "is not exported"}},
