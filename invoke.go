@@ -155,7 +155,11 @@ func (e *Engine) createAgain(ctx context.Context, before *knownOperation, freshK
 	if err != nil {
 		return err
 	}
-	j, err := e.endedJournal(ctx, before.Invoked)
+	var j *endedJournal
+	err = ErrExecutionNotFound
+	if before.Invoked != "" { // else it is in another store
+		j, err = e.endedJournal(ctx, before.Invoked)
+	}
 	switch {
 	case errors.Is(err, ErrExecutionNotFound):
 		if !freshKeys {

@@ -149,10 +149,7 @@ func (k *keys) invoked(o *operation) *knownOperation {
 	if k == nil {
 		return nil
 	}
-	if known := k.known[o.positionKey()]; known != nil && known.Invoked != "" {
-		return known
-	}
-	return nil
+	return k.known[o.positionKey()]
 }
 
 // keyed reports whether a body of o has an idempotency key.
@@ -170,6 +167,9 @@ func (r *Recording) keysOfNext(fresh bool) (string, error) {
 		k = newKeys(checkpoint.Incarnation{})
 	}
 	k.base = k.baseOf(r.incarnation)
+	for _, o := range k.known {
+		o.Invoked, o.Retry = "", false // that is where it was recorded
+	}
 	return k.encode(), nil
 }
 

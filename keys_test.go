@@ -278,6 +278,33 @@ func TestIdempotencyKeys(t *testing.T) {
 		require.ErrorIs(t, err, durable.ErrExecutionExists, "that one has other keys")
 	})
 
+	// What an invoke had started is in the other store: its keys go along.
+	inBubble(t, "GoWithARecordingOfARetry", func(t *testing.T) {
+		p := newPayments()
+		child := durable.Define("child", func(ctx *durable.Context, _ int) (int, error) { return 0, p.step(ctx, "charge", "charge") })
+		parent := durable.Define("parent", func(ctx *durable.Context, _ int) (int, error) {
+			if err := durable.Wait(ctx, "wait", time.Hour); err != nil {
+				return 0, err
+			}
+			return durable.Invoke(ctx, "child", child, 1)
+		})
+		b := setupWith(t, durable.Options{Retention: -1}, parent, child)
+		id := start(b, parent, 0).ID()
+		ended(b, id)
+		again, err := b.engine.RestartFrom(b.ctx, id, "")
+		require.NoError(t, err)
+		synctest.Wait()
+		running := recording(b, again)
+		there := setup(t, parent, child)
+		for _, e := range []*bundle{there, b} { // in the same one it is not what is invoked there
+			id, err := e.engine.Import(e.ctx, running, durable.WithExecutionID("copy"))
+			require.NoError(t, err)
+			require.Equal(t, durable.ExecutionSucceeded, ended(e, id).Status)
+		}
+		require.GreaterOrEqual(t, len(p.keys["charge"]), 3)
+		require.Equal(t, 1, p.distinct("charge"))
+	})
+
 	inBubble(t, "OptionsWhereTheyMakeNoSense", func(t *testing.T) {
 		f := durable.Define("f", func(*durable.Context, int) (int, error) { return 0, nil })
 		b := setup(t, f)

@@ -34,6 +34,7 @@ type program struct {
 	mu       sync.Mutex
 	engine   *durable.Engine
 	names    map[string]string // of executions, by ID: their places in the program
+	keys     map[string]string // idempotency keys by operation, and the other way round
 	recorded map[string]bool   // execution and operation, by ID and by name, of the steps with a recorded outcome
 	opNames  map[string]string // by execution and operation
 	running  map[string]int    // bodies, by execution and operation
@@ -50,7 +51,7 @@ type program struct {
 
 func newProgram(t *testing.T, seed uint64) *program {
 	p := &program{
-		T: t, seed: seed, names: map[string]string{"main": "main"},
+		T: t, seed: seed, names: map[string]string{"main": "main"}, keys: map[string]string{},
 		recorded: map[string]bool{}, opNames: map[string]string{}, running: map[string]int{}, calls: map[string]int{}, asked: map[string]bool{}, struck: map[string]bool{}, unnamed: map[string]int{},
 	}
 	p.root, p.nodes = generate(seed)
@@ -86,6 +87,7 @@ func (p *program) enter(info durable.StepInfo, n *node) (leave func()) {
 	defer p.mu.Unlock()
 	execution, once := p.names[info.ExecutionID], n.kind == "once"
 	key := execution + " " + info.OperationID
+	p.checkKey(key, info.IdempotencyKey)
 	if n.before != nil && n.before.isStep() && !p.recorded[execution+" "+n.before.name()] {
 		p.Errorf("%s: the body of step %s runs before the outcome of %s is recorded", p.what, key, n.before.name())
 	}
@@ -106,6 +108,26 @@ func (p *program) enter(info durable.StepInfo, n *node) (leave func()) {
 		p.mu.Lock()
 		defer p.mu.Unlock()
 		p.running[key]--
+	}
+}
+
+// checkKey checks that an operation has one idempotency key, and no other has it, however
+// often its execution is restarted or retried, and those that it invokes with it.
+// p.mu is held.
+func (p *program) checkKey(operation, key string) {
+	root, below, _ := strings.Cut(operation, "/")
+	if i := strings.IndexByte(root, ' '); i >= 0 {
+		root, below = root[:i], root[i:]
+	}
+	line := "main"
+	if strings.HasPrefix(root, "stopped-") {
+		line = root[:len("stopped-0")]
+	}
+	for k, v := range map[string]string{line + "/" + below: key, key: line + "/" + below} {
+		if is, known := p.keys[k]; known && is != v {
+			p.Errorf("%s: the idempotency key of %s: %s is %s, and was %s", p.what, operation, k, v, is)
+		}
+		p.keys[k] = v
 	}
 }
 

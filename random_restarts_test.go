@@ -134,21 +134,22 @@ func (r *restarting) result(id string) string {
 func (r *restarting) begins(c *checkpoint.Creation) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if c.Caller != nil {
-		return
+	name := c.ID
+	if c.Caller != nil { // by a retry, it begins with what the one before had finished
+		name = r.names[c.Caller.ID] + "/" + c.Caller.OperationID
 	}
-	r.names[c.ID] = c.ID
+	r.names[c.ID] = name
 	r.copied += len(c.Records)
 	for i := range c.Records {
 		rec := &c.Records[i]
 		require.EqualValues(r, i+2, rec.Seq)
-		key := c.ID + " " + rec.OperationID
+		key := name + " " + rec.OperationID
 		if rec.Name != "" {
 			r.opNames[key] = rec.Name
 		}
 		if settlesStep(rec) {
 			r.recorded[key] = true
-			r.recorded[c.ID+" "+r.opNames[key]] = true
+			r.recorded[name+" "+r.opNames[key]] = true
 		}
 	}
 }

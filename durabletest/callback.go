@@ -20,10 +20,10 @@ type Callback struct {
 	ID string
 
 	operationID string
-	opened      time.Time
 	e           *Engine
 	life        *life // in which it was found
 	lasts       bool  // it is an answer's, and outlives the engine
+	told        bool  // its outcome was told in the life before this process
 }
 
 // Succeed completes the callback. Errors are those of Engine.SucceedCallback. If the
@@ -45,7 +45,7 @@ func (c *Callback) Heartbeat() error {
 
 // tell changes something, unless that was done in the life before this process.
 func (c *Callback) tell(change func(*durable.Engine) error) error {
-	if time.Now().Before(c.e.since) {
+	if now := time.Now(); now.Before(c.e.since) || c.told && now.Equal(c.e.since) {
 		return nil
 	}
 	return c.call(change)
@@ -137,7 +137,7 @@ func (e *Engine) openCallbacks(ctx context.Context, l *life, id string) ([]*Call
 	var open []*Callback
 	for _, o := range ops {
 		if o.CallbackID != "" {
-			open = append(open, &Callback{Name: o.Name, ExecutionID: id, ID: o.CallbackID, operationID: o.ID, opened: o.StartedAt, e: e, life: l})
+			open = append(open, &Callback{Name: o.Name, ExecutionID: id, ID: o.CallbackID, operationID: o.ID, e: e, life: l})
 		}
 	}
 	return open, nil

@@ -32,7 +32,7 @@ type Engine struct {
 	ended    bool                 // there will be no other life
 	next     chan struct{}        // closed when another life has begun, or ended is set
 	answered map[string]bool      // callbacks, by ID
-	stubs    map[string]*stubCall // by idempotency key
+	stubs    map[string]*stubCall // by execution
 	foretold map[string]*stubCall // that began before the first life, by execution
 	since    time.Time            // before that, what answers did has been done
 	ids      *identities
@@ -208,24 +208,29 @@ func (e *Engine) foretell(died time.Time) {
 	}
 	defer reader.Close()
 	ctx := context.Background()
-	for _, id := range e.running() {
-		info, err := reader.Describe(ctx, id)
+	for info, err := range reader.Executions(ctx, durable.Query{}) {
 		if err != nil {
 			e.t.Fatal(err)
 		}
-		if stub := e.c.Stubs[info.Function]; stub != nil {
-			e.foretold[id] = e.callStub(func(ctx context.Context, in json.RawMessage) (any, error) {
+		if stub := e.c.Stubs[info.Function]; stub != nil && info.Status == durable.ExecutionRunning {
+			e.foretold[info.ID] = e.callStub(func(ctx context.Context, in json.RawMessage) (any, error) {
 				time.Sleep(time.Until(info.StartedAt))
 				return stub(ctx, in)
 			}, info.Input)
-			continue
 		}
-		open, err := e.openCallbacks(ctx, &life{reader, tap}, id)
+		here := &life{reader, tap}
+		open, err := e.openCallbacks(ctx, here, info.ID)
 		if err != nil {
 			e.t.Fatal(err)
 		}
-		for _, cb := range open {
-			e.answerOne(cb, cb.opened)
+		for ev, err := range reader.History(ctx, info.ID) { // also what was answered: the answer may go on
+			if err != nil {
+				e.t.Fatal(err)
+			}
+			if ev.Type == "CallbackStarted" {
+				told := !slices.ContainsFunc(open, func(cb *Callback) bool { return cb.ID == ev.CallbackID })
+				e.answerOne(&Callback{Name: ev.Name, ExecutionID: info.ID, ID: ev.CallbackID, operationID: ev.OperationID, e: e, life: here, told: told}, ev.Time)
+			}
 		}
 	}
 }

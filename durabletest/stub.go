@@ -62,14 +62,15 @@ func (e *Engine) callStub(stub Stub, input json.RawMessage) *stubCall {
 func (e *Engine) stub(stub Stub) func(context.Context, json.RawMessage) (any, error) {
 	return func(ctx context.Context, input json.RawMessage) (any, error) {
 		info, _ := durable.StepInfoFrom(ctx)
+		id := info.ExecutionID + " " + info.IdempotencyKey // not again after a retry, nor after it was deleted
 		e.mu.Lock()
-		call := e.stubs[info.IdempotencyKey]
+		call := e.stubs[id]
 		if call == nil {
 			if call = e.foretold[info.ExecutionID]; call == nil {
 				call = e.callStub(stub, input)
 			}
 			delete(e.foretold, info.ExecutionID)
-			e.stubs[info.IdempotencyKey] = call
+			e.stubs[id] = call
 		}
 		e.mu.Unlock()
 		call.ctx.mu.Lock()

@@ -71,6 +71,40 @@ func TestTheWorldOutsideGoesOn(t *testing.T) {
 	require.Equal(t, "sold 2h40m0s, driven 7 2h50m0s", out)
 }
 
+// An answer may go on when it has answered.
+func TestAnAnswerGoesOn(t *testing.T) {
+	t.Parallel()
+	f := durable.Define("f", func(ctx *durable.Context, _ int) (string, error) {
+		second, err := durable.CreateCallback[string](ctx, "second")
+		if err != nil {
+			return "", err
+		}
+		if _, err := durable.WaitForCallback[string](ctx, "first", func(context.Context, string) error { return nil }); err != nil {
+			return "", err
+		}
+		if err := durable.Wait(ctx, "meanwhile", 30*time.Minute); err != nil {
+			return "", err
+		}
+		return second.Await(ctx)
+	})
+	var second chan *durabletest.Callback
+	durabletest.CrashEverywhere(t, durabletest.Config{Functions: []durable.Definition{f},
+		Before: func() { second = make(chan *durabletest.Callback, 1) },
+		Answers: map[string]durabletest.Answer{
+			"second": func(cb *durabletest.Callback) { second <- cb },
+			"first": func(cb *durabletest.Callback) {
+				if err := cb.Succeed("one"); err != nil {
+					t.Error(err)
+				}
+				time.Sleep(time.Hour)
+				if err := (<-second).Succeed("two"); err != nil {
+					t.Error(err)
+				}
+			},
+		},
+	}, f, 0)
+}
+
 func TestStubs(t *testing.T) {
 	t.Parallel()
 	f := durable.Define("f", func(ctx *durable.Context, _ int) (string, error) {
@@ -86,16 +120,16 @@ func TestStubs(t *testing.T) {
 			})
 		})
 	}
-	var cause error
+	causes := make(chan error, 1)
 	test("SeeTheirTimeout", func(ctx context.Context, _ json.RawMessage) (any, error) {
 		<-ctx.Done()
-		cause = context.Cause(ctx)
+		causes <- context.Cause(ctx)
 		return nil, ctx.Err()
 	}, func(t *testing.T, e *durabletest.Engine, x *durable.Execution[string]) {
 		e.Crash()
 		_, err := f.Attach(e.Engine, x.ID()).Result(t.Context())
 		require.ErrorIs(t, err, durable.ErrTimeout)
-		time.Sleep(time.Minute)
+		cause := <-causes
 		require.Error(t, cause)
 		require.NotErrorIs(t, cause, durable.ErrClosed)
 	})
@@ -113,6 +147,25 @@ func TestStubs(t *testing.T) {
 		out, err := f.Attach(e.Engine, x.ID()).Result(t.Context())
 		require.NoError(t, err)
 		require.Equal(t, "described", out)
+	})
+	calls := 0
+	test("AreCalledAgainByARetry", func(context.Context, json.RawMessage) (any, error) {
+		if calls++; calls < 3 {
+			return nil, errors.New("down")
+		}
+		return "up", nil
+	}, func(t *testing.T, e *durabletest.Engine, x *durable.Execution[string]) {
+		_, err := x.Result(t.Context())
+		require.ErrorContains(t, err, "down")
+		id, err := e.Retry(t.Context(), x.ID())
+		require.NoError(t, err)
+		_, err = f.Attach(e.Engine, id).Result(t.Context())
+		require.ErrorContains(t, err, "down")
+		id, err = e.RestartFrom(t.Context(), id, "")
+		require.NoError(t, err)
+		out, err := f.Attach(e.Engine, id).Result(t.Context())
+		require.NoError(t, err)
+		require.Equal(t, "up", out)
 	})
 	test("MayPanic", func(context.Context, json.RawMessage) (any, error) { panic("oh") }, func(t *testing.T, e *durabletest.Engine, x *durable.Execution[string]) {
 		_, err := x.Result(t.Context())
