@@ -15,7 +15,8 @@ import (
 // CallbackID returns the ID of the one open callback of an execution that has
 // the name, or the operation ID. It waits while there is none; it returns
 // ErrCallbackAmbiguous when there are several, and ErrCallbackNotFound when the
-// execution has ended.
+// execution has ended. It reads the execution's journal, each record once: who needs the
+// IDs of many has them handed out by the handler.
 func (e *Engine) CallbackID(ctx context.Context, executionID, name string) (string, error) {
 	if err := e.given(ctx); err != nil {
 		return "", err

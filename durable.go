@@ -90,22 +90,23 @@ type Engine struct {
 	identities checkpoint.Identities // the store, if it is one
 	macs       sync.Pool             // of hash.Hash, see mac
 
-	life     context.Context // ends when the engine closes
-	endLife  context.CancelCauseFunc
-	kick     chan struct{}
-	loop     chan struct{} // closed when the claim loop has ended
-	over     chan struct{} // closed when the engine is closed, or Shutdown waits for that no more
-	overOnce sync.Once
-	bodies   atomic.Int64
-	starting sync.WaitGroup // starts that have reserved a place
-	leaving  *residency     // asked to make a place; the claim loop's
-	asked    time.Time      // when it was
-	moving   *residency     // one that was not stuck when it was last looked at; the claim loop's
-	parked   parkedList
-	feed     feed
-	starved  atomic.Bool // work is due and there is no place for it
-	looking  atomic.Bool // mayHaveEnded("") is to come
-	hungry   atomic.Bool // the next one that becomes idle is to give its place up
+	life      context.Context // ends when the engine closes
+	endLife   context.CancelCauseFunc
+	kick      chan struct{}
+	loop      chan struct{} // closed when the claim loop has ended
+	over      chan struct{} // closed when the engine is closed, or Shutdown waits for that no more
+	overOnce  sync.Once
+	bodies    atomic.Int64
+	starting  sync.WaitGroup // starts that have reserved a place
+	leaving   *residency     // asked to make a place; the claim loop's
+	asked     time.Time      // when it was
+	moving    *residency     // one that was not stuck when it was last looked at; the claim loop's
+	parked    parkedList
+	feed      feed
+	bookmarks bookmarks
+	starved   atomic.Bool // work is due and there is no place for it
+	looking   atomic.Bool // mayHaveEnded("") is to come
+	hungry    atomic.Bool // the next one that becomes idle is to give its place up
 
 	mu        sync.Mutex
 	residents map[string]*residency

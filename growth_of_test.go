@@ -763,6 +763,24 @@ var growths = map[string]func(t *testing.T, n int){
 			cbs.completeAll(b)
 		})
 	},
+	"Looking/InPages": func(t *testing.T, n int) {
+		var cbs opened
+		f := each(func(c *durable.Context, i int) error { return cbs.await(c) })
+		b := setupWith(t, parked, f)
+		ends(b, f, n, func(id string) {
+			for last, more := int64(0), true; more; {
+				read := 0
+				for ev, err := range b.engine.HistoryAfter(b.ctx, id, last) {
+					require.NoError(t, err)
+					if more = read == 10; more {
+						break
+					}
+					read, last = read+1, ev.EventID
+				}
+			}
+			cbs.completeAll(b)
+		})
+	},
 	"Looking/Changes": func(t *testing.T, n int) {
 		g := durable.Define("g", func(ctx *durable.Context, i int) (int, error) { return i, durable.Wait(ctx, "w", time.Second) })
 		b := setup(t, g)

@@ -85,34 +85,24 @@ func (e *Engine) History(ctx context.Context, id string) iter.Seq2[Event, error]
 			yield(Event{}, err)
 			return
 		}
-		ops := newOperations(s.Tail)
-		last := int64(0)
-		for rec, err := range e.records(ctx, &s) {
-			if err != nil {
-				yield(Event{}, err)
-				return
-			}
-			failure, err := decodeFailure(rec.Failure)
-			if err != nil {
-				yield(Event{}, err)
-				return
-			}
-			if fromInbox(rec) {
-				if !ops.awaits(rec) {
-					continue
-				}
-				rec.EventID, rec.Events = uint64(last+1), 1
-			}
-			o := ops.apply(rec, failure)
-			if rec.Type >= checkpoint.ScopeCancelled || rec.Flags&checkpoint.FlagSilent != 0 {
-				continue
-			}
-			for _, ev := range e.eventsOf(rec, o, &s) {
-				last = ev.EventID
-				if !yield(ev, nil) {
-					return
-				}
-			}
+		e.readHistory(ctx, &s, newBookmark(&s), 0, yield)
+	}
+}
+
+// HistoryAfter yields what History yields behind the event after, for those who read a
+// history in pages: break out of it where a page ends, and go on behind the last event.
+// However many pages there are, each record is read once, as long as no more than a
+// minute, and few other executions, lie between two of them.
+func (e *Engine) HistoryAfter(ctx context.Context, id string, after int64) iter.Seq2[Event, error] {
+	return func(yield func(Event, error) bool) {
+		s, err := e.find(ctx, id)
+		if err != nil {
+			yield(Event{}, err)
+			return
+		}
+		b := e.bookmarks.take(&s, after)
+		if e.readHistory(ctx, &s, b, after, yield) {
+			e.bookmarks.keep(b)
 		}
 	}
 }

@@ -178,16 +178,19 @@ func (a *admin) history(w http.ResponseWriter, r *request) error {
 	}, next)
 }
 
-// events are up to limit events behind after that are wanted; next is the last of them
-// if there are more, else nil.
+// events are up to limit events behind after that are wanted; next is behind which event
+// there are more, nil if there are none.
 func (a *admin) events(r *request, after, limit int64, wanted func(durable.Event) bool) (events iter.Seq2[durable.Event, error], next func() any) {
 	n, last, more := int64(0), int64(0), false
 	return func(yield func(durable.Event, error) bool) {
-			for ev, err := range a.engine.History(r.Context(), r.PathValue("id")) {
-				if err == nil && (ev.EventID <= after || !wanted(ev)) {
+			for ev, err := range a.engine.HistoryAfter(r.Context(), r.PathValue("id"), after) {
+				if err == nil && !wanted(ev) {
 					continue
 				}
 				if more = n == limit; more {
+					if err == nil {
+						last = ev.EventID - 1 // all until there has been read
+					}
 					return
 				}
 				n, last = n+1, ev.EventID
