@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/durable-go/durable"
+	"github.com/durable-go/durable/checkpoint"
 	"github.com/durable-go/durable/checkpoint/memstore"
 )
 
@@ -252,4 +253,35 @@ func TestEngineFromInside(t *testing.T) {
 		}
 	}
 	t.Logf("calls of the engine from inside: %d", tried)
+}
+
+// keepsContexts is a store that waits for the ends of the contexts that it was called with.
+type keepsContexts struct {
+	*memstore.Store
+	ended chan error
+}
+
+func (s *keepsContexts) Get(ctx context.Context, id string) (checkpoint.Summary, error) {
+	done := ctx.Done()
+	go func() {
+		<-done
+		s.ended <- ctx.Err()
+	}()
+	return s.Store.Get(ctx, id)
+}
+
+// A store may derive a context from the one that it is given. When that has ended, which it
+// may have with the call, it says so: else the standard library panics.
+func TestContextsOfStores(t *testing.T) {
+	s := &keepsContexts{memstore.New(), make(chan error, 1)}
+	e, err := durable.New(s, nil)
+	require.NoError(t, err)
+	defer e.Close()
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	for range 100 {
+		_, err := e.Describe(ctx, "nobody")
+		require.ErrorIs(t, err, durable.ErrExecutionNotFound)
+		require.ErrorIs(t, <-s.ended, context.Canceled)
+	}
 }

@@ -1,6 +1,7 @@
 package durable
 
 import (
+	"cmp"
 	"context"
 	"sync"
 )
@@ -32,10 +33,15 @@ func (c *openContext) left() {
 }
 
 func (c *openContext) Err() error {
-	if err := c.Context.Err(); err != nil {
+	if err := cmp.Or(c.Context.Err(), c.life.Err()); err != nil {
 		return err
 	}
-	return c.life.Err()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.either != nil { // it ends with left, too: what a store derives from it must see why
+		return c.either.Err()
+	}
+	return nil
 }
 
 func (c *openContext) Done() <-chan struct{} {
