@@ -264,11 +264,11 @@ type (
 	heldErrors struct{ By map[string]error }
 )
 
-func (*hiddenCode) Error() string { return "hidden code" }
-func (hiddenCause) Error() string { return "hidden cause" }
-func (*hiddenDeep) Error() string { return "hidden deep" }
-func (*heldErrors) Error() string { return "held errors" }
-func (heldTime) Error() string    { return "held" }
+func (e *hiddenCode) Error() string { return fmt.Sprint("hidden code ", e.code) }
+func (e hiddenCause) Error() string { return fmt.Sprint("hidden cause ", e.error) }
+func (*hiddenDeep) Error() string   { return "hidden deep" }
+func (*heldErrors) Error() string   { return "held errors" }
+func (heldTime) Error() string      { return "held" }
 
 // TestErrorsThatCantBeFoundAgain: they are refused with what to do, and not lost.
 func TestErrorsThatCantBeFoundAgain(t *testing.T) {
