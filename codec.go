@@ -13,6 +13,10 @@ import (
 // Codec turns values into bytes and back. Its name is recorded with each
 // payload; a payload whose codec is not the one asked for is not decoded.
 // Encode and Decode must be deterministic and safe for concurrent use.
+//
+// The bytes that Encode returns and Decode gets belong to the codec, which may keep,
+// change and use them again: what is recorded is a copy. So it is with the bytes that
+// methods of values get, UnmarshalJSON for example.
 type Codec interface {
 	Name() string
 	Encode(v any) ([]byte, error)
@@ -40,6 +44,9 @@ func (jsonCodec) Decode(data []byte, v any) error {
 	}
 	if decodeScalar(data, v) {
 		return nil
+	}
+	if t := reflect.TypeOf(v); t != nil && t.Kind() == reflect.Pointer && jsonFormOf(t.Elem()).handed {
+		data = bytes.Clone(data) // an UnmarshalJSON may keep it, or change it
 	}
 	return json.Unmarshal(data, v)
 }
@@ -123,14 +130,22 @@ func decodeInt(data []byte) (n int64, ok bool) {
 	return n, true
 }
 
-// namedCodec is a codec whose name was asked for once, when it was given: a name is
-// needed where an execution is locked, and Name is the user's code.
+// namedCodec is a codec of the user's. Its name was asked for once, when it was given: a
+// name is needed where an execution is locked. What it makes, and what it gets, is copied,
+// so that nothing it does with them later changes a record.
 type namedCodec struct {
 	Codec
 	name string
 }
 
 func (c namedCodec) Name() string { return c.name }
+
+func (c namedCodec) Encode(v any) ([]byte, error) {
+	data, err := c.Codec.Encode(v)
+	return bytes.Clone(data), err
+}
+
+func (c namedCodec) Decode(data []byte, v any) error { return c.Codec.Decode(bytes.Clone(data), v) }
 
 func knownByName(c Codec) Codec {
 	if c == nil || c == JSON {

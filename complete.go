@@ -1,6 +1,7 @@
 package durable
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -102,17 +103,18 @@ func (c *callbackSearch) read(ctx context.Context) (open []string, err error) {
 }
 
 // SucceedCallback completes a callback with a payload, encoded by the engine's
-// codec; a json.RawMessage or []byte is taken as it is. It returns once that is
-// durable. ErrCallbackCompleted: it has an outcome already, or nobody waits for
-// it any more; ErrCallbackNotFound: the ID is not one of this store.
+// codec; of a json.RawMessage or []byte the bytes are taken as they are, and are the
+// caller's again when it returns. It returns once that is durable.
+// ErrCallbackCompleted: it has an outcome already, or nobody waits for it any more;
+// ErrCallbackNotFound: the ID is not one of this store.
 func (e *Engine) SucceedCallback(ctx context.Context, callbackID string, payload any) error {
 	var data []byte
 	switch p := payload.(type) {
 	case nil:
 	case json.RawMessage:
-		data = p
+		data = bytes.Clone(p)
 	case []byte:
-		data = p
+		data = bytes.Clone(p)
 	default:
 		var err error
 		if data, err = e.encodeWith(e.opts.Codec, payload); err != nil {
@@ -126,7 +128,8 @@ func (e *Engine) SucceedCallback(ctx context.Context, callbackID string, payload
 }
 
 // FailCallback completes a callback with a failure, which the handler sees as it
-// is given here. Errors as of SucceedCallback.
+// is given here; its Data is the caller's again when it returns. Errors as of
+// SucceedCallback.
 func (e *Engine) FailCallback(ctx context.Context, callbackID string, f Failure) error {
 	if len(f.Data) > 0 && !json.Valid(f.Data) {
 		return errors.New("durable: FailCallback: Data is not JSON")

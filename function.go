@@ -420,8 +420,9 @@ func (e *Engine) ResultJSON(ctx context.Context, id string) (json.RawMessage, er
 }
 
 // StartByName is Function.Start by the name of the function, with the input as
-// JSON ("null" for none). It returns the ID of the execution. Whether the input
-// is of the right type is found out by the function: if not, the execution fails.
+// JSON ("null" for none), which is the caller's again when it returns. It returns the ID
+// of the execution. Whether the input is of the right type is found out by the
+// function: if not, the execution fails.
 // A function that this engine does not have is as for Function.Start; a timeout
 // that was given to Define is not known then.
 func (e *Engine) StartByName(ctx context.Context, function string, in json.RawMessage, opts ...StartOption) (id string, err error) {

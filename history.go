@@ -313,13 +313,13 @@ func (e *Engine) publicOperation(o *operation, s *checkpoint.Summary, now int64)
 }
 
 // shown is a payload as people see it: itself if it is JSON that can be shown among
-// other things, else a string.
+// other things, else a string. It is theirs to keep and to change.
 func shown(payload []byte) json.RawMessage {
 	if len(payload) == 0 {
 		return nil
 	}
 	if embeddable(payload) {
-		return payload
+		return bytes.Clone(payload)
 	}
 	text := string(payload)
 	if !isText(text) {

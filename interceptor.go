@@ -10,8 +10,15 @@ import "context"
 // body's. It is the place for what belongs around all steps, and for stubs in tests.
 //
 // A result of its own is encoded as the step's would be, and must decode into the
-// step's type.
+// step's type. It may be one that next returned before, for another step or another
+// execution: each gets a value of its own, decoded from what was encoded then.
 type Interceptor func(ctx context.Context, info StepInfo, next func(context.Context) (any, error)) (any, error)
+
+// passedOn is what next returns: what a body made, for the interceptor to pass on.
+type passedOn struct {
+	encoded
+	by *StepInfo // of the call of the interceptor
+}
 
 // intercepted calls a body by way of the interceptor. none makes the value that the
 // result is decoded to; nil: it has none.
@@ -20,28 +27,30 @@ func (e *Engine) intercepted(ctx context.Context, codec Codec, body func(context
 		return body(ctx)
 	}
 	info, _ := StepInfoFrom(ctx)
+	by := &info
 	v, err := e.opts.Interceptor(ctx, info, func(ctx context.Context) (any, error) {
 		made, err := body(ctx)
 		if err != nil {
 			return nil, err
 		}
-		return made, nil
+		return passedOn{made, by}, nil
 	})
 	if err != nil {
 		return encoded{}, err
 	}
-	if made, ok := v.(encoded); ok {
-		return made, nil
-	}
-	if none == nil {
+	made, ok := v.(passedOn)
+	switch {
+	case ok && made.by == by:
+		return made.encoded, nil
+	case none == nil:
 		return e.none(codec, nil)
-	}
-	payload, err := e.encode(codec, v)
-	if err != nil {
-		return encoded{}, err
+	case !ok:
+		if made.payload, err = e.encode(codec, v); err != nil {
+			return encoded{}, err
+		}
 	}
 	if codec == nil {
 		codec = e.opts.Codec
 	}
-	return encoded{payload: payload}, decodeWith(codec, payload, none().target())
+	return encoded{payload: made.payload}, decodeWith(codec, made.payload, none().target())
 }

@@ -22,6 +22,7 @@ type jsonForm struct {
 	addressed bool // they are to be encoded from a pointer
 	searched  bool // they may hold values that no pointer leads to, and are to be searched for them
 	sure      bool // what they are encoded to can be decoded, whatever they hold
+	handed    bool // a method of the user's may get what they are decoded from
 
 	passedOver     bool // at a place without an address the method of a pointer is passed over
 	keysPassedOver bool // so are those of the keys of a map
@@ -58,9 +59,11 @@ func (f *jsonForm) look(t reflect.Type, never bool, looking map[placed]bool) {
 	}
 	looking[at] = true
 	defer func() { looking[at] = false }()
-	if t == timeType {
+	if t == timeType || t == rawMessageType {
+		f.sure = f.sure && t == timeType
 		return
 	}
+	f.handed = f.handed || marshals(t) || marshals(reflect.PointerTo(t)) || unmarshals(t) // into what encodes itself nobody looks further
 	if passedOver(t) {
 		f.addressed, f.searched = f.addressed || !never, f.searched || never
 	}
@@ -78,6 +81,7 @@ func (f *jsonForm) look(t reflect.Type, never bool, looking map[placed]bool) {
 	case reflect.Map:
 		f.searched = f.searched || keyPassedOver(t.Key())
 		f.sure = f.sure && !unmarshals(t.Key())
+		f.handed = f.handed || unmarshals(t.Key())
 		f.look(t.Elem(), true, looking)
 	case reflect.Struct:
 		for field := range jsonFields(t) {
@@ -93,6 +97,7 @@ type textMarshaler interface{ MarshalText() ([]byte, error) }
 
 var (
 	timeType            = reflect.TypeFor[time.Time]()
+	rawMessageType      = reflect.TypeFor[json.RawMessage]()
 	marshalerType       = reflect.TypeFor[json.Marshaler]()
 	textMarshalerType   = reflect.TypeFor[textMarshaler]()
 	unmarshalerType     = reflect.TypeFor[json.Unmarshaler]()

@@ -22,8 +22,9 @@ import (
 // execution of which a thousand things are still to be told waits; Close waits for all, but
 // for no call longer than a second.
 //
-// The functions should be quick, must not call the engine and must not end their
-// goroutine (as t.FailNow does). A panic in one is logged.
+// What they are told is theirs to keep and to change. They should be quick, must not
+// call the engine and must not end their goroutine (as t.FailNow does). A panic in one
+// is logged.
 type Observer struct {
 	// Event is called for each event that an invocation adds to a history, when it is
 	// numbered, which is just before it becomes durable; a crash may lose the last ones.

@@ -14,7 +14,8 @@ import (
 // Recording is the journal of one execution, taken out of its store by
 // Engine.Recording. It is data: marshal it as JSON to keep it in a file, and give
 // it to Replay. It holds inputs, results and errors in plain text, also where the
-// store has them sealed, and no callback IDs.
+// store has them sealed, and no callback IDs. What MarshalJSON returns, and UnmarshalJSON
+// gets, is the caller's.
 type Recording struct {
 	ID       string
 	Function string

@@ -1,6 +1,7 @@
 package durable
 
 import (
+	"bytes"
 	"cmp"
 	"encoding/json"
 	"errors"
@@ -406,7 +407,7 @@ func (r *errorRegistry) rebuildTyped(rec *typedRecord) (rebuilt error, ok bool) 
 	}
 	v := reflect.New(t.Type)
 	decoded := false
-	apart(func() { decoded = json.Unmarshal(rec.JSON, v.Interface()) == nil }) // its methods are the user's code
+	apart(func() { decoded = json.Unmarshal(bytes.Clone(rec.JSON), v.Interface()) == nil }) // its methods are the user's code
 	if !decoded {
 		return nil, false
 	}

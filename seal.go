@@ -1,6 +1,7 @@
 package durable
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 
@@ -9,11 +10,11 @@ import (
 
 // Sealer encrypts what carries user data before it reaches the store: inputs,
 // results, states, the message, data and stack of failures, callback payloads.
-// Both methods append to dst and return it. Seal may be randomized; Open must
-// refuse what was sealed for another Place. Both must be safe for concurrent use,
-// must not call the engine, and must not end their goroutine. They may take their
-// time, to ask for a key for example: only the execution waits whose data it is, and
-// who asks for that.
+// Both methods append to dst and return it; plain and sealed are theirs to change. Seal
+// may be randomized; Open must refuse what was sealed for another Place. Both must be
+// safe for concurrent use, must not call the engine, and must not end their goroutine.
+// They may take their time, to ask for a key for example: only the execution waits
+// whose data it is, and who asks for that.
 //
 // What happens in an execution is sealed on its way to the store. When Seal fails,
 // it is not recorded, nor is anything behind it: the execution is replayed from what
@@ -41,7 +42,7 @@ func (e *Engine) sealRecord(rec *checkpoint.Record, inc checkpoint.Incarnation) 
 	if e.opts.Sealer == nil {
 		return nil
 	}
-	err := e.eachSealed(rec, inc, func(b []byte, p Place) ([]byte, error) { return e.opts.Sealer.Seal(nil, b, p) })
+	err := e.eachSealed(rec, inc, e.opts.Sealer.Seal)
 	if err == nil {
 		rec.Flags |= checkpoint.FlagSealed
 	}
@@ -96,7 +97,7 @@ func (e *Engine) openRecord(rec *checkpoint.Record, inc checkpoint.Incarnation) 
 	if e.opts.Sealer == nil {
 		return errNoSealer
 	}
-	err := e.eachSealed(rec, inc, func(b []byte, p Place) ([]byte, error) { return e.opts.Sealer.Open(nil, b, p) })
+	err := e.eachSealed(rec, inc, e.opts.Sealer.Open)
 	if err == nil {
 		rec.Flags &^= checkpoint.FlagSealed
 	}
@@ -106,7 +107,7 @@ func (e *Engine) openRecord(rec *checkpoint.Record, inc checkpoint.Incarnation) 
 // eachSealed calls f for each field of rec with user data, and changes all of
 // them or none. A panic of f is an error: a sealer is the user's code. What it
 // panicked with is left out, since errors of sealers are logged.
-func (e *Engine) eachSealed(rec *checkpoint.Record, inc checkpoint.Incarnation, f func([]byte, Place) ([]byte, error)) (err error) {
+func (e *Engine) eachSealed(rec *checkpoint.Record, inc checkpoint.Incarnation, f func(dst, src []byte, p Place) ([]byte, error)) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			err = fmt.Errorf("%w: panic with a %T", errSealer, p)
@@ -122,13 +123,24 @@ func (e *Engine) eachSealed(rec *checkpoint.Record, inc checkpoint.Incarnation, 
 			continue
 		}
 		place := Place{Incarnation: inc, OperationID: rec.OperationID, Kind: field.kind}
-		if changed[i], err = f(field.value, place); err != nil {
+		// What the sealer gets is its own; what it returns is not ours, unless it stands
+		// where we said. So nothing it does later changes a record.
+		dst := make([]byte, 0, len(field.value)+sealRoom)
+		made, err := f(dst, bytes.Clone(field.value), place)
+		if err != nil {
 			return fmt.Errorf("%w: %w", errSealer, err)
 		}
+		if len(made) == 0 || &made[0] != &dst[:1][0] {
+			made = bytes.Clone(made)
+		}
+		changed[i] = made
 	}
 	rec.Payload, rec.Batch, rec.Failure = changed[0], changed[1], changed[2]
 	return nil
 }
+
+// sealRoom is how much longer what is sealed may be before Seal has to allocate.
+const sealRoom = 128
 
 func payloadKind(t checkpoint.EventType) string {
 	switch t {

@@ -16,6 +16,9 @@ import (
 // nil, has made it durable. Any number of changes of any number of executions
 // may share one durable write.
 //
+// The records and byte slices that a store is given, and those that it returns, may be
+// the ones that it keeps: nobody changes them any more.
+//
 // All methods may be called at any time from any goroutine. Times are Unix
 // nanoseconds by the store's own clock, Now.
 //
@@ -58,8 +61,7 @@ type Store interface {
 	//   - ErrInboxNews: a.Release, and the inbox holds more than a.InboxSeen
 	//   - ErrFailed: the store can't write any more until it is opened again
 	//
-	// After any other error nothing of a was written. The store keeps the
-	// records and their byte slices; the caller does not change them any more.
+	// After any other error nothing of a was written.
 	Append(a Append, done func(error))
 
 	// Disown gives up ownership without touching the journal, as if the owner
