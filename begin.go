@@ -195,7 +195,7 @@ func (x *residency) catchUp() {
 	at := func(entry *checkpoint.Record) int64 { return cmp.Or(entry.TimeoutAt, entry.Time) }
 	slices.SortStableFunc(entries, func(a, b checkpoint.Record) int { return cmp.Compare(at(&a), at(&b)) })
 	for len(due) > 0 || len(entries) > 0 {
-		if len(entries) > 0 && (len(due) == 0 || at(&entries[0]) <= due[0].at) {
+		if len(entries) > 0 && (len(due) == 0 || at(&entries[0]) < due[0].at) {
 			if !x.catchUpOn(&entries[0]) {
 				return // held: the inbox keeps what could not be read
 			}

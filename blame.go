@@ -165,16 +165,6 @@ func (b *blame) drops(rec *checkpoint.Record) bool {
 	return false
 }
 
-// reachedBy reports whether a cancel of the context c reaches o.
-func (o *operation) reachedBy(c *operation) bool {
-	for ; o != nil && o != c; o = o.up {
-		if o.flags&checkpoint.FlagShielded != 0 {
-			return false
-		}
-	}
-	return o == c
-}
-
 // outlasted reports whether o was under way when the context c was cancelled, and has
 // succeeded all the same. What is reached by a cancel can't have begun behind it.
 func (o *operation) outlasted(c *operation, cancelSeq uint64) bool {

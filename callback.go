@@ -68,7 +68,9 @@ func (c *Callback[O]) ID() string { return c.id }
 func (c *Callback[O]) Name() string { return c.o.name }
 
 // Await returns the payload, or an error that matches ErrCallbackFailed (with
-// the *Failure as it was sent), ErrTimeout, ErrHeartbeatTimeout or ErrCanceled.
+// the *Failure as it was sent), ErrTimeout, ErrHeartbeatTimeout or ErrCanceled. The last
+// one, or ErrTimeout, also when the scope of ctx is cancelled before there is an outcome,
+// which need not be that of the callback: "wait a minute for the approval, then remind".
 func (c *Callback[O]) Await(ctx *Context) (O, error) {
 	var out O
 	err := ctx.awaitAndDecode(c.o, c.codec, &out)

@@ -19,7 +19,8 @@ import (
 // started with Go and did not await is cancelled and can record nothing more.
 //
 // Options: WithTimeout (what runs or waits inside is then cancelled with
-// ErrTimeout, and so the operation ends), WithCodec.
+// ErrTimeout, also a wait for what was started outside, and so the operation ends),
+// WithCodec.
 func RunInChildContext[O any](ctx *Context, name string, fn func(*Context) (O, error), opts ...ChildOption) (O, error) {
 	var out decoded[O]
 	s := childSettings(opts)

@@ -677,14 +677,15 @@ func ExampleSelect() {
 		timer := durable.After(ctx, "patience", patience)
 		first, err := durable.Select(ctx, "answer or patience", answer, timer)
 		if err != nil {
-			return "", err
+			return "", err // it is cancelled: nobody has answered, and the time is not over
 		}
 		switch first {
 		case answer:
 			return answer.Await(ctx)
-		default:
+		case timer:
 			return "no answer", nil
 		}
+		panic("Select returns one of those it was given")
 	})
 	engine := memory(f)
 	defer engine.Close()

@@ -64,7 +64,9 @@ func failedOperation(c *Context, typ opType, name string, err error) *operation 
 func (f *Future[O]) Name() string { return f.o.name }
 
 // Await returns the result. It may be called more than once, and from another
-// context than the one that started it.
+// context than the one that started it. Of a future that the cancel of ctx's scope
+// reaches, too, it waits for what that comes to; to wait for any other, it returns
+// ErrCanceled or ErrTimeout when the scope of ctx is cancelled before that has an outcome.
 func (f *Future[O]) Await(ctx *Context) (O, error) {
 	var out O
 	err := ctx.awaitContext(f.o, &f.s, f.fn, &out)
@@ -154,11 +156,10 @@ func Awaitables[A Awaitable](as []A) []Awaitable {
 	return out
 }
 
-// gather is a CONTEXT operation that chooses among others: All, Any, Race,
-// Select. choose is called first with -1, then with the index of each operation as it
-// settles, until it has a choice, whose index it returns. The residency's
-// mu is held while it is called. The recorded choice is returned.
-func (c *Context) gather(sub checkpoint.SubType, name string, ops []*operation, choose func(settled int) (int, bool)) (int, error) {
+// gather is a CONTEXT operation that chooses among others: All, Any, Race, Select. The
+// choice is recorded and returned: the index of the first one to settle that keep
+// accepts; -1 if all have settled and it accepts none.
+func (c *Context) gather(sub checkpoint.SubType, name string, ops []*operation, keep func(*operation) bool) (int, error) {
 	f, x := c.f, c.f.x
 	if slices.Contains(ops, nil) {
 		panic(errNilAwaited)
@@ -183,34 +184,21 @@ func (c *Context) gather(sub checkpoint.SubType, name string, ops []*operation, 
 		if x.replay != nil {
 			return 0, x.beyond(f, o.id, "its outcome")
 		}
-		choice, chosen := choose(-1)
-		w := &waiter{r: f.r}
-		if !chosen {
-			for i, op := range ops {
-				if !op.settled() {
-					op.onSettled = append(op.onSettled, func() {
-						if chosen {
-							return
-						}
-						if choice, chosen = choose(i); chosen {
-							x.wake(w)
-						}
-					})
-				}
-			}
-			if err := x.block(f, w); err != nil {
-				return 0, err
-			}
+		rec := checkpoint.Record{Type: checkpoint.ContextSucceeded}
+		choice, failure, err := c.choose(o, ops, keep)
+		switch {
+		case err != nil:
+			return 0, err
+		case failure != nil:
+			rec.Type = checkpoint.ContextFailed
+		case choice >= 0:
+			rec.Payload, _ = json.Marshal(choice)
+			rec.Flags, rec.Codec = checkpoint.FlagPayload, JSON.Name()
 		}
 		for _, op := range ops {
 			op.noted = op.noted || op.settled()
 		}
-		rec := checkpoint.Record{Type: checkpoint.ContextSucceeded}
-		if choice >= 0 {
-			rec.Payload, _ = json.Marshal(choice)
-			rec.Flags, rec.Codec = checkpoint.FlagPayload, JSON.Name()
-		}
-		x.settle(o, &rec, nil)
+		x.settle(o, &rec, failure)
 	}
 	choice := -1 // null leaves it so
 	if err := c.outcome(o, JSON, &choice); err != nil {
@@ -223,6 +211,56 @@ func (c *Context) gather(sub checkpoint.SubType, name string, ops []*operation, 
 	return choice, nil
 }
 
+// choose waits for the choice of the operation o. A cancel that reaches o before it could
+// be made is its failure. What settles behind the cancel is not chosen: a timer that was
+// cancelled has not fired. But what the cancel reaches, too, is waited for: futures may be
+// compensating, and would be abandoned if the caller returned. x.mu is held.
+func (c *Context) choose(o *operation, ops []*operation, keep func(*operation) bool) (choice int, failure *failureRecord, err error) {
+	f, x := c.f, c.f.x
+	by := o.cancelledBy()
+	w := &waiter{r: f.r}
+	choice, open := -1, 0
+	for i, op := range ops {
+		switch {
+		case !op.settled() && by == nil:
+			open++
+			op.onSettled = append(op.onSettled, func() {
+				if choice >= 0 || o.cancelledBy() != nil {
+					return
+				}
+				open--
+				if keep(op) {
+					choice = i
+				}
+				if choice >= 0 || open == 0 {
+					x.wake(w)
+				}
+			})
+		case !op.settled() || by != nil && op.endSeq > by.cancelSeq:
+			open++
+		case keep(op) && (choice < 0 || op.endSeq < ops[choice].endSeq):
+			choice = i
+		}
+	}
+	for choice < 0 && open > 0 {
+		if by := o.cancelledBy(); by != nil {
+			for _, op := range ops {
+				for !op.settled() && !op.dead() && op.reachedBy(by) {
+					if err := x.waitFor(f, op); err != nil {
+						return 0, nil, err
+					}
+				}
+			}
+			return 0, by.cancelled(), nil
+		}
+		w = &waiter{r: f.r}
+		if err := x.block(f, w); err != nil {
+			return 0, nil, err
+		}
+	}
+	return choice, nil, nil
+}
+
 // choseOther holds the execution because the code does not give what was chosen any
 // more. x.mu is held, and given up.
 func (x *residency) choseOther(f *frame, o *operation, choice, given int) error {
@@ -230,32 +268,29 @@ func (x *residency) choseOther(f *frame, o *operation, choice, given int) error 
 	return x.diverged(f, o.id, fmt.Sprintf("%s that chose awaitable %d", what, choice+1), fmt.Sprintf("%s of %d awaitables", what, given))
 }
 
-// firstSettled is the index of the settled operation that settled first and
-// that keep accepts, or -1.
-func firstSettled(ops []*operation, keep func(*operation) bool) int {
-	first := -1
-	for i, o := range ops {
-		if o.settled() && keep(o) && (first < 0 || o.endSeq < ops[first].endSeq) {
-			first = i
-		}
-	}
-	return first
-}
-
 func any1(*operation) bool         { return true }
-func failedOnly(o *operation) bool { return o.failure != nil }
-func succeeded(o *operation) bool  { return o.failure == nil }
+func failedOnly(o *operation) bool { return o.failure != nil || !o.settled() } // or it was abandoned
+func succeeded(o *operation) bool  { return !failedOnly(o) }
 
 // Select waits for the first of the awaitables that settles and returns it; the
-// choice is recorded. Tell which with a switch:
+// choice is recorded. Look at the error, then tell which with a switch:
 //
+//	first, err := durable.Select(ctx, "answer or patience", approval, timer)
+//	if err != nil {
+//		return err
+//	}
 //	switch first { case approval: … case timer: … }
+//
+// What has failed has settled: Await tells its error. When a cancel reaches Select before
+// that, its error is ErrCanceled or ErrTimeout, and nothing is chosen, as neither has
+// anybody answered nor is the time over. It returns that when the futures that the cancel
+// reached, too, have settled: they may be compensating.
 func Select(ctx *Context, name string, as ...Awaitable) (Awaitable, error) {
 	if len(as) == 0 {
 		return nil, ctx.f.x.misused(ctx.f, typeContext, name, errNothingToAwait, "")
 	}
 	ops := operationsOf(as)
-	i, err := ctx.gather(checkpoint.Select, name, ops, chooseFirst(ops))
+	i, err := ctx.gather(checkpoint.Select, name, ops, any1)
 	if err != nil {
 		return nil, err
 	}
@@ -263,15 +298,6 @@ func Select(ctx *Context, name string, as ...Awaitable) (Awaitable, error) {
 }
 
 var errNothingToAwait = errors.New("there is nothing to wait for: give it at least one awaitable")
-
-func chooseFirst(ops []*operation) func(int) (int, bool) {
-	return func(settled int) (int, bool) {
-		if settled < 0 {
-			settled = firstSettled(ops, any1)
-		}
-		return settled, settled >= 0
-	}
-}
 
 func operationsOf(as []Awaitable) []*operation {
 	ops := make([]*operation, len(as))
@@ -292,29 +318,11 @@ func operationsOfFutures[O any](fs []*Future[O]) []*operation {
 }
 
 // All waits until all futures have succeeded and returns their results in order,
-// or until the first one fails and returns its error.
+// or until the first one fails and returns its error. A cancel is its error as it is
+// that of Select.
 func All[O any](ctx *Context, name string, fs ...*Future[O]) ([]O, error) {
 	ops := operationsOfFutures(fs)
-	open := 0
-	i, err := ctx.gather(checkpoint.All, name, ops, func(settled int) (int, bool) {
-		if settled < 0 {
-			open = 0
-			for _, o := range ops {
-				if !o.settled() {
-					open++
-				}
-			}
-			if failed := firstSettled(ops, failedOnly); failed >= 0 {
-				return failed, true
-			}
-			return -1, open == 0
-		}
-		open--
-		if ops[settled].failure != nil {
-			return settled, true
-		}
-		return -1, open == 0
-	})
+	i, err := ctx.gather(checkpoint.All, name, ops, failedOnly)
 	if err != nil {
 		return nil, err
 	}
@@ -332,31 +340,15 @@ func All[O any](ctx *Context, name string, fs ...*Future[O]) ([]O, error) {
 }
 
 // Any waits for the first future that succeeds and returns its result; when all
-// have failed, it returns their errors joined.
+// have failed, it returns their errors joined. A cancel is its error as it is that of
+// Select.
 func Any[O any](ctx *Context, name string, fs ...*Future[O]) (O, error) {
 	var zero O
 	if len(fs) == 0 {
 		return zero, ctx.f.x.misused(ctx.f, typeContext, name, errNothingToAwait, "")
 	}
 	ops := operationsOfFutures(fs)
-	open := len(ops)
-	i, err := ctx.gather(checkpoint.Any, name, ops, func(settled int) (int, bool) {
-		if settled < 0 {
-			open = 0
-			for _, o := range ops {
-				if !o.settled() {
-					open++
-				}
-			}
-			i := firstSettled(ops, succeeded)
-			return i, i >= 0 || open == 0
-		}
-		open--
-		if ops[settled].failure == nil {
-			return settled, true
-		}
-		return -1, open == 0
-	})
+	i, err := ctx.gather(checkpoint.Any, name, ops, succeeded)
 	if err != nil {
 		return zero, err
 	}
@@ -372,14 +364,15 @@ func Any[O any](ctx *Context, name string, fs ...*Future[O]) (O, error) {
 }
 
 // Race waits for the first future that settles and returns its result or error.
-// The others go on until the function that started them returns.
+// The others go on until the function that started them returns. A cancel is its error
+// as it is that of Select.
 func Race[O any](ctx *Context, name string, fs ...*Future[O]) (O, error) {
 	var zero O
 	if len(fs) == 0 {
 		return zero, ctx.f.x.misused(ctx.f, typeContext, name, errNothingToAwait, "")
 	}
 	ops := operationsOfFutures(fs)
-	i, err := ctx.gather(checkpoint.Race, name, ops, chooseFirst(ops))
+	i, err := ctx.gather(checkpoint.Race, name, ops, any1)
 	if err != nil {
 		return zero, err
 	}
@@ -388,8 +381,12 @@ func Race[O any](ctx *Context, name string, fs ...*Future[O]) (O, error) {
 
 // Settled yields the awaitables in the order in which they settled; the order is
 // recorded. It claims its position when it is called, not when it is ranged
-// over; ranging again yields the recorded order and then goes on. In a cancelled
-// scope it yields nothing.
+// over; ranging again yields the recorded order and then goes on.
+//
+// When its scope is cancelled, it goes on with what that cancel reaches, too, as it
+// settles, whose Await returns the error, and then it ends: it does not wait for what is
+// outside of the scope. So a loop that looks at each error, or at
+// ctx.Context().Err() behind it, knows. Called in a cancelled scope it yields nothing.
 //
 // Like its context, what it returns belongs to the function that called it, and to
 // that one's goroutine: ranged over in a child, a branch, a step's body or behind the
@@ -440,6 +437,7 @@ type settledQueue struct {
 	o     *operation // the Settled operation
 	ops   []*operation
 	ready []int // settled, not handed out
+	over  int   // behind a cancel: what stands before it in ops is not waited for
 	w     *waiter
 }
 
@@ -500,25 +498,35 @@ func (q *settledQueue) choice(k int) (int, bool) {
 	if !x.mayGoOn(f) {
 		return 0, x.exit(f) == nil
 	}
-	if k >= len(q.o.choices) {
+	for k >= len(q.o.choices) {
+		if q.o.settled() { // a cancel ended it
+			f.passed(q.o)
+			x.mu.Unlock()
+			return 0, false
+		}
 		if f.rebuild {
 			return 0, x.mismatched(f, q.o, "another choice") == nil
 		}
 		if x.replay != nil {
 			return 0, x.beyond(f, q.o.id, "another choice") == nil
 		}
-		if len(q.ready) == 0 {
+		by := q.o.cancelledBy()
+		switch {
+		case len(q.ready) > 0:
+			f.replaying = false
+			x.record(q.o, &checkpoint.Record{Type: checkpoint.AwaitableChosen, OperationID: q.o.id, Number: int64(q.ready[0])}, nil)
+			q.ready = q.ready[1:]
+			if len(q.o.choices) == len(q.ops) {
+				x.settle(q.o, &checkpoint.Record{Type: checkpoint.ContextSucceeded}, nil)
+			}
+		case by != nil && !q.reaches(by):
+			x.settle(q.o, &checkpoint.Record{Type: checkpoint.ContextFailed}, by.cancelled())
+		default:
 			q.w = &waiter{r: f.r}
 			if err := x.block(f, q.w); err != nil {
 				return 0, false
 			}
 			q.w = nil
-		}
-		f.replaying = false
-		x.record(q.o, &checkpoint.Record{Type: checkpoint.AwaitableChosen, OperationID: q.o.id, Number: int64(q.ready[0])}, nil)
-		q.ready = q.ready[1:]
-		if len(q.o.choices) == len(q.ops) {
-			x.settle(q.o, &checkpoint.Record{Type: checkpoint.ContextSucceeded}, nil)
 		}
 	}
 	choice := int(q.o.choices[k])
@@ -528,4 +536,15 @@ func (q *settledQueue) choice(k int) (int, bool) {
 	}
 	x.mu.Unlock()
 	return choice, true
+}
+
+// reaches reports whether something is open that the cancel of by reaches, too.
+// x.mu is held.
+func (q *settledQueue) reaches(by *operation) bool {
+	for ; q.over < len(q.ops); q.over++ {
+		if op := q.ops[q.over]; !op.settled() && !op.dead() && op.reachedBy(by) {
+			return true
+		}
+	}
+	return false
 }

@@ -74,7 +74,7 @@ func (x *residency) drain() {
 // else is at an entry that must come before the next one. x.mu is not held.
 func (x *residency) takeOver(entry *checkpoint.Record) bool {
 	x.mu.Lock()
-	if !x.takesRecords() || x.cancelling {
+	if !x.takesRecords() || x.cancelling > 0 {
 		x.mu.Unlock()
 		return false
 	}
@@ -84,11 +84,11 @@ func (x *residency) takeOver(entry *checkpoint.Record) bool {
 	}
 	if entry.Type == checkpoint.CancelRequested {
 		// It counts as seen with the record of the cancel, not before.
-		x.cancelling = true
+		x.cancelling++
 		x.mu.Unlock()
 		x.cancelScope(x.root, "Canceled", x.cancelReason(entry), entry.Seq)
 		x.mu.Lock()
-		x.cancelling = false
+		x.cancelling--
 		x.mu.Unlock()
 		x.drain()
 		return false
@@ -97,7 +97,7 @@ func (x *residency) takeOver(entry *checkpoint.Record) bool {
 	opened := x.open(entry)
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	if !x.takesRecords() || x.cancelling {
+	if !x.takesRecords() || x.cancelling > 0 {
 		return false
 	}
 	if entry.Seq <= x.inboxSeen {

@@ -41,6 +41,7 @@ type operation struct {
 	running          bool // a body of it runs
 	refusal          bool // it began in a cancelled scope
 	noted            bool // its failure was seen by the handler
+	gone             bool // the function that started it has returned, without its outcome
 	outside          bool // it is counted in residency.outside
 	attempt          uint32
 	up               *operation // the context around it; nil: it is the root
@@ -98,12 +99,35 @@ func (o *operation) rebuilds() bool { return o.flags&checkpoint.FlagRebuild != 0
 
 // dead reports whether a context around o has ended, so that o matters no more.
 func (o *operation) dead() bool {
+	if o.gone {
+		return true
+	}
 	for up := o.up; up != nil; up = up.up {
 		if up.settled() {
 			return true
 		}
 	}
 	return false
+}
+
+// within reports whether o is, or is inside, context.
+func (o *operation) within(context *operation) bool {
+	for ; o != nil; o = o.up {
+		if o == context {
+			return true
+		}
+	}
+	return false
+}
+
+// reachedBy reports whether a cancel of context reaches o.
+func (o *operation) reachedBy(context *operation) bool {
+	for ; o != nil && o != context; o = o.up {
+		if o.flags&checkpoint.FlagShielded != 0 {
+			return false
+		}
+	}
+	return o != nil
 }
 
 // cancelledBy returns the context whose cancel reached o first, or nil. It is the first

@@ -47,7 +47,7 @@ type residency struct {
 	held           error      // why it is held
 	draining       bool       // a goroutine moves the inbox into the journal
 	drainAgain     bool       // and something came since it looked
-	cancelling     bool       // a cancel of the execution is being taken over
+	cancelling     int        // cancels that are being recorded: nothing else is taken over
 	noNews         bool       // the inbox was empty when the residency began to get hints
 	newsPending    bool       // the inbox got something while the residency was loading
 	replayed       bool       // its last append was not made: what it did may be done again
@@ -243,9 +243,10 @@ func (x *residency) exit(f *frame) error {
 	return nil
 }
 
-// block waits until w is woken. x.mu is held on entry and on return; while
-// waiting, the routine does not count as running. It ends the goroutine if the
-// residency closes or the context is abandoned.
+// block waits until w is woken, or a cancel reaches f: the caller looks again whether it
+// has to wait. x.mu is held on entry and on return; while waiting, the routine does not
+// count as running. It ends the goroutine if the residency closes or the context is
+// abandoned.
 func (x *residency) block(f *frame, w *waiter) error {
 	if w.fired {
 		return nil
@@ -265,12 +266,14 @@ func (x *residency) block(f *frame, w *waiter) error {
 	f.replaying = false
 	f.showCancel()
 	r.blocked = true
+	f.waits = w
 	x.running--
 	x.send()
 	x.weigh()
 	for !w.fired && !r.quitting {
 		r.woken.Wait()
 	}
+	f.waits = nil
 	if !x.mayGoOn(f) {
 		return x.exit(f)
 	}
@@ -299,7 +302,7 @@ func (x *residency) wakeAll(o *operation) {
 		x.wake(w)
 	}
 	o.waiters = nil
-	if o.settled() {
+	if o.settled() || o.gone {
 		for _, f := range o.onSettled {
 			f()
 		}

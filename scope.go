@@ -37,6 +37,7 @@ type frame struct {
 	inUse     atomic.Bool
 
 	onEnd   func()       // of a batch's item: called when it has ended, x.mu held
+	waits   *waiter      // what its code waits for; nil: it does not wait
 	below   []*frame     // frames that have not ended
 	at      int          // where f stands in the one above it
 	futures []*operation // started by Go, After and CreateCallback in it
@@ -114,6 +115,7 @@ func (f *frame) end() {
 	}
 	for _, o := range f.futures {
 		if !o.settled() {
+			o.gone = true
 			f.x.wakeAll(o) // who waits for it from elsewhere finds it abandoned
 		}
 	}
@@ -160,41 +162,40 @@ func (f *frame) warnOfUnseen() {
 }
 
 // cancelScope records that a scope is cancelled, and settles what is open in it.
-// Callbacks are closed in the store first, so that a success that was
-// acknowledged is not lost. seq is the inbox entry that asks for it, or 0.
+// Callbacks are closed in the store first, so that a success that was acknowledged is not
+// lost; but nothing is taken out of the inbox meanwhile: what the cancel did to a callback
+// has its place behind the cancel. seq is the inbox entry that asks for it, or 0.
 // x.mu is not held.
 func (x *residency) cancelScope(context *operation, cause, reason string, seq uint64) {
-	for {
-		x.mu.Lock()
-		if !x.takesRecords() {
-			x.mu.Unlock()
-			return
-		}
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.cancelling++
+	defer func() { x.cancelling-- }()
+	for x.takesRecords() {
 		if context.settled() || context.dead() || context.cancelSeq != 0 {
 			x.inboxSeen = max(x.inboxSeen, seq)
-			x.mu.Unlock()
 			return
 		}
 		var open []*operation
 		for _, o := range x.openIn(context) {
 			if o.typ == typeCallback && o.outside && !o.closing() {
 				open = append(open, o)
+				o.cancelCause = cause
 			}
 		}
 		if len(open) == 0 {
 			x.inboxSeen = max(x.inboxSeen, seq)
 			x.applyCancel(context, cause, reason)
-			x.mu.Unlock()
 			return
 		}
-		for _, o := range open {
-			o.cancelCause = cause
-		}
 		x.mu.Unlock()
-		for _, o := range open {
-			if !x.deliverToSelf(o, checkpoint.Record{Type: checkpoint.CallbackFailed}, cancelFailure(cause, reason)) {
-				return
-			}
+		closed := true
+		for i := 0; i < len(open) && closed; i++ {
+			closed = x.deliverToSelf(open[i], checkpoint.Record{Type: checkpoint.CallbackFailed}, cancelFailure(cause, reason))
+		}
+		x.mu.Lock()
+		if !closed {
+			return
 		}
 	}
 }
@@ -221,7 +222,12 @@ func (x *residency) applyCancel(context *operation, cause, reason string) {
 			o.cancel(causeOf(cause))
 		}
 	}
-	eachFrame(context.frame, func(f *frame) { f.showCancel() })
+	eachReached(context.frame, func(f *frame) {
+		f.showCancel()
+		if f.waits != nil {
+			x.wake(f.waits) // what it waits for may not be in the scope, but it is
+		}
+	})
 	for _, o := range reached {
 		if o.running {
 			x.warnIfSlow(o)
@@ -239,6 +245,19 @@ func eachFrame(fr *frame, f func(*frame)) {
 	f(fr)
 	for _, below := range fr.below {
 		eachFrame(below, f)
+	}
+}
+
+// eachReached is eachFrame without what a cancel of the frame's context does not reach.
+func eachReached(fr *frame, f func(*frame)) {
+	if fr == nil {
+		return
+	}
+	f(fr)
+	for _, below := range fr.below {
+		if below.op.flags&checkpoint.FlagShielded == 0 {
+			eachReached(below, f)
+		}
 	}
 }
 

@@ -140,6 +140,15 @@ var lookers = map[string]func(ctx *durable.Context, l *looks) error{
 		time.Sleep(time.Hour)
 		return l.arms(ctx, errors.Join(err, durable.Wait(ctx, "refused", time.Hour)))
 	},
+	"AndNeverAgain": func(ctx *durable.Context, l *looks) error {
+		err := durable.Wait(ctx, "wait", 30*time.Minute)
+		if l.at(ctx.Context(), "before") {
+			return errors.New("too early")
+		}
+		time.Sleep(time.Hour)
+		err = errors.Join(err, durable.Wait(ctx, "refused", time.Hour))
+		return errors.Join(err, durable.Wait(ctx.WithoutCancel(), "calm down", time.Hour))
+	},
 	"AllTheSame": func(ctx *durable.Context, l *looks) error { // sees it, and calls an operation in the scope
 		err := durable.Wait(ctx, "wait", 20*time.Hour)
 		name := "not seen"

@@ -51,9 +51,20 @@ func (c *Context) startWait(o *operation, duration func(now int64) time.Duration
 	x.addDue(o)
 }
 
-// awaitOne blocks until o is settled. The residency's mu is held.
+// awaitOne blocks until o is settled, or a cancel ends the wait. The residency's mu is
+// held, but not on return with an error.
 func (c *Context) awaitOne(o *operation) error {
-	for !o.settled() {
+	for {
+		if by := c.cutOff(o); by != nil {
+			if by.cancelSeq > c.f.x.lastInvocation {
+				c.f.replaying = false
+			}
+			c.f.x.mu.Unlock()
+			return c.f.x.opError(o, by.cancelled())
+		}
+		if o.settled() {
+			return nil
+		}
 		if o.dead() {
 			c.f.x.mu.Unlock()
 			return c.f.x.opError(o, ownFailure("Canceled", "the function that started it has returned"))
@@ -68,7 +79,27 @@ func (c *Context) awaitOne(o *operation) error {
 			return err
 		}
 	}
-	return nil
+}
+
+// cutOff returns the scope around c whose cancel ends a wait for o: one that o is not in,
+// as what is in it has an outcome of its own, behind the cancel. It counts, if o had none
+// before: so by the order of the journal, on each replay. nil: none does. x.mu is held.
+func (c *Context) cutOff(o *operation) (by *operation) {
+	if c.f.x.cancels == 0 || c.shielded {
+		return nil
+	}
+	for at := c.f.op; at != nil; at = at.up {
+		if at.cancelTold && (by == nil || at.cancelSeq < by.cancelSeq) && !o.within(at) {
+			by = at
+		}
+		if at.flags&checkpoint.FlagShielded != 0 {
+			break
+		}
+	}
+	if by != nil && o.settled() && o.endSeq < by.cancelSeq {
+		return nil
+	}
+	return by
 }
 
 // Timer is a wait that was started by After.
@@ -77,7 +108,8 @@ type Timer struct {
 }
 
 // After starts a wait of d and returns at once. Await it, or give it to Select
-// or Settled beside other awaitables.
+// or Settled beside other awaitables. One that is cancelled has not fired: Await returns
+// the error, and Select does not choose it.
 func After(ctx *Context, name string, d time.Duration) *Timer {
 	o, err := ctx.enter(typeWait, checkpoint.Wait, name)
 	if err != nil {
@@ -93,7 +125,8 @@ func After(ctx *Context, name string, d time.Duration) *Timer {
 // Name is the name given to After.
 func (t *Timer) Name() string { return t.o.name }
 
-// Await returns when the time has come, or ErrCanceled or ErrTimeout.
+// Await returns when the time has come, or ErrCanceled or ErrTimeout when its scope, or
+// that of ctx, is cancelled before.
 func (t *Timer) Await(ctx *Context) error { return ctx.awaitAndDecode(t.o, nil, nil) }
 
 func (t *Timer) operation() *operation {

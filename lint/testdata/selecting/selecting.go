@@ -20,7 +20,7 @@ func bad(ctx *durable.Context, a, b <-chan int) {
 	}
 }
 
-func good(ctx *durable.Context, a, b <-chan int) (sum int) {
+func good(ctx *durable.Context, a, b <-chan int) (sum int, err error) {
 	select {
 	case n := <-a:
 		sum += n
@@ -33,9 +33,13 @@ func good(ctx *durable.Context, a, b <-chan int) (sum int) {
 	}
 	future := durable.Go(ctx, "go", func(ctx *durable.Context) (int, error) { return 1, nil })
 	timer := durable.After(ctx, "patience", time.Hour)
-	switch first, _ := durable.Select(ctx, "first", future, timer); first {
-	case future:
-		sum, _ = future.Await(ctx)
+	first, err := durable.Select(ctx, "first", future, timer)
+	if err != nil {
+		return 0, err
 	}
-	return sum
+	switch first {
+	case future:
+		return future.Await(ctx)
+	}
+	return sum, nil
 }
