@@ -7,7 +7,8 @@ import (
 )
 
 // Batch is the outcome of Parallel or Map: the items that were started, in the
-// order of their index.
+// order of their index. Of a batch that was cancelled or timed out it is what had come
+// of them by then.
 type Batch[O any] struct {
 	items  []BatchItem[O]
 	reason BatchReason
@@ -72,7 +73,8 @@ func (b *Batch[O]) Errors() []error {
 // Err returns the errors of the items joined, nil if none failed.
 func (b *Batch[O]) Err() error { return errors.Join(b.Errors()...) }
 
-// Reason says why the batch ended.
+// Reason says why the batch ended; it is empty if a cancel or a timeout ended it, as the
+// error beside the batch says.
 func (b *Batch[O]) Reason() BatchReason { return b.reason }
 
 // Status is ItemFailed if any item failed, else ItemSucceeded.

@@ -74,6 +74,9 @@ func (c *Context) batch(sub, itemSub checkpoint.SubType, name string, n int, s *
 		}
 	}
 	o, err := c.enter(typeContext, sub, name)
+	if isError(err, ErrCanceled) || isError(err, ErrTimeout) { // it began in a cancelled scope
+		return &batchResult{err: err}, nil
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -88,7 +91,7 @@ func (c *Context) batch(sub, itemSub checkpoint.SubType, name string, n int, s *
 			return nil, err
 		}
 	}
-	return b.result()
+	return b.result(collect)
 }
 
 // run starts the items, waits for the decision, and records it. x.mu is held,
@@ -227,8 +230,11 @@ func (b *batchRun) decide() {
 		return
 	}
 	total, completed := len(b.statuses), b.succeeded+b.failed
-	stopped := b.active == 0 && b.next == total && b.o.cancelledBy() != nil
+	cancelled := b.o.cancelledBy() != nil
+	stopped := cancelled && b.active == 0 && b.next == total
 	switch {
+	case cancelled && !stopped && completed < total:
+		return // the items that the cancel reached may be compensating
 	case b.exceeded():
 		b.reason = FailureToleranceExceeded
 	case completed == total || stopped:
@@ -262,17 +268,19 @@ func (b *batchRun) exceeded() bool {
 // and held again on return without error.
 func (b *batchRun) record(collect func(*batchResult) ([]byte, error)) error {
 	f, x, o := b.c.f, b.c.f.x, b.o
-	by := o.cancelledBy()
-	if by != nil && (o.cancelSeq != 0 || b.succeeded+b.failed < len(b.statuses)) {
+	decision := batchRecord{Reason: b.reason, Total: len(b.statuses), Items: itemString(b.statuses)}
+	if by := o.cancelledBy(); by != nil && b.endedBy(by) {
 		failure := by.cancelled()
 		if o.cancelSeq != 0 {
 			failure = ownFailure("Timeout", "timed out after "+durationOf(o.timeout).String())
 		}
+		decision.Reason = "" // none of those
+		rec := checkpoint.Record{Type: checkpoint.ContextFailed}
+		rec.Batch, _ = json.Marshal(decision)
 		x.closeOutside(o)
-		x.settle(o, &checkpoint.Record{Type: checkpoint.ContextFailed}, failure)
+		x.settle(o, &rec, failure)
 		return nil
 	}
-	decision := batchRecord{Reason: b.reason, Total: len(b.statuses), Items: itemString(b.statuses)}
 	if b.s.minSuccessful != nil {
 		decision.Min = *b.s.minSuccessful
 	}
@@ -305,6 +313,23 @@ func (b *batchRun) record(collect func(*batchResult) ([]byte, error)) error {
 	}
 	x.settleValue(o, &rec, payload)
 	return nil
+}
+
+// endedBy reports whether it was the cancel of by that ended the batch: its own timeout did,
+// or not all items have ended, or it has failed with items that failed behind the cancel.
+func (b *batchRun) endedBy(by *operation) bool {
+	if b.o.cancelSeq != 0 || b.succeeded+b.failed < len(b.statuses) {
+		return true
+	}
+	if !b.exceeded() && (b.s.minSuccessful == nil || b.succeeded >= *b.s.minSuccessful) {
+		return false
+	}
+	for i, status := range b.statuses {
+		if status == 'F' && b.c.f.x.ops[b.f.id(i+1)].endSeq > by.cancelSeq {
+			return true
+		}
+	}
+	return false
 }
 
 func itemString(statuses []byte) string {
@@ -351,9 +376,9 @@ func (res *batchResult) rebuild(x *residency) {
 
 // result makes the result of a settled batch, running again what is not stored.
 // x.mu is held, and given up.
-func (b *batchRun) result() (*batchResult, error) {
+func (b *batchRun) result(collect func(*batchResult) ([]byte, error)) (*batchResult, error) {
 	c, x, o := b.c, b.c.f.x, b.o
-	if o.failure != nil {
+	if o.failure != nil && o.batch == nil { // of a journal from before it was recorded, or it could not be encoded
 		return nil, c.outcome(o, nil, nil)
 	}
 	var decision batchRecord
@@ -366,14 +391,34 @@ func (b *batchRun) result() (*batchResult, error) {
 	}
 	res := b.collected(decision)
 	c.f.passed(o)
-	if b.s.batchCodec != nil {
+	o.noted = true
+	rebuilds := b.encodedWhole() && o.rebuilds()
+	if b.encodedWhole() {
 		res.values = o.payload
 	}
 	x.mu.Unlock()
 	res.rebuild(x)
-	res.err = b.err(res)
+	if rebuilds {
+		payload, err := collect(res)
+		x.mu.Lock()
+		x.endRebuild(b.f, payload, err)
+		if !x.mayGoOn(c.f) {
+			return nil, x.exit(c.f)
+		}
+		res.values = payload
+		x.mu.Unlock()
+	}
+	if o.failure != nil {
+		res.err = x.opError(o, o.failure)
+	} else {
+		res.err = b.err(res)
+	}
 	return res, nil
 }
+
+// encodedWhole reports whether the batch's own record is that of all its values, or of
+// their digest: not if it was cancelled.
+func (b *batchRun) encodedWhole() bool { return b.s.batchCodec != nil && b.o.failure == nil }
 
 // restore checks that the items are as the decision says, and makes the values
 // available that a replay has not at hand. x.mu is held.
@@ -394,7 +439,7 @@ func (b *batchRun) restore(decision batchRecord) error {
 		if item == nil || !item.settled() || (item.failure != nil) != (status == 'F') {
 			return x.mismatched(c.f, o, "item "+strconv.Itoa(i)+", whose outcome is not recorded")
 		}
-		if status == 'F' || !item.rebuilds() || b.s.batchCodec != nil {
+		if status == 'F' || !item.rebuilds() || b.encodedWhole() && !o.rebuilds() {
 			continue
 		}
 		f := x.newFrame(item, b.f)

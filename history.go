@@ -274,7 +274,7 @@ func result(rec *checkpoint.Record) json.RawMessage {
 		return nil
 	}
 	summary, _ := json.Marshal(struct {
-		Reason    BatchReason `json:"completionReason"`
+		Reason    BatchReason `json:"completionReason,omitempty"`
 		Total     int         `json:"totalCount"`
 		Succeeded int         `json:"successCount"`
 		Failed    int         `json:"failureCount"`

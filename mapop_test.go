@@ -517,13 +517,13 @@ func TestMap(t *testing.T) {
 				trial[[]string]{
 					opts: durable.Options{InlineResult: 10},
 					op: func(ctx *durable.Context) ([]string, error) {
-						b, err := durable.Map(ctx, "m", []string{"abc", "def"}, func(_ *durable.Context, s string, _ int) (string, error) { return s, nil },
+						b, err := durable.Map(ctx, "m", []string{"abc", "def", "large itself"}, func(_ *durable.Context, s string, _ int) (string, error) { return s, nil },
 							append(opts, durable.WithBatchCodec(&joined{}), durable.WithMaxConcurrency(1))...)
 						return b.Values(), err
 					},
 					check: func(t *testing.T, got []string, err error) {
 						require.NoError(t, err)
-						require.Equal(t, []string{"abc", "def"}, got)
+						require.Equal(t, []string{"abc", "def", "large itself"}, got)
 					},
 				}.run(t)
 			})

@@ -22,6 +22,11 @@ type Branch[O any] struct {
 // an error; see BatchReason for when it ended and why. It is never decided
 // again: a replay returns the recorded statuses.
 //
+// When its scope is cancelled, or WithTimeout passes, no branch starts any more, those
+// that run are cancelled and waited for, as they may be compensating, and the error is
+// ErrCanceled or ErrTimeout. The batch beside it has what had succeeded by then: "ask
+// fifty suppliers, take who answered within ten minutes".
+//
 // Options: WithMaxConcurrency, WithMinSuccessful, WithToleratedFailures,
 // WithToleratedFailurePercent, WithItemNames, Flat, WithTimeout, WithCodec (of
 // each branch's result), WithBatchCodec.

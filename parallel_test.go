@@ -546,7 +546,8 @@ func TestParallel(t *testing.T) {
 				require.Equal(t, "ErrTimeout", matching(err))
 				require.Equal(t, "Timeout", failure(err).Type)
 				require.Equal(t, "p", opError(err).Name)
-				require.Equal(t, view{Took: 10 * time.Minute}, got, "there is no batch")
+				require.Equal(t, view{Status: durable.ItemFailed, Items: "0b0=SUCCEEDED 1b1=FAILED", Values: []int{0}, Errors: []string{"a timeout around it passed"},
+					Succeeded: 1, Failed: 1, Len: 2, Took: 10 * time.Minute}, got)
 			},
 			history: timedHistory("ContextStarted 2 p", "ContextStarted 2-1 b0", "ContextStarted 2-2 b1", "WaitStarted 2-1-1 take", "WaitStarted 2-2-1 take",
 				"WaitSucceeded 2-1-1 take", "ContextSucceeded 2-1 b0", "WaitCancelled 2-2-1 take", "ContextFailed 2-2 b1", "ContextFailed 2 p"),
