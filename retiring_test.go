@@ -133,9 +133,11 @@ func TestWhileBodiesAreWaitedFor(t *testing.T) {
 
 		inBubble(t, "Hold/"+c.name, func(t *testing.T) {
 			f := define()
-			b := setupWith(t, durable.Options{}, f, nap)
+			book := new(logBook)
+			b := setupWith(t, durable.Options{Logger: book.logger()}, f, nap)
 			x := start(b, f, true)
 			time.Sleep(2 * time.Second)
+			require.Len(t, book.lines("level=WARN", "to be held", x.ID()), 1, "it is said at once")
 			meanwhile(b, x.ID())
 			time.Sleep(20 * time.Second)
 			if status := b.describe(x.ID()).Status; status == durable.ExecutionRunning {

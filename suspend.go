@@ -155,6 +155,9 @@ func (x *residency) holdNow(err error) {
 		return
 	}
 	x.held = err
+	if x.inBodies > 0 {
+		x.logger().Warn("durable: the execution is to be held, when the bodies that it runs have ended", "bodies", x.inBodies, "reason", x.heldFor())
+	}
 	x.waitForBodies(phaseHolding)
 }
 
