@@ -75,21 +75,25 @@ func (c *Context) invoke(name, function string, encode func() ([]byte, error), s
 		if by := o.cancelledBy(); by != nil {
 			return x.refuse(o, by)
 		}
+		if failure == nil && !x.e.has(function) && !x.e.shared {
+			failure = ownFailure("FunctionNotFound", fmt.Sprintf("function %q is not in Options.Functions of this engine", function))
+		}
+		target := "" // nothing is started
+		if failure == nil {
+			target = derivedID(invokedPrefix, x.sum.Incarnation, o.id)
+		}
 		now := x.e.now()
 		rec := checkpoint.Record{Type: checkpoint.ChainedInvokeStarted, SubType: checkpoint.ChainedInvoke, OperationID: o.id, ParentID: o.recordedParent(), Name: name,
-			Flags: o.flags | checkpoint.FlagPayload, Time: now, Function: function, TargetID: derivedID(invokedPrefix, x.sum.Incarnation, o.id),
+			Flags: o.flags | checkpoint.FlagPayload, Time: now, Function: function, TargetID: target,
 			Payload: input, Codec: x.e.codecName(s.codec), Timeout: int64(s.timeout)}
 		if s.timeout > 0 {
 			rec.TimeoutAt = after(now, int64(s.timeout))
 		}
 		x.record(o, &rec, nil)
 		x.waitsOutside(o)
-		switch {
-		case failure != nil:
+		if failure != nil {
 			x.settle(o, &checkpoint.Record{Type: checkpoint.ChainedInvokeFailed}, failure)
-		case !x.e.has(function) && !x.e.shared:
-			x.settle(o, &checkpoint.Record{Type: checkpoint.ChainedInvokeFailed}, ownFailure("FunctionNotFound", fmt.Sprintf("function %q is not in Options.Functions of this engine", function)))
-		default:
+		} else {
 			x.addDue(o)
 		}
 	}
@@ -140,7 +144,7 @@ func (e *Engine) createInvoked(x *residency, o *operation, id, function string, 
 	if before := x.keys.invoked(o); before == nil {
 		err = e.create(ctx, id, function, input, 0, caller, "")
 	} else {
-		err = e.createAgain(ctx, before, x.keys.fresh, id, function, input, caller)
+		err = e.createAgain(ctx, before, id, function, input, caller)
 	}
 	if errors.Is(err, checkpoint.ErrEnded) {
 		return nil
@@ -150,7 +154,7 @@ func (e *Engine) createInvoked(x *residency, o *operation, id, function string, 
 
 // createAgain creates the execution of an invoke that had started another one, in an
 // execution that its caller began as. To the store it is the same one as without that.
-func (e *Engine) createAgain(ctx context.Context, before *knownOperation, freshKeys bool, id, function string, input []byte, caller *checkpoint.Caller) error {
+func (e *Engine) createAgain(ctx context.Context, before *knownOperation, id, function string, input []byte, caller *checkpoint.Caller) error {
 	c, err := e.creation(ctx, id, function, input, 0, caller, "")
 	if err != nil {
 		return err
@@ -162,7 +166,7 @@ func (e *Engine) createAgain(ctx context.Context, before *knownOperation, freshK
 	}
 	switch {
 	case errors.Is(err, ErrExecutionNotFound):
-		if !freshKeys {
+		if !before.Fresh {
 			c.Started.Keys = newKeys(checkpoint.Incarnation(before.Base)).encode()
 		}
 	case err != nil:
@@ -173,7 +177,7 @@ func (e *Engine) createAgain(ctx context.Context, before *knownOperation, freshK
 		if before.Retry && j.sum.Function == function && bytes.Equal(compactJSON(j.records[0].Payload), compactJSON(input)) {
 			kept, b = j.withoutFailure()
 		}
-		if err := e.beginAs(ctx, &c, j, kept, b, freshKeys); err != nil {
+		if err := e.beginAs(ctx, &c, j, kept, b, before.Fresh); err != nil {
 			return fmt.Errorf("durable: start execution %s as %s: %w", id, before.Invoked, err)
 		}
 	}

@@ -19,7 +19,6 @@ import (
 // asks for there now has a key of its own.
 type keys struct {
 	base  checkpoint.Incarnation // zero: the execution's own
-	fresh bool                   // what it invokes has new keys, too
 	known map[positionKey]*knownOperation
 	taken map[string]bool // positions that belong to a known operation
 }
@@ -53,14 +52,24 @@ type knownOperation struct {
 	Invoked string          `json:"invoked,omitempty"`
 	Base    incarnationJSON `json:"base,omitzero"`   // of the keys of what it has started
 	Retry   bool            `json:"retry,omitempty"` // with what that had finished
+	Fresh   bool            `json:"fresh,omitempty"` // and new keys
 }
 
 func (k *knownOperation) positionKey() positionKey { return positionKey{k.ID, k.Kind, k.Name} }
 
+// freshened is k, with new keys if fresh says so.
+func (k *knownOperation) freshened(fresh bool) *knownOperation {
+	if fresh == k.Fresh || !fresh {
+		return k
+	}
+	copied := *k
+	copied.Fresh = true
+	return &copied
+}
+
 // keysJSON is the recorded form of keys. Fields may be added.
 type keysJSON struct {
 	Base  incarnationJSON   `json:"base,omitzero"`
-	Fresh bool              `json:"fresh,omitempty"`
 	Known []*knownOperation `json:"known,omitempty"`
 }
 
@@ -89,7 +98,6 @@ func decodeKeys(data string) (*keys, error) {
 		return nil, fmt.Errorf("the idempotency keys that it keeps: %w", err)
 	}
 	k := newKeys(checkpoint.Incarnation(in.Base))
-	k.fresh = in.Fresh
 	for _, o := range in.Known {
 		if o != nil {
 			k.add(o)
@@ -114,7 +122,7 @@ func (k *keys) encode() string {
 	if k == nil || k.base.IsZero() && len(k.known) == 0 {
 		return ""
 	}
-	out := keysJSON{Base: incarnationJSON(k.base), Fresh: k.fresh}
+	out := keysJSON{Base: incarnationJSON(k.base)}
 	for _, o := range k.known {
 		out.Known = append(out.Known, o)
 	}
@@ -177,7 +185,6 @@ func (r *Recording) keysOfNext(fresh bool) (string, error) {
 // stay. again are invokes that are made again; fresh gives all that is made again new keys.
 func (j *endedJournal) keysOfNext(stays map[string]bool, again map[*operation]*knownOperation, fresh bool) *keys {
 	next := newKeys(checkpoint.Incarnation{})
-	next.fresh = fresh
 	if !fresh {
 		next.base = j.keys.baseOf(j.sum.Incarnation)
 	}
@@ -189,13 +196,13 @@ func (j *endedJournal) keysOfNext(stays map[string]bool, again map[*operation]*k
 			if o := j.ops[known.ID]; known.Kind == checkpoint.ChainedInvoke && o != nil && o.target != "" && o.positionKey() == known.positionKey() {
 				continue // it has been made since
 			}
-			next.add(known)
+			next.add(known.freshened(fresh))
 		}
 	}
 	for _, o := range j.ops {
 		switch {
 		case again[o] != nil:
-			next.add(again[o])
+			next.add(again[o].freshened(fresh))
 		case fresh || !o.keyed() || next.known[o.positionKey()] != nil:
 		default:
 			of := j.keys.origin(o, j.sum.Incarnation)

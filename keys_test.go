@@ -483,6 +483,39 @@ func TestRetryOfInvoked(t *testing.T) {
 		require.Len(t, p.keys["charge"], 3)
 		require.Equal(t, 1, p.distinct("charge"))
 	})
+	// Nothing is gone of what never was.
+	inBubble(t, "OneThatWasNeverStarted", func(t *testing.T) {
+		p := newPayments()
+		child := durable.Define("child", func(ctx *durable.Context, _ int) (int, error) { return 0, p.step(ctx, "charge", "charge") })
+		parent := durable.Define("parent", func(ctx *durable.Context, _ int) (int, error) { return durable.Invoke(ctx, "child", child, 1) })
+		m := newMachine(t)
+		b := m.open(durable.Options{Retention: -1}, parent)
+		id := start(b, parent, 0).ID()
+		require.Equal(t, durable.ExecutionFailed, ended(b, id).Status)
+		require.Empty(t, b.operation(id, "1").InvokedID)
+		m.shutDown(b)
+		b = m.open(durable.Options{Retention: -1}, parent, child)
+		require.Equal(t, durable.ExecutionSucceeded, ended(b, retry(b, id, "")).Status)
+	})
+	// New keys are new also when the one that was to have them did not come there.
+	inBubble(t, "OneThatWasToHaveNewKeys", func(t *testing.T) {
+		p := newPayments()
+		child := durable.Define("child", func(ctx *durable.Context, _ int) (int, error) { return 0, p.step(ctx, "charge", "charge") })
+		parent := durable.Define("parent", func(ctx *durable.Context, _ int) (int, error) {
+			if err := durable.Wait(ctx, "wait", time.Hour); err != nil {
+				return 0, err
+			}
+			return durable.Invoke(ctx, "child", child, 1)
+		})
+		b := setup(t, parent, child)
+		id := start(b, parent, 0).ID()
+		ended(b, id)
+		again, err := b.engine.RestartFrom(b.ctx, id, "", durable.WithNewIdempotencyKeys())
+		require.NoError(t, err)
+		require.NoError(t, b.engine.Stop(b.ctx, again, ""))
+		require.Equal(t, durable.ExecutionSucceeded, ended(b, retry(b, again, "")).Status)
+		require.Equal(t, 2, p.distinct("charge"))
+	})
 	// One that was stopped with its caller goes on, whatever it does about its cancel.
 	inBubble(t, "OneThatWasOpen", func(t *testing.T) {
 		p := newPayments()
