@@ -191,7 +191,7 @@ func same(a, b error) bool {
 // survivesJSON returns why errors of type t can't be rebuilt, nil if they can, as far as
 // their type and one of them tell.
 func (t *errorType) survivesJSON(example error) error {
-	if err := t.hidden(t.Type, "its field ", true, make(map[reflect.Type]bool)); err != nil {
+	if err := t.hidden(t.Type, "its field ", true, make(map[looked]bool)); err != nil {
 		return err
 	}
 	data, _, err := t.encode(example)
@@ -208,16 +208,25 @@ func (t *errorType) survivesJSON(example error) error {
 	return nil
 }
 
+// looked is a type that was looked at, as the error's own or somewhere in it.
+type looked struct {
+	reflect.Type
+	own bool
+}
+
 // hidden returns what JSON leaves out, or can't decode, of a type inside of t. own: it is
 // the struct of t, whose causes are recorded apart.
-func (t *errorType) hidden(in reflect.Type, where string, own bool, seen map[reflect.Type]bool) error {
-	if seen[in] || marshals(reflect.PointerTo(in)) || unmarshals(in) { // by its own rules
+func (t *errorType) hidden(in reflect.Type, where string, own bool, seen map[looked]bool) error {
+	at := looked{in, own}
+	if seen[at] || marshals(reflect.PointerTo(in)) || unmarshals(in) { // by its own rules
 		return nil
 	}
-	seen[in] = true
+	seen[at] = true
 	switch in.Kind() {
-	case reflect.Pointer, reflect.Slice, reflect.Array, reflect.Map:
+	case reflect.Pointer:
 		return t.hidden(in.Elem(), where, own, seen)
+	case reflect.Slice, reflect.Array, reflect.Map:
+		return t.hidden(in.Elem(), where, false, seen)
 	case reflect.Struct:
 		for i := range in.NumField() {
 			field := in.Field(i)

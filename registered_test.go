@@ -262,6 +262,11 @@ type (
 	}
 	heldTime   struct{ By fmt.Stringer }
 	heldErrors struct{ By map[string]error }
+	heldList   []struct{ Err error }
+	heldNext   struct {
+		Err  error
+		Next *heldNext
+	}
 )
 
 func (e *hiddenCode) Error() string { return fmt.Sprint("hidden code ", e.code) }
@@ -269,6 +274,8 @@ func (e hiddenCause) Error() string { return fmt.Sprint("hidden cause ", e.error
 func (*hiddenDeep) Error() string   { return "hidden deep" }
 func (*heldErrors) Error() string   { return "held errors" }
 func (heldTime) Error() string      { return "held" }
+func (heldList) Error() string      { return "held list" }
+func (*heldNext) Error() string     { return "held next" }
 
 // TestErrorsThatCantBeFoundAgain: they are refused with what to do, and not lost.
 func TestErrorsThatCantBeFoundAgain(t *testing.T) {
@@ -280,6 +287,8 @@ func TestErrorsThatCantBeFoundAgain(t *testing.T) {
 		"Interface":        {[]error{&net.OpError{}}, []string{"*net.OpError", "Source", "net.Addr", "register an error of your own"}},
 		"InterfaceOfAn":    {[]error{&heldTime{}}, []string{"heldTime", "By", "fmt.Stringer"}},
 		"InterfacesInAMap": {[]error{&heldErrors{}}, []string{"heldErrors", "interfaces, error, in By", "[]error"}},
+		"CausesInAList":    {[]error{heldList{}}, []string{"heldList", "Err", "interface"}},
+		"CausesFurtherOn":  {[]error{&heldNext{}}, []string{"heldNext", "Next.Err", "interface"}},
 		"Hidden":           {[]error{&hiddenCode{}}, []string{"code is not exported", "MarshalJSON"}},
 		"HiddenCause":      {[]error{hiddenCause{}}, []string{"error is not exported", "MarshalJSON"}},
 		"HiddenDeep":       {[]error{&hiddenDeep{}}, []string{"In.At.", "is not exported"}},
