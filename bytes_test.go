@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -143,6 +144,7 @@ func throughEveryPlace[V any](t *testing.T, m *machine, opts durable.Options, ma
 	x := start(b, f, in, durable.WithExecutionID("x"))
 	spoil(in)
 	time.Sleep(time.Minute)
+	synctest.Wait()
 	if sealer, ok := opts.Sealer.(*keeping); ok {
 		sealer.spoil()
 	}
