@@ -30,7 +30,7 @@ var directDependencies = []string{
 var mayImport = map[string][]string{
 	"checkpoint":           {},
 	"checkpoint/internal/": {"checkpoint", "checkpoint/internal/..."},
-	"checkpoint/boltstore": {"checkpoint", "checkpoint/internal/..."},
+	"checkpoint/boltstore": {"checkpoint", "checkpoint/internal/...", "internal/teller"},
 	"checkpoint/memstore":  {"checkpoint", "checkpoint/internal/..."},
 	"checkpoint/storetest": {"checkpoint", "checkpoint/internal/..."},
 	"internal/alarm":       {},

@@ -55,13 +55,14 @@ import (
 	"github.com/durable-go/durable/checkpoint/internal/ledger"
 	"github.com/durable-go/durable/checkpoint/internal/queue"
 	"github.com/durable-go/durable/checkpoint/internal/wal"
+	"github.com/durable-go/durable/internal/teller"
 	bolt "go.etcd.io/bbolt"
 )
 
 // Options of a store. The zero value, and nil, are the defaults.
 type Options struct {
 	// Logger gets what nobody else is told: damage that the store goes on
-	// without. Default: slog.Default().
+	// without. Nobody waits for it, but Close, for a second. Default: slog.Default().
 	Logger *slog.Logger
 
 	// UnsafeNoSync leaves it to the operating system when changes reach the
@@ -81,8 +82,9 @@ type Options struct {
 // Store is a checkpoint.Store in a bbolt file. Get one from Open.
 type Store struct {
 	path   string
-	real   string // absolute, and no link
-	log    *slog.Logger
+	real   string       // absolute, and no link
+	log    *slog.Logger // what it is given, nobody waits for
+	teller teller.Teller
 	secret []byte
 	now    func() time.Time
 
@@ -259,9 +261,13 @@ func (s *Store) Close() error {
 		if err != nil {
 			err = fmt.Errorf("durable: close %s: %w", s.path, err)
 		}
+		s.teller.CatchUpWithAll(lastLines, nil)
 	})
 	return err
 }
+
+// lastLines is how long Close waits for a line of the log that does not get written.
+const lastLines = time.Second
 
 // closeFile closes the file when the transactions that are under way have ended.
 func (s *Store) closeFile() error {

@@ -371,3 +371,43 @@ func copyOf(t *testing.T, path string) string {
 	copyStore(t, path, to)
 	return to
 }
+
+// stuckHandler is a log handler that hangs.
+type stuckHandler struct {
+	slog.Handler
+	entered chan struct{}
+	release chan struct{}
+}
+
+func (h *stuckHandler) Enabled(context.Context, slog.Level) bool { return true }
+func (h *stuckHandler) Handle(context.Context, slog.Record) error {
+	h.entered <- struct{}{}
+	<-h.release
+	return nil
+}
+
+func TestALogThatHangsKeepsNobodyWaiting(t *testing.T) {
+	s := openTemp(t)
+	for _, id := range []string{"damaged", "well"} {
+		_, _, err := s.Create(t.Context(), checkpoint.Creation{ID: id, Started: checkpoint.Record{Function: "f"}})
+		require.NoError(t, err)
+	}
+	require.NoError(t, s.Close())
+	edit(t, s.path, func(tx *bolt.Tx) error {
+		return tx.Bucket([]byte("executions")).Put(numberKey(1), []byte("damage"))
+	})
+	h := &stuckHandler{entered: make(chan struct{}, 100), release: make(chan struct{})}
+	s, err := Open(s.path, &Options{Logger: slog.New(h)})
+	require.NoError(t, err)
+	defer s.Close()
+	defer close(h.release)
+	claims, err := s.Claim(t.Context(), checkpoint.ClaimRequest{Functions: []string{"f"}, Max: 10})
+	require.NoError(t, err)
+	require.Len(t, claims, 1)
+	<-h.entered
+	_, _, err = s.Create(t.Context(), checkpoint.Creation{ID: "new", Started: checkpoint.Record{Function: "f"}})
+	require.NoError(t, err)
+	claims, err = s.Claim(t.Context(), checkpoint.ClaimRequest{Functions: []string{"f"}, Max: 10})
+	require.NoError(t, err)
+	require.Len(t, claims, 1)
+}

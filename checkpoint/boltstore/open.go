@@ -55,7 +55,7 @@ func Open(path string, opts *Options) (*Store, error) {
 		return nil, fmt.Errorf("durable: open the store: %w", err)
 	}
 	s := &Store{
-		path: path, real: real, log: log, now: opts.now, queue: queue.New[*command](maxRound, maxRoundBytes), calls: dispatch.New(), writer: newWriter(), heads: make(map[uint32]head),
+		path: path, real: real, now: opts.now, queue: queue.New[*command](maxRound, maxRoundBytes), calls: dispatch.New(), writer: newWriter(), heads: make(map[uint32]head),
 		ended: make(chan struct{}), fed: make(chan struct{}), failing: make(chan struct{}), wake: make(chan struct{}, 1),
 		feeder:  feeder{active: newGeneration(), progress: make(chan struct{})},
 		walDir:  real + logSuffix,
@@ -63,6 +63,7 @@ func Open(path string, opts *Options) (*Store, error) {
 		maxLag:  maxLag,
 		pins:    make(map[*pin]bool),
 	}
+	s.log = s.teller.Logger(log.Handler())
 	s.makeAside = func() (*os.File, error) { return makeAside(real) }
 	if s.now == nil {
 		s.now = time.Now

@@ -32,7 +32,8 @@ type Options struct {
 	// version that this package needs; see SQL.
 	NoMigrate bool
 
-	// Logger gets what nobody else is told. Default: slog.Default().
+	// Logger gets what nobody else is told. Nobody waits for it, but Close, for a second.
+	// Default: slog.Default().
 	Logger *slog.Logger
 }
 

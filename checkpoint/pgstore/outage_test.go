@@ -1,6 +1,7 @@
 package pgstore_test
 
 import (
+	"context"
 	"log/slog"
 	"strings"
 	"sync"
@@ -63,4 +64,45 @@ func TestOutageIsToldOnce(t *testing.T) {
 		}
 		proxy.mend()
 	}
+}
+
+// stuckHandler is a log handler that hangs.
+type stuckHandler struct {
+	slog.Handler
+	entered sync.Once
+	hangs   chan struct{} // closed when it does
+	release chan struct{}
+}
+
+func (h *stuckHandler) Enabled(context.Context, slog.Level) bool { return true }
+func (h *stuckHandler) Handle(context.Context, slog.Record) error {
+	h.entered.Do(func() { close(h.hangs) })
+	<-h.release
+	return nil
+}
+func (h *stuckHandler) WithAttrs([]slog.Attr) slog.Handler { return h }
+
+// TestALogThatHangsKeepsNobodyWaiting has the log hang over an outage: when that is over,
+// the lease is renewed all the same, and the store finds work.
+func TestALogThatHangsKeepsNobodyWaiting(t *testing.T) {
+	c := need(t)
+	t.Parallel()
+	h := &stuckHandler{hangs: make(chan struct{}), release: make(chan struct{})}
+	proxy := startProxy(t, c)
+	s := openAt(t, proxy.url(), c.Schema(), pgstore.Options{Lease: 1600 * time.Millisecond, Poll: 20 * time.Millisecond, Logger: slog.New(h)})
+	defer close(h.release)
+	var looks atomic.Int64
+	s.Watch(func(hint checkpoint.Hint) {
+		if hint.Kind == checkpoint.HintDue {
+			looks.Add(1)
+		}
+	})
+	proxy.cut()
+	<-h.hangs
+	_, until := s.Lease()
+	require.Eventually(t, func() bool { return time.Now().After(until) }, time.Minute, 5*time.Millisecond, "all that has a line for it has tried")
+	proxy.mend()
+	before := looks.Load()
+	require.Eventually(t, func() bool { return looks.Load() > before+2 }, time.Minute, 5*time.Millisecond, "it looks")
+	require.Eventually(t, func() bool { _, now := s.Lease(); return now.After(until) }, time.Minute, 5*time.Millisecond, "the lease is renewed")
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/durable-go/durable/checkpoint/internal/dispatch"
 	"github.com/durable-go/durable/checkpoint/internal/ledger"
 	"github.com/durable-go/durable/checkpoint/internal/queue"
+	"github.com/durable-go/durable/internal/teller"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 )
@@ -22,7 +23,8 @@ import (
 // Store is a checkpoint.Store in a PostgreSQL database. Get one from Open or New.
 type Store struct {
 	opts    Options
-	log     *slog.Logger
+	log     *slog.Logger // what it is given, nobody waits for
+	teller  teller.Teller
 	pool    *pgxpool.Pool // of those who read
 	ownPool bool
 	secret  []byte
@@ -84,7 +86,7 @@ func Open(ctx context.Context, connString string, opts *Options) (*Store, error)
 // the store.
 func New(ctx context.Context, pool *pgxpool.Pool, opts *Options) (*Store, error) {
 	s := &Store{opts: opts.orDefaults(), pool: pool, queue: queue.New[*command](maxRound, maxRoundBytes), calls: dispatch.New(), written: make(chan struct{})}
-	s.log = s.opts.Logger
+	s.log = s.teller.Logger(s.opts.Logger.Handler())
 	s.sql = newStatements(s.opts.Schema)
 	s.life, s.end = context.WithCancel(context.Background())
 	s.writer = writer{turns: ledger.NewTurns(), cache: make(map[uint64]*work), ids: make(map[string]uint64), next: make(map[ledger.Queue]int64)}
@@ -255,9 +257,13 @@ func (s *Store) Close() error {
 		if s.ownPool {
 			s.pool.Close()
 		}
+		s.teller.CatchUpWithAll(lastLines, nil)
 	})
 	return nil
 }
+
+// lastLines is how long Close waits for a line of the log that does not get written.
+const lastLines = time.Second
 
 func (s *Store) disconnect() {
 	if conn := s.writer.conn; conn != nil {
