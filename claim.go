@@ -169,7 +169,8 @@ func (e *Engine) admit(c *checkpoint.Claim, from vantage) {
 	earlier := e.residents[c.ID]
 	if e.residents[c.ID] = x; earlier != nil {
 		e.former[earlier] = false
-		x.earlier, e.lingering[x] = earlier, struct{}{}
+		x.earlier = earlier
+		e.linger(x)
 	}
 	x.noNews = earlier == nil && other == nil && e.astray == from.astray && c.InboxTail == c.InboxSeen
 	e.watchLease(x, from.lease)

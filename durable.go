@@ -100,6 +100,7 @@ type Engine struct {
 	starting  sync.WaitGroup // starts that have reserved a place
 	leaving   *residency     // asked to make a place; the claim loop's
 	asked     time.Time      // when it was
+	overdue   []*residency   // of those that linger, the ones that lapse looks at next; the claim loop's
 	moving    *residency     // one that was not stuck when it was last looked at; the claim loop's
 	parked    parkedList
 	feed      feed
@@ -111,6 +112,7 @@ type Engine struct {
 	mu        sync.Mutex
 	residents map[string]*residency
 	former    map[*residency]bool     // another one has their ID by now, and code of theirs goes on: true: they have a place of their own
+	lapseAt   time.Time               // before it none of them has been stuck for long enough
 	lingering map[*residency]struct{} // their stay is over, and code of theirs goes on; or they wait for that
 	lapsed    int                     // of these, those whose place was given to others
 	apart     int                     // former ones with a place of their own

@@ -2,7 +2,6 @@ package durable_test
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"sync"
@@ -595,309 +594,94 @@ var growths = map[string]func(t *testing.T, n int){
 		})
 		ends(setup(t, f), f, n)
 	},
-	"Invokes/OfMap": func(t *testing.T, n int) {
-		g := durable.Define("g", func(ctx *durable.Context, i int) (int, error) { return i, durable.Wait(ctx, "w", time.Hour) })
-		f := each(func(c *durable.Context, i int) error {
-			_, err := durable.Invoke(c, "i", g, i)
-			return err
-		})
-		ends(setup(t, f, g), f, n)
-	},
-	"Invokes/Cancelled": func(t *testing.T, n int) {
-		g := durable.Define("g", func(ctx *durable.Context, i int) (int, error) { return i, durable.Wait(ctx, "w", 24*time.Hour) })
-		f := each(func(c *durable.Context, i int) error {
-			_, err := durable.Invoke(c, "i", g, i)
-			return err
-		})
-		b := setup(t, f, g)
-		ends(b, f, n, b.cancel)
-	},
-	"Invokes/CallerStopped": func(t *testing.T, n int) {
-		g := durable.Define("g", func(ctx *durable.Context, i int) (int, error) { return i, durable.Wait(ctx, "w", 24*time.Hour) })
-		f := each(func(c *durable.Context, i int) error {
-			_, err := durable.Invoke(c, "i", g, i)
-			return err
-		})
-		b := setup(t, f, g)
-		ends(b, f, n, b.stop)
-	},
-	"Invokes/KeptPastRetention": func(t *testing.T, n int) {
-		g := durable.Define("g", func(ctx *durable.Context, i int) (int, error) { return i, nil })
-		f := each(func(c *durable.Context, i int) error {
-			if _, err := durable.Invoke(c, "i", g, i); err != nil {
-				return err
-			}
-			return durable.Wait(c, "w", 2*time.Hour)
-		})
-		b := setupWith(t, durable.Options{ParkFor: -1, Retention: time.Hour}, f, g)
-		for i := range n {
-			start(b, g, i)
-		}
-		ends(b, f, n)
-		time.Sleep(3 * time.Hour)
-		require.Zero(t, b.count(durable.Query{}))
-	},
-	"Executions/ManyWaitForOneResult": func(t *testing.T, n int) {
-		var cbs opened
-		f := each(func(c *durable.Context, i int) error { return cbs.await(c) })
-		b := setupWith(t, parked, f)
-		x := start(b, f, n)
-		var all sync.WaitGroup
-		for range n {
-			all.Go(func() { x.Result(b.ctx) })
-		}
-		synctest.Wait()
-		cbs.completeAll(b)
-		all.Wait()
-	},
-	"Executions/ManyWaitForOneResultSuspended": func(t *testing.T, n int) {
-		f := many(func(ctx *durable.Context, n int) error {
-			for range 20 {
-				if err := durable.Wait(ctx, "w", time.Second); err != nil {
-					return err
-				}
-			}
-			return nil
-		})
-		b := setup(t, f)
-		x := start(b, f, n)
-		var all sync.WaitGroup
-		for range n {
-			all.Go(func() { x.Result(b.ctx) })
-		}
-		all.Wait()
-	},
-	"Executions/InARow": func(t *testing.T, n int) {
-		g := durable.Define("g", func(ctx *durable.Context, i int) (int, error) { return i, nil })
-		b := setup(t, g)
-		for i := range n {
-			run(b, g, i)
-		}
-	},
-	"Executions/BeyondThePlaces": func(t *testing.T, n int) {
-		g := durable.Define("g", func(ctx *durable.Context, i int) (int, error) { return i, durable.Wait(ctx, "w", time.Hour) })
-		b := setupWith(t, durable.Options{ParkFor: 2 * time.Hour, MaxResident: n}, g)
-		var all sync.WaitGroup
-		for i := range 2 * n {
-			x := start(b, g, i)
-			all.Go(func() { x.Result(b.ctx) })
-		}
-		all.Wait()
-	},
-	"Executions/BeyondTheBusyPlaces": func(t *testing.T, n int) {
-		g := durable.Define("g", func(ctx *durable.Context, i int) (int, error) {
-			return i, durable.Do(ctx, "s", func(context.Context) error {
-				time.Sleep(time.Duration(i+1) * time.Millisecond)
-				return nil
-			})
-		})
-		b := setupWith(t, durable.Options{MaxResident: n}, g)
-		var all sync.WaitGroup
-		for i := range 2 * n {
-			x := start(b, g, i)
-			all.Go(func() { x.Result(b.ctx) })
-		}
-		all.Wait()
-	},
-	"Executions/StoppedAndDeleted": func(t *testing.T, n int) {
-		g := durable.Define("g", func(ctx *durable.Context, i int) (int, error) { return i, durable.Wait(ctx, "w", time.Hour) })
-		b := setup(t, g)
-		for i := range n {
-			start(b, g, i, durable.WithExecutionID(fmt.Sprint(i)))
-		}
-		synctest.Wait()
-		for i := range n {
-			b.stop(fmt.Sprint(i))
-		}
-		for i := range n {
-			require.NoError(t, b.engine.Delete(b.ctx, fmt.Sprint(i)))
-		}
-	},
-	"Executions/Expired": func(t *testing.T, n int) {
-		g := durable.Define("g", func(ctx *durable.Context, i int) (int, error) { return i, nil })
-		b := setupWith(t, durable.Options{Retention: time.Hour}, g)
-		for i := range n {
-			run(b, g, i)
-		}
-		time.Sleep(2 * time.Hour)
-		require.Zero(t, b.count(durable.Query{}))
-	},
-	"Executions/Held": func(t *testing.T, n int) {
-		g := durable.Define("g", func(ctx *durable.Context, i int) (int, error) { return durable.Version(ctx, "\x00", 1), nil })
-		b := setup(t, g)
-		for i := range n {
-			start(b, g, i, durable.WithExecutionID(fmt.Sprint(i)))
-		}
-		synctest.Wait()
-		for i := range n {
-			require.NoError(t, b.engine.Resume(b.ctx, fmt.Sprint(i)))
-		}
-	},
-	"Looking/Followed": func(t *testing.T, n int) {
-		f := many(func(ctx *durable.Context, n int) error {
-			for range n {
-				if err := durable.Wait(ctx, "w", time.Second); err != nil {
-					return err
-				}
-			}
-			return nil
-		})
-		b := setupWith(t, parked, f)
-		x := start(b, f, n)
-		for _, err := range b.engine.Follow(b.ctx, x.ID(), 0) {
-			require.NoError(t, err)
-		}
-	},
-	"Looking/Read": func(t *testing.T, n int) {
-		var cbs opened
-		f := each(func(c *durable.Context, i int) error { return cbs.await(c) })
-		b := setupWith(t, parked, f)
-		ends(b, f, n, func(id string) {
-			for range 3 {
-				b.history(id)
-				_, err := b.engine.Operations(b.ctx, id)
-				require.NoError(t, err)
-				b.describe(id)
-				b.engine.Stats()
-			}
-			cbs.completeAll(b)
-		})
-	},
-	"Looking/InPages": func(t *testing.T, n int) {
-		var cbs opened
-		f := each(func(c *durable.Context, i int) error { return cbs.await(c) })
-		b := setupWith(t, parked, f)
-		ends(b, f, n, func(id string) {
-			for last, more := int64(0), true; more; {
-				read := 0
-				for ev, err := range b.engine.HistoryAfter(b.ctx, id, last) {
-					require.NoError(t, err)
-					if more = read == 10; more {
-						break
-					}
-					read, last = read+1, ev.EventID
-				}
-			}
-			cbs.completeAll(b)
-		})
-	},
-	"Looking/Changes": func(t *testing.T, n int) {
-		g := durable.Define("g", func(ctx *durable.Context, i int) (int, error) { return i, durable.Wait(ctx, "w", time.Second) })
-		b := setup(t, g)
-		ctx, cancel := context.WithCancel(b.ctx)
-		changes := b.engine.Changes(ctx)
-		var looking sync.WaitGroup
-		looking.Go(func() {
-			for range changes {
-			}
-		})
-		for i := range n {
-			start(b, g, i)
-		}
-		time.Sleep(time.Minute)
-		cancel()
-		looking.Wait()
-	},
-	"Again/Restarted": func(t *testing.T, n int) {
-		f := each(func(c *durable.Context, i int) error {
-			return durable.Do(c, "s", func(context.Context) error { return nil })
-		})
-		b := setup(t, f)
-		ends(b, f, n)
-		id, err := b.engine.RestartFrom(b.ctx, "x", fmt.Sprintf("1-%d", n))
-		require.NoError(t, err)
-		_, err = b.engine.ResultJSON(b.ctx, id)
-		require.NoError(t, err)
-	},
-	"Again/Retried": func(t *testing.T, n int) {
+	"Steps/AFewAtATime": func(t *testing.T, n int) {
 		f := many(func(ctx *durable.Context, n int) error {
 			_, err := durable.Map(ctx, "m", make([]int, n), func(c *durable.Context, _, i int) (int, error) {
-				return 1, durable.Do(c, "s", func(context.Context) error { return durable.Permanent(fmt.Errorf("no %d", i)) })
-			}, durable.WithToleratedFailures(n))
-			if err == nil {
-				err = errors.New("none did well")
-			}
+				return i, durable.Wait(c, "w", time.Second)
+			}, durable.WithMaxConcurrency(10))
 			return err
 		})
-		b := setup(t, f)
-		ends(b, f, n)
-		id, err := b.engine.Retry(b.ctx, "x")
-		require.NoError(t, err)
-		_, err = b.engine.ResultJSON(b.ctx, id)
-		require.Error(t, err)
+		ends(setupWith(t, parked, f), f, n)
 	},
-	"Again/Imported": func(t *testing.T, n int) {
+	"Futures/SelectsCancelled": func(t *testing.T, n int) {
 		var cbs opened
-		f := each(func(c *durable.Context, i int) error { return cbs.await(c) })
-		b := setupWith(t, parked, f)
-		x := start(b, f, n)
-		synctest.Wait()
-		rec, err := b.engine.Recording(b.ctx, x.ID())
-		require.NoError(t, err)
-		data, err := json.Marshal(rec)
-		require.NoError(t, err)
-		var back durable.Recording
-		require.NoError(t, json.Unmarshal(data, &back))
-		_, err = b.engine.Import(b.ctx, &back, durable.WithExecutionID("copy"))
-		require.NoError(t, err)
-		synctest.Wait()
-		b.cancel("copy")
-		_, _ = b.engine.ResultJSON(b.ctx, "copy")
-	},
-	"File/Callbacks": func(t *testing.T, n int) {
-		var cbs opened
-		f := each(func(c *durable.Context, _ int) error { return cbs.await(c, durable.WithHeartbeatTimeout(time.Hour)) })
-		b := newFileMachine(t, true).open(durable.Options{ParkFor: -1}, f)
-		ends(b, f, n, func(string) {
-			for _, id := range cbs.ids {
-				require.NoError(t, b.engine.HeartbeatCallback(b.ctx, id))
-			}
-			cbs.completeAll(b)
-		})
-	},
-	"File/Steps": func(t *testing.T, n int) {
 		f := each(func(c *durable.Context, i int) error {
-			return durable.Do(c, "s", func(context.Context) error { return nil })
+			cb, err := cbs.open(c)
+			if err != nil {
+				return err
+			}
+			_, err = durable.Select(c, "s", cb, durable.After(c, "t", time.Hour))
+			return err
 		})
-		m := newFileMachine(t, true)
-		b := m.open(durable.Options{}, f)
-		ends(b, f, n)
-		b.history("x")
-		m.kill(b)
-		b = m.open(durable.Options{}, f)
-		b.history("x")
+		b := setupWith(t, parked, f)
+		ends(b, f, n, b.cancel)
 	},
-	"File/Followed": func(t *testing.T, n int) {
+	"Futures/SelectsTimedOut": func(t *testing.T, n int) {
+		var cbs opened
+		f := each(func(c *durable.Context, i int) error {
+			cb, err := cbs.open(c)
+			if err != nil {
+				return err
+			}
+			_, err = durable.Select(c, "s", cb, durable.After(c, "t", time.Hour))
+			return err
+		})
+		ends(setup(t, f), f, n)
+	},
+	"Futures/OneAwaitedByBoundedChildren": func(t *testing.T, n int) {
 		f := many(func(ctx *durable.Context, n int) error {
-			for range n {
-				if err := durable.Wait(ctx, "w", time.Millisecond); err != nil {
+			one := durable.After(ctx, "one", 24*time.Hour)
+			_, err := durable.Map(ctx, "m", make([]int, n), func(c *durable.Context, _, i int) (int, error) {
+				_, _ = durable.RunInChildContext(c, "c", func(c *durable.Context) (int, error) { return 1, one.Await(c) }, durable.WithTimeout(time.Duration(i+1)*time.Second))
+				return i, nil
+			})
+			return err
+		})
+		ends(setupWith(t, parked, f), f, n)
+	},
+	"Replay/OfLargeResults": func(t *testing.T, n int) {
+		f := durable.Define("f", func(ctx *durable.Context, n int) (int, error) {
+			_, err := durable.Map(ctx, "m", make([]int, n), func(c *durable.Context, _, i int) (string, error) {
+				return durable.RunInChildContext(c, "c", func(c *durable.Context) (string, error) {
+					return fmt.Sprintf("%0100d", i), durable.Wait(c, "w", time.Second)
+				})
+			})
+			if err == nil {
+				err = durable.Wait(ctx, "w", time.Hour)
+			}
+			return n, err
+		})
+		ends(setupWith(t, durable.Options{InlineResult: 10, ParkFor: -1}, f), f, n)
+	},
+	"Waits/WithLooks": func(t *testing.T, n int) {
+		f := each(func(c *durable.Context, i int) error {
+			for c.Context().Err() == nil {
+				if err := durable.Wait(c, "w", time.Minute); err != nil {
 					return err
 				}
 			}
 			return nil
 		})
-		b := newFileMachine(t, true).open(parked, f)
-		x := start(b, f, n)
-		for _, err := range b.engine.Follow(b.ctx, x.ID(), 0) {
-			require.NoError(t, err)
-		}
+		b := setupWith(t, parked, f)
+		ends(b, f, n, func(id string) { time.Sleep(5 * time.Minute); b.cancel(id) })
 	},
-	"File/KeptPastRetention": func(t *testing.T, n int) {
-		g := durable.Define("g", func(ctx *durable.Context, i int) (int, error) { return i, nil })
-		f := each(func(c *durable.Context, i int) error {
-			if _, err := durable.Invoke(c, "i", g, i); err != nil {
-				return err
+	"Replay/OfLooks": func(t *testing.T, n int) {
+		f := many(func(ctx *durable.Context, n int) error {
+			for range n {
+				if ctx.Context().Err() == nil {
+					_ = durable.Wait(ctx, "w", 0)
+				}
 			}
-			return durable.Wait(c, "w", 2*time.Hour)
-		})
-		b := newFileMachine(t, true).open(durable.Options{ParkFor: -1, Retention: time.Hour}, f, g)
-		ends(b, f, n, func(string) {
-			for i := range n {
-				run(b, g, i)
+			_ = durable.Wait(ctx, "w", 24*time.Hour)
+			for range n {
+				if ctx.Context().Err() != nil {
+					_ = durable.Wait(ctx.WithoutCancel(), "w", 0)
+				}
 			}
+			return durable.Wait(ctx.WithoutCancel(), "w", time.Hour)
 		})
-		time.Sleep(3 * time.Hour)
-		require.Zero(t, b.count(durable.Query{}))
+		b := setup(t, f)
+		ends(b, f, n, func(id string) { time.Sleep(5 * time.Minute); b.cancel(id) })
 	},
 }
 

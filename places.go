@@ -85,7 +85,10 @@ func (e *Engine) makePlace() {
 		}
 	}
 	e.hungry.Store(true)
-	if !e.stuck() {
+	e.mu.Lock()
+	exceeded := e.extra != 0
+	e.mu.Unlock()
+	if exceeded || !e.stuck() {
 		return
 	}
 	e.mu.Lock()
@@ -129,9 +132,17 @@ func (e *Engine) stuck() bool {
 
 // stuck reports whether code of the execution holds its place, and makes no progress.
 func (x *residency) stuck() bool {
+	_, stuck := x.stuckFrom()
+	return stuck
+}
+
+// stuckFrom is from when on the execution is stuck, if nothing happens until then, and
+// whether it is by now.
+func (x *residency) stuckFrom() (at time.Time, stuck bool) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	return (x.isOver() || x.phase == phaseRunning && x.running > 0 && len(x.bodies) == 0) && time.Since(x.progress) >= stuckAfter
+	at = x.progress.Add(stuckAfter)
+	return at, (x.isOver() || x.phase == phaseRunning && x.running > 0 && len(x.bodies) == 0) && !time.Now().Before(at)
 }
 
 // isOver reports whether nothing of the residency will be recorded, or it can't begin,
@@ -142,10 +153,19 @@ func (x *residency) isOver() bool { return x.phase == phaseClosed || x.earlier !
 func (e *Engine) tenth() int { return max(e.opts.MaxResident/10, 1) }
 
 // lingers takes note of a residency whose stay is over, or can't begin, while code goes on.
+// x.mu is held.
 func (e *Engine) lingers(x *residency) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	e.linger(x)
+}
+
+// linger is lingers with e.mu held.
+func (e *Engine) linger(x *residency) {
 	e.lingering[x] = struct{}{}
+	if at := x.progress.Add(stuckAfter); e.lapseAt.After(at) {
+		e.lapseAt = at
+	}
 }
 
 // lingersNoMore takes note that the code has ended. e.mu is held.
@@ -158,16 +178,27 @@ func (e *Engine) lingersNoMore(x *residency) {
 }
 
 // lapse gives the place of one to others whose stay is over, and whose code has gone on
-// for a while.
+// for a while. It is the claim loop's.
 func (e *Engine) lapse() bool {
+	now := time.Now()
 	e.mu.Lock()
-	var over []*residency
-	if e.lapsed < e.tenth() {
-		over = slices.Collect(maps.Keys(e.lingering))
+	if e.lapsed >= e.tenth() {
+		e.overdue = nil
+	} else if len(e.overdue) == 0 && !now.Before(e.lapseAt) {
+		e.overdue = slices.Collect(maps.Keys(e.lingering))
+		e.lapseAt = now.Add(stuckAfter) // unless one is found, or lingers, that may be so sooner
 	}
 	e.mu.Unlock()
-	for _, x := range over {
-		if !x.stuck() {
+	for len(e.overdue) > 0 {
+		x := e.overdue[0]
+		e.overdue = e.overdue[1:]
+		at, stuck := x.stuckFrom()
+		if !stuck {
+			e.mu.Lock()
+			if at.After(now) && e.lapseAt.After(at) {
+				e.lapseAt = at
+			}
+			e.mu.Unlock()
 			continue
 		}
 		e.mu.Lock()
