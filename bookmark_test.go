@@ -39,8 +39,8 @@ func (b *bundle) pages(id string, size int, peeks bool, between func(last int64)
 
 // TestHistoryAfter reads histories in pages of all kinds: they are what the whole is.
 func TestHistoryAfter(t *testing.T) {
-	define := func(cbs *opened) *durable.Function[int, int] {
-		return many(func(ctx *durable.Context, n int) error {
+	define := func(cbs *ids) *durable.Function[int, int] {
+		return count(func(ctx *durable.Context, n int) error {
 			first, err := cbs.open(ctx)
 			if err != nil {
 				return err
@@ -73,7 +73,7 @@ func TestHistoryAfter(t *testing.T) {
 		return events
 	}
 	inBubble(t, "Pages", func(t *testing.T) {
-		var cbs opened
+		var cbs ids
 		f := define(&cbs)
 		b := setup(t, f)
 		x := start(b, f, 10)
@@ -97,7 +97,7 @@ func TestHistoryAfter(t *testing.T) {
 		}
 		time.Sleep(time.Minute)
 		check() // it waits
-		for _, id := range cbs.ids {
+		for _, id := range cbs {
 			_ = b.engine.SucceedCallback(b.ctx, id, 1) // each is told again by a replay
 		}
 		synctest.Wait()
@@ -107,12 +107,12 @@ func TestHistoryAfter(t *testing.T) {
 		check()
 	})
 	inBubble(t, "Late", func(t *testing.T) {
-		var cbs opened
+		var cbs ids
 		f := define(&cbs)
 		b := setup(t, f)
 		x := start(b, f, 5)
 		synctest.Wait()
-		for _, id := range cbs.ids {
+		for _, id := range cbs {
 			_ = b.engine.SucceedCallback(b.ctx, id, 1)
 		}
 		_, err := x.Result(b.ctx)
@@ -120,8 +120,8 @@ func TestHistoryAfter(t *testing.T) {
 		require.Equal(t, whole(b, x.ID()), b.pages(x.ID(), 3, true, func(int64) { time.Sleep(time.Hour) }))
 	})
 	inBubble(t, "Held", func(t *testing.T) {
-		var mine opened
-		held := many(func(ctx *durable.Context, n int) error {
+		var mine ids
+		held := count(func(ctx *durable.Context, n int) error {
 			for range n {
 				if _, err := mine.open(ctx); err != nil {
 					return err
@@ -133,7 +133,7 @@ func TestHistoryAfter(t *testing.T) {
 		b := setup(t, held)
 		x := start(b, held, 10)
 		synctest.Wait()
-		for _, id := range mine.ids {
+		for _, id := range mine {
 			require.NoError(t, b.engine.SucceedCallback(b.ctx, id, 1))
 		}
 		require.NotNil(t, b.describe(x.ID()).Held)
@@ -155,7 +155,7 @@ func TestHistoryAfter(t *testing.T) {
 		ends()
 	})
 	inBubble(t, "AnotherUnderTheID", func(t *testing.T) {
-		f := many(func(ctx *durable.Context, n int) error {
+		f := count(func(ctx *durable.Context, n int) error {
 			for range n {
 				if err := durable.Do(ctx, fmt.Sprint("one of ", n), func(context.Context) error { return nil }); err != nil {
 					return err
@@ -164,12 +164,12 @@ func TestHistoryAfter(t *testing.T) {
 			return nil
 		})
 		b := setup(t, f)
-		ends(b, f, 9)
+		run(b, f, 9, durable.WithExecutionID("x"))
 		for range b.engine.HistoryAfter(b.ctx, "x", 4) {
 			break
 		}
 		require.NoError(t, b.engine.Delete(b.ctx, "x"))
-		ends(b, f, 3)
+		run(b, f, 3, durable.WithExecutionID("x"))
 		require.Equal(t, whole(b, "x")[4:], b.pagesFrom("x", 4))
 		for _, err := range b.engine.HistoryAfter(b.ctx, "nobody", 4) {
 			require.ErrorIs(t, err, durable.ErrExecutionNotFound)
@@ -184,4 +184,20 @@ func (b *bundle) pagesFrom(id string, after int64) (events []durable.Event) {
 		events = append(events, ev)
 	}
 	return events
+}
+
+// count is a function that gives its input back.
+func count(do func(ctx *durable.Context, n int) error) *durable.Function[int, int] {
+	return durable.Define("count", func(ctx *durable.Context, n int) (int, error) { return n, do(ctx, n) })
+}
+
+// ids are those of callbacks that a handler has opened, each time it came by.
+type ids []string
+
+func (i *ids) open(ctx *durable.Context) (*durable.Callback[int], error) {
+	cb, err := durable.CreateCallback[int](ctx, "cb")
+	if err == nil {
+		*i = append(*i, cb.ID())
+	}
+	return cb, err
 }

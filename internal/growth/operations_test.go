@@ -1,4 +1,4 @@
-package durable_test
+package growth_test
 
 import (
 	"context"
@@ -13,103 +13,6 @@ import (
 
 	"github.com/durable-go/durable"
 )
-
-// many is a handler that does something n times.
-func many(do func(ctx *durable.Context, n int) error) *durable.Function[int, int] {
-	return durable.Define("many", func(ctx *durable.Context, n int) (int, error) { return n, do(ctx, n) })
-}
-
-// each is a handler whose items do something at the same time; their errors are theirs.
-func each(do func(ctx *durable.Context, i int) error) *durable.Function[int, int] {
-	return many(func(ctx *durable.Context, n int) error {
-		_, err := durable.Map(ctx, "each", make([]int, n), func(c *durable.Context, _, i int) (int, error) {
-			_ = do(c, i)
-			return i, nil
-		})
-		return err
-	})
-}
-
-// ends runs f and waits for its end, however it ends.
-func ends(b *bundle, f *durable.Function[int, int], n int, meanwhile ...func(id string)) {
-	b.Helper()
-	x := start(b, f, n, durable.WithExecutionID("x"))
-	for _, do := range meanwhile {
-		synctest.Wait()
-		do(x.ID())
-	}
-	_, err := x.Result(b.ctx)
-	require.False(b, errors.Is(err, context.Canceled), err)
-}
-
-// opened lets a handler make callbacks, and those outside have their IDs.
-type opened struct {
-	mu  sync.Mutex
-	ids []string
-}
-
-func (o *opened) open(ctx *durable.Context, opts ...durable.CallbackOption) (*durable.Callback[int], error) {
-	cb, err := durable.CreateCallback[int](ctx, "cb", opts...)
-	if err == nil {
-		o.mu.Lock()
-		o.ids = append(o.ids, cb.ID())
-		o.mu.Unlock()
-	}
-	return cb, err
-}
-
-func (o *opened) completeAll(b *bundle) {
-	o.mu.Lock()
-	ids := o.ids
-	o.mu.Unlock()
-	for _, id := range ids {
-		require.NoError(b, b.engine.SucceedCallback(b.ctx, id, 1))
-	}
-}
-
-// awaitCallbackOf is a body of each that waits for a callback.
-func (o *opened) await(ctx *durable.Context, opts ...durable.CallbackOption) error {
-	cb, err := o.open(ctx, opts...)
-	if err != nil {
-		return err
-	}
-	_, err = cb.Await(ctx)
-	return err
-}
-
-// hang is a body that heeds its context.
-func hang(ctx context.Context) error {
-	<-ctx.Done()
-	return ctx.Err()
-}
-
-// blocked is n bodies that run until release is called.
-type blocked struct {
-	running sync.WaitGroup
-	end     chan struct{}
-}
-
-func newBlocked(n int) *blocked {
-	b := &blocked{end: make(chan struct{})}
-	b.running.Add(n)
-	return b
-}
-
-func (b *blocked) body(context.Context) error {
-	b.running.Done()
-	<-b.end
-	return nil
-}
-
-// later lets the bodies end in a second.
-func (b *blocked) later() {
-	go func() {
-		time.Sleep(time.Second)
-		close(b.end)
-	}()
-}
-
-var parked = durable.Options{ParkFor: time.Hour}
 
 // growths do something with n of something.
 var growths = map[string]func(t *testing.T, n int){
@@ -683,22 +586,4 @@ var growths = map[string]func(t *testing.T, n int){
 		b := setup(t, f)
 		ends(b, f, n, func(id string) { time.Sleep(5 * time.Minute); b.cancel(id) })
 	},
-}
-
-// futures starts n branches.
-func futures(ctx *durable.Context, n int, do func(c *durable.Context, i int) error) []*durable.Future[int] {
-	fs := make([]*durable.Future[int], n)
-	for i := range fs {
-		fs[i] = durable.Go(ctx, "f", func(c *durable.Context) (int, error) { return i, do(c, i) })
-	}
-	return fs
-}
-
-func awaitAll(ctx *durable.Context, fs []*durable.Future[int]) error {
-	var errs []error
-	for _, f := range fs {
-		_, err := f.Await(ctx)
-		errs = append(errs, err)
-	}
-	return errors.Join(errs...)
 }

@@ -1,4 +1,4 @@
-package durable_test
+package growth_test
 
 import (
 	"context"
@@ -59,7 +59,7 @@ func init() {
 			}
 			ends(b, f, n)
 			time.Sleep(3 * time.Hour)
-			require.Zero(t, b.count(durable.Query{}))
+			b.none()
 		},
 		"Executions/ManyWaitForOneResult": func(t *testing.T, n int) {
 			var cbs opened
@@ -144,7 +144,7 @@ func init() {
 				run(b, g, i)
 			}
 			time.Sleep(2 * time.Hour)
-			require.Zero(t, b.count(durable.Query{}))
+			b.none()
 		},
 		"Executions/Held": func(t *testing.T, n int) {
 			g := durable.Define("g", func(ctx *durable.Context, i int) (int, error) { return durable.Version(ctx, "\x00", 1), nil })
@@ -324,7 +324,7 @@ func init() {
 		"File/Callbacks": func(t *testing.T, n int) {
 			var cbs opened
 			f := each(func(c *durable.Context, _ int) error { return cbs.await(c, durable.WithHeartbeatTimeout(time.Hour)) })
-			b := newFileMachine(t, true).open(durable.Options{ParkFor: -1}, f)
+			b := onFile(t, file(t), durable.Options{ParkFor: -1}, f)
 			ends(b, f, n, func(string) {
 				for _, id := range cbs.ids {
 					require.NoError(t, b.engine.HeartbeatCallback(b.ctx, id))
@@ -336,12 +336,12 @@ func init() {
 			f := each(func(c *durable.Context, i int) error {
 				return durable.Do(c, "s", func(context.Context) error { return nil })
 			})
-			m := newFileMachine(t, true)
-			b := m.open(durable.Options{}, f)
+			path := file(t)
+			b := onFile(t, path, durable.Options{}, f)
 			ends(b, f, n)
 			b.history("x")
-			m.kill(b)
-			b = m.open(durable.Options{}, f)
+			require.NoError(t, b.engine.Close())
+			b = onFile(t, path, durable.Options{}, f)
 			b.history("x")
 		},
 		"File/Followed": func(t *testing.T, n int) {
@@ -353,7 +353,7 @@ func init() {
 				}
 				return nil
 			})
-			b := newFileMachine(t, true).open(parked, f)
+			b := onFile(t, file(t), parked, f)
 			x := start(b, f, n)
 			for _, err := range b.engine.Follow(b.ctx, x.ID(), 0) {
 				require.NoError(t, err)
@@ -367,14 +367,14 @@ func init() {
 				}
 				return durable.Wait(c, "w", 2*time.Hour)
 			})
-			b := newFileMachine(t, true).open(durable.Options{ParkFor: -1, Retention: time.Hour}, f, g)
+			b := onFile(t, file(t), durable.Options{ParkFor: -1, Retention: time.Hour}, f, g)
 			ends(b, f, n, func(string) {
 				for i := range n {
 					run(b, g, i)
 				}
 			})
 			time.Sleep(3 * time.Hour)
-			require.Zero(t, b.count(durable.Query{}))
+			b.none()
 		},
 	})
 }

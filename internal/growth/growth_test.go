@@ -1,9 +1,8 @@
-package durable_test
+package growth_test
 
 import (
 	"bufio"
 	"bytes"
-	"cmp"
 	"maps"
 	"os"
 	"os/exec"
@@ -24,10 +23,12 @@ import (
 // sixteen times as often walks all of something for each of something.
 
 const (
-	growthSize  = 200
-	growthLimit = 8 // halfway between four and sixteen
-	growthFew   = 5 // times that a block may run for each of n, whatever the others do
-	growthEnv   = "DURABLE_GROWTH"
+	size  = 200
+	limit = 8  // halfway between four and sixteen
+	few   = 20 // times that a block may run for each of n, whatever the others do
+
+	module = "github.com/durable-go/durable"
+	asked  = "DURABLE_GROWTH" // of the copy: which of growths, and n
 )
 
 // TestGrowth holds each of growths against the limit.
@@ -35,29 +36,47 @@ func TestGrowth(t *testing.T) {
 	if testing.Short() {
 		t.Skip("builds a binary that counts")
 	}
-	t.Parallel()
 	binary := filepath.Join(t.TempDir(), "growth.test")
-	counted := modulePath + "," + modulePath + "/checkpoint/...," + modulePath + "/internal/...,slices,container/heap"
+	counted := module + "," + module + "/checkpoint/...," + module + "/internal/...,slices,container/heap"
 	out, err := exec.CommandContext(t.Context(), "go", "test", "-c", "-o", binary, "-cover", "-covermode=atomic", "-coverpkg="+counted, ".").CombinedOutput()
 	require.NoError(t, err, "%s", out)
 	for _, name := range slices.Sorted(maps.Keys(growths)) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			once, fourfold := countsOf(t, binary, name, growthSize), countsOf(t, binary, name, 4*growthSize)
-			require.NotEmpty(t, once)
-			worst := slices.SortedFunc(maps.Keys(fourfold), func(a, b string) int { return cmp.Compare(fourfold[b], fourfold[a]) })
-			for _, block := range worst {
-				if fourfold[block] > growthLimit*max(once[block], growthFew*growthSize) {
-					t.Errorf("%s runs %d times for %d, and %d times for %d", block, once[block], growthSize, fourfold[block], 4*growthSize)
+			var grown map[string]string
+			for range 3 { // goroutines take turns as they like: what grows does so each time
+				if again := grownIn(t, binary, name); grown == nil {
+					grown = again
+				} else {
+					maps.DeleteFunc(grown, func(block, _ string) bool { return again[block] == "" })
 				}
+				if len(grown) == 0 {
+					return
+				}
+			}
+			for block, times := range grown {
+				t.Errorf("%s runs %s", block, times)
 			}
 		})
 	}
 }
 
-// TestGrowthCounted is the copy's part.
-func TestGrowthCounted(t *testing.T) {
-	name, n, ok := strings.Cut(os.Getenv(growthEnv), "=")
+// grownIn returns the blocks that run too often with 4n, and how often they do.
+func grownIn(t *testing.T, binary, name string) map[string]string {
+	once, fourfold := countsOf(t, binary, name, size), countsOf(t, binary, name, 4*size)
+	require.NotEmpty(t, once)
+	grown := make(map[string]string)
+	for block, times := range fourfold {
+		if times > limit*max(once[block], few*size) {
+			grown[block] = strconv.Itoa(once[block]) + " times for " + strconv.Itoa(size) + ", and " + strconv.Itoa(times) + " times for " + strconv.Itoa(4*size)
+		}
+	}
+	return grown
+}
+
+// TestCounted is the copy's part.
+func TestCounted(t *testing.T) {
+	name, n, ok := strings.Cut(os.Getenv(asked), "=")
 	if !ok {
 		t.Skip("counts for TestGrowth")
 	}
@@ -69,8 +88,8 @@ func TestGrowthCounted(t *testing.T) {
 // countsOf has the copy do one of growths and returns how often each block ran.
 func countsOf(t *testing.T, binary, name string, n int) map[string]int {
 	profile := filepath.Join(t.TempDir(), "profile")
-	cmd := exec.CommandContext(t.Context(), binary, "-test.run=^TestGrowthCounted$", "-test.coverprofile="+profile)
-	cmd.Env = append(os.Environ(), growthEnv+"="+name+"="+strconv.Itoa(n))
+	cmd := exec.CommandContext(t.Context(), binary, "-test.run=^TestCounted$", "-test.coverprofile="+profile)
+	cmd.Env = append(os.Environ(), asked+"="+name+"="+strconv.Itoa(n))
 	out, err := cmd.CombinedOutput()
 	require.NoError(t, err, "%s", out)
 	data, err := os.ReadFile(profile)
