@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -18,8 +19,11 @@ import (
 func TestTimesAreInUTC(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
+		var mu sync.Mutex
 		seen := make(map[string]int)
-		look := func(what string, v any) {
+		look := func(what string, v any) { // observers are told on goroutines of their own
+			mu.Lock()
+			defer mu.Unlock()
 			eachTime(reflect.ValueOf(v), what, func(where string, at time.Time) {
 				if !at.IsZero() {
 					require.Same(t, time.UTC, at.Location(), where)
@@ -77,6 +81,8 @@ func TestTimesAreInUTC(t *testing.T) {
 		time.Sleep(10 * time.Minute)
 		look("Describe", b.describe(y.ID()))
 		time.Sleep(time.Hour)
+		mu.Lock()
+		defer mu.Unlock()
 		for _, where := range []string{"Now", "Context.StartedAt", "Context.Deadline",
 			"Describe.StartedAt", "Describe.EndedAt", "Describe.Deadline", "Describe.WakeAt", "Describe.StalledSince", "Executions.StartedAt",
 			"Operations.StartedAt", "Operations.EndedAt", "Operations.WakeAt", "History.Time",
