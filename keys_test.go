@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -21,6 +22,7 @@ import (
 
 // payments takes money, and notes the key, by what it is for.
 type payments struct {
+	mu   sync.Mutex
 	down map[string]bool // what for: the money is taken, and the answer lost
 	keys map[string][]string
 }
@@ -34,6 +36,8 @@ var errDoubt = errors.New("the connection was lost")
 // take is the body of a step.
 func (p *payments) take(ctx context.Context, what string) error {
 	info, _ := durable.StepInfoFrom(ctx)
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	p.keys[what] = append(p.keys[what], info.IdempotencyKey)
 	if p.down[what] {
 		return durable.Permanent(fmt.Errorf("%s: %w", what, errDoubt))
@@ -47,6 +51,8 @@ func (p *payments) step(ctx *durable.Context, name, what string) error {
 
 // distinct is how many keys there were.
 func (p *payments) distinct(what string) int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	return len(slices.Compact(slices.Sorted(slices.Values(p.keys[what]))))
 }
 

@@ -8,6 +8,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -63,14 +64,14 @@ func TestTeller(t *testing.T) {
 	})
 	bubble(t, "WhatIsSlowIsWaitedFor", func(t *testing.T) {
 		var tl teller.Teller
-		n := 0
+		var n atomic.Int32
 		for range 100 {
-			tl.Tell("a", func() { time.Sleep(time.Second / 2); n++ })
+			tl.Tell("a", func() { time.Sleep(time.Second / 2); n.Add(1) })
 		}
 		tl.Wait("a", 90, nil)
-		require.Equal(t, 10, n)
+		require.EqualValues(t, 10, n.Load())
 		tl.CatchUpWithAll(time.Second, nil)
-		require.Equal(t, 100, n)
+		require.EqualValues(t, 100, n.Load())
 	})
 	bubble(t, "WhatPanicsOrEndsItsGoroutineIsFollowedByTheRest", func(t *testing.T) {
 		var tl teller.Teller
