@@ -3,6 +3,7 @@ package durable_test
 import (
 	"context"
 	"fmt"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -97,7 +98,7 @@ func TestHistoryAfter(t *testing.T) {
 		}
 		time.Sleep(time.Minute)
 		check() // it waits
-		for _, id := range cbs {
+		for _, id := range cbs.all {
 			_ = b.engine.SucceedCallback(b.ctx, id, 1) // each is told again by a replay
 		}
 		synctest.Wait()
@@ -112,7 +113,7 @@ func TestHistoryAfter(t *testing.T) {
 		b := setup(t, f)
 		x := start(b, f, 5)
 		synctest.Wait()
-		for _, id := range cbs {
+		for _, id := range cbs.all {
 			_ = b.engine.SucceedCallback(b.ctx, id, 1)
 		}
 		_, err := x.Result(b.ctx)
@@ -133,7 +134,7 @@ func TestHistoryAfter(t *testing.T) {
 		b := setup(t, held)
 		x := start(b, held, 10)
 		synctest.Wait()
-		for _, id := range mine {
+		for _, id := range mine.all {
 			require.NoError(t, b.engine.SucceedCallback(b.ctx, id, 1))
 		}
 		require.NotNil(t, b.describe(x.ID()).Held)
@@ -192,12 +193,17 @@ func count(do func(ctx *durable.Context, n int) error) *durable.Function[int, in
 }
 
 // ids are those of callbacks that a handler has opened, each time it came by.
-type ids []string
+type ids struct {
+	mu  sync.Mutex
+	all []string
+}
 
 func (i *ids) open(ctx *durable.Context) (*durable.Callback[int], error) {
 	cb, err := durable.CreateCallback[int](ctx, "cb")
 	if err == nil {
-		*i = append(*i, cb.ID())
+		i.mu.Lock()
+		defer i.mu.Unlock()
+		i.all = append(i.all, cb.ID())
 	}
 	return cb, err
 }

@@ -357,10 +357,12 @@ func (e *Engine) attemptEnded(ctx context.Context, info *stepInfo, err error) {
 	e.opts.Observer.AttemptEnded(ctx, *public, err)
 }
 
+// observeInvocation tells of its begin, by who has loaded the journal, or of its end.
 func (x *residency) observeInvocation(started bool) {
 	o := x.e.opts.Observer
-	switch replay := x.lastInvocation > 0; {
+	switch {
 	case started && o.InvocationStarted != nil:
+		replay := x.lastInvocation > 0
 		x.e.tell(x.id, func() { o.InvocationStarted(x.id, x.sum.Function, replay) })
 	case !started && o.InvocationEnded != nil:
 		x.e.tell(x.id, func() { o.InvocationEnded(x.id, x.sum.Function) })
