@@ -494,7 +494,7 @@ func TestBytesOfCallers(t *testing.T) {
 			failure, ok := errors.AsType[*durable.Failure](err)
 			require.True(t, ok)
 			typed, _ := errors.AsType[*keepingError](err)
-			n.add("%s %s %v", failure.Message, failure.Data, typed)
+			n.add("%s %s %v", failure.Message, string(failure.Data), typed) // of none, a RawMessage tells of null in newer versions of Go
 			spoil(failure.Data)
 		}
 		f := durable.Define("f", func(ctx *durable.Context, _ int) (int, error) {
