@@ -164,6 +164,7 @@ func (x *residency) catchUp() {
 	}
 	noNews := x.noNews && !x.newsPending
 	x.mu.Unlock()
+	x.finishCancels()
 	if x.lastInvocation == 0 {
 		x.woken(x.sum.StartedAt, now)
 	}

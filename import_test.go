@@ -92,6 +92,67 @@ func TestImport(t *testing.T) {
 		require.ErrorIs(t, err, durable.ErrExecutionNotFound)
 	})
 
+	inBubble(t, "WhatACancelHasLeftOpenIsCancelled", func(t *testing.T) {
+		// A recording may end behind any record, also behind that of a cancel and before
+		// what it did.
+		child := durable.Define("child", func(ctx *durable.Context, _ int) (int, error) { return 5, durable.Wait(ctx, "w", 100*time.Hour) })
+		f := durable.Define("f", func(ctx *durable.Context, _ int) (int, error) {
+			fs := []*durable.Future[int]{
+				durable.Go(ctx, "wait", func(ctx *durable.Context) (int, error) { return 0, durable.Wait(ctx, "w", 100*time.Hour) }),
+				durable.Go(ctx, "callback", func(ctx *durable.Context) (int, error) {
+					cb, err := durable.CreateCallback[int](ctx, "cb")
+					if err != nil {
+						return 0, err
+					}
+					return cb.Await(ctx)
+				}),
+				durable.Go(ctx, "invoke", func(ctx *durable.Context) (int, error) { return durable.Invoke(ctx, "i", child, 0) }),
+				durable.Go(ctx, "retry", func(ctx *durable.Context) (int, error) {
+					return 0, durable.Do(ctx, "s", func(context.Context) error { return durable.RetryAfter(100*time.Hour, errors.New("later")) })
+				}),
+			}
+			for _, future := range fs {
+				if _, err := future.Await(ctx); !errors.Is(err, durable.ErrCanceled) {
+					return 0, fmt.Errorf("%s: %w", future.Name(), err)
+				}
+			}
+			return 1, nil
+		})
+		from := setup(t, f, child)
+		x := start(from, f, 0)
+		time.Sleep(time.Hour)
+		from.cancel(x.ID())
+		ended(from, x.ID())
+		whole := recording(from, x.ID())
+		cancelled := false
+		for upTo := 1; ; upTo++ {
+			last := ""
+			part, err := edited(t, whole, func(file map[string]any, records []any) {
+				if upTo == len(records) {
+					return
+				}
+				last = records[upTo-1].(map[string]any)["type"].(string)
+				file["status"], file["records"] = "RUNNING", records[:upTo]
+			})
+			require.NoError(t, err)
+			if last == "" {
+				break
+			}
+			cancelled = cancelled || last == "ScopeCancelled"
+			to := setup(t, f, child)
+			id, err := to.engine.Import(to.ctx, part)
+			require.NoError(t, err)
+			if !cancelled {
+				synctest.Wait()
+				to.cancel(id)
+			}
+			out, err := within(to, f.Attach(to.engine, id), 50*time.Hour)
+			require.NoError(t, err, "cut behind record %d, %s", upTo, last)
+			require.Equal(t, 1, out)
+		}
+		require.True(t, cancelled)
+	})
+
 	inBubble(t, "OthersGoOn", func(t *testing.T) {
 		var n notes
 		child := durable.Define("child", func(ctx *durable.Context, _ int) (int, error) { return 5, durable.Wait(ctx, "w", time.Hour) })

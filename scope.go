@@ -2,6 +2,7 @@ package durable
 
 import (
 	"context"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -211,15 +212,12 @@ func (x *residency) applyCancel(context *operation, cause, reason string) {
 	for _, o := range reached {
 		switch {
 		case o == context:
-		case o.typ == typeWait:
-			x.settle(o, &checkpoint.Record{Type: checkpoint.WaitCancelled}, failure)
-		case o.typ == typeStep && !o.running:
-			x.failStep(o, failure)
-		case o.typ == typeInvoke:
-			x.journal.deliver = append(x.journal.deliver, cancelDelivery(o.target, "the execution that invoked it was cancelled"))
-			x.settle(o, &checkpoint.Record{Type: checkpoint.ChainedInvokeStopped}, failure)
-		case o.cancel != nil:
-			o.cancel(causeOf(cause))
+		case o.typ == typeStep && o.running:
+			if o.cancel != nil {
+				o.cancel(causeOf(cause))
+			}
+		default:
+			x.cancelOpen(o, failure)
 		}
 	}
 	eachReached(context.frame, func(f *frame) {
@@ -234,6 +232,51 @@ func (x *residency) applyCancel(context *operation, cause, reason string) {
 		}
 	}
 	x.later(outcomeDelay)
+}
+
+// cancelOpen settles an open operation that a cancel has reached, if that is all it takes.
+// x.mu is held.
+func (x *residency) cancelOpen(o *operation, failure *failureRecord) {
+	switch o.typ {
+	case typeWait:
+		x.settle(o, &checkpoint.Record{Type: checkpoint.WaitCancelled}, failure)
+	case typeStep:
+		x.failStep(o, failure)
+	case typeInvoke:
+		x.journal.deliver = append(x.journal.deliver, cancelDelivery(o.target, "the execution that invoked it was cancelled"))
+		x.settle(o, &checkpoint.Record{Type: checkpoint.ChainedInvokeStopped}, failure)
+	}
+}
+
+// finishCancels does what a cancel that is recorded has left to do. An append holds all of
+// it, but a recording may end behind any record, and an outcome of a callback that was in
+// the inbox is not in it. A step that a cancel has cut off is settled by its own life.
+// x.mu is not held.
+func (x *residency) finishCancels() {
+	x.mu.Lock()
+	var open, callbacks []*operation
+	if x.cancels > 0 {
+		for _, o := range x.ops {
+			if o.typ != typeContext && o.status != "" && !o.settled() && !o.dead() && o.cancelledBy() != nil {
+				open = append(open, o)
+			}
+		}
+	}
+	slices.SortFunc(open, func(a, b *operation) int { return compareIDs(a.id, b.id) })
+	for _, o := range open {
+		switch {
+		case o.typ == typeCallback:
+			callbacks = append(callbacks, o)
+		case o.typ != typeStep || o.status == OperationPending:
+			x.cancelOpen(o, o.cancelledBy().cancelled())
+		}
+	}
+	x.mu.Unlock()
+	for _, o := range callbacks {
+		if !x.deliverToSelf(o, checkpoint.Record{Type: checkpoint.CallbackFailed}, o.cancelledBy().cancelled()) {
+			return
+		}
+	}
 }
 
 // eachFrame calls f for a frame, if there is one, and those below that have not ended.
