@@ -194,7 +194,7 @@ func (c *recordingCheck) operation(rec *checkpoint.Record, failure *failureRecor
 			return errors.New("it is not of an operation")
 		}
 		return nil
-	case t == checkpoint.ContextLooked && (known && (o.looked.shown || o.typ != typeContext) || rec.Number < 0 || rec.Number > 2*int64(c.most)+1):
+	case t == checkpoint.ContextLooked && (known && (o.looked != nil && o.looked.shown || o.typ != typeContext) || rec.Number < 0 || rec.Number > 2*int64(c.most)+1):
 		return errors.New("it is of code that looks whether it is cancelled, and there is none")
 	case (t == checkpoint.ScopeCancelled || t == checkpoint.VersionChosen || t == checkpoint.ContextLooked) && rec.OperationID == "":
 		return nil

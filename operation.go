@@ -44,6 +44,8 @@ type operation struct {
 	gone             bool // the function that started it has returned, without its outcome
 	outside          bool // it is counted in residency.outside
 	attempt          uint32
+	cancelTold       bool       // of a context: who is shown its cancel is recorded
+	turnedAway       bool       // its body asked for what the engine does not do any more, see refuse; of the root, the handler
 	up               *operation // the context around it; nil: it is the root
 	open             *operation // of a context: one that is open in it, see open.go
 	next, prev       *operation // open in the same context
@@ -74,18 +76,16 @@ type operation struct {
 	cancelSeq    uint64 // of a context: sequence of its ScopeCancelled
 	cancelCause  string
 	cancelReason string
-	cancelTold   bool  // who is shown the cancel is recorded
-	looked       looks // of a context: how far its code has looked whether it is cancelled
+	looked       *looks // of a context: how far its code has looked whether it is cancelled; nil: not recorded
 
 	// This residency's part.
-	start      *checkpoint.Record // its start, when it is not numbered yet
-	frame      *frame             // of a context that runs
-	waiters    []*waiter
-	onSettled  []func()
-	bodyAt     int               // where it stands in the residency's bodies
-	cancel     func(cause error) // ends the context of its body
-	refused    error             // why it could not be entered; nothing is recorded of it
-	turnedAway bool              // its body asked for what the engine does not do any more, see refuse; of the root, the handler
+	start     *checkpoint.Record // its start, when it is not numbered yet
+	frame     *frame             // of a context that runs
+	waiters   []*waiter
+	onSettled []func()
+	bodyAt    int               // where it stands in the residency's bodies
+	cancel    func(cause error) // ends the context of its body
+	refused   error             // why it could not be entered; nothing is recorded of it
 }
 
 // settled reports whether the operation has its outcome.
@@ -250,7 +250,7 @@ func (o *operation) apply(rec *checkpoint.Record, failure *failureRecord) {
 		o.cancelSeq, o.cancelCause, o.cancelReason, o.cancelTold = rec.Seq, rec.Key, string(rec.Payload), rec.Number > 0
 		return
 	case checkpoint.ContextLooked:
-		o.looked = looks{int(rec.Number), int(rec.Attempt), rec.Key != ""}
+		o.looked = &looks{uint32(rec.Number), rec.Attempt, rec.Key != ""}
 		o.begun()
 		return
 	case checkpoint.VersionChosen:

@@ -26,7 +26,7 @@ type frame struct {
 
 	counter   int
 	within    bool   // its code is in the operation at counter, not behind it
-	looks     int    // at its standard context, at this place
+	looks     uint32 // at its standard context, at this place
 	called    *frame // whose function its code is in; nil: none
 	refused   int    // operations refused in a row
 	ended     bool

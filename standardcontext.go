@@ -28,18 +28,18 @@ import (
 
 // looks are how far the code of a context has looked at its standard context.
 type looks struct {
-	place int  // see frame.place
-	count int  // of the looks there that saw no cancel
-	shown bool // the next one sees it
+	place uint32 // see frame.place
+	count uint32 // of the looks there that saw no cancel
+	shown bool   // the next one sees it
 }
 
 // place is where f's code is: 2 p in the operation at position p, where code of the user
 // may run that looks, too, and 2 p + 1 behind it.
-func (f *frame) place() int {
+func (f *frame) place() uint32 {
 	if f.within {
-		return 2 * f.counter
+		return 2 * uint32(f.counter)
 	}
-	return 2*f.counter + 1
+	return 2*uint32(f.counter) + 1
 }
 
 // standardContext is what a frame's code gets as its standard context. What it sees
@@ -69,7 +69,7 @@ func (s *standardContext) Done() <-chan struct{} {
 	f.watched = true
 	f.showCancel()
 	f.looked()
-	if f.op.looked.shown && !f.ctx.ended() {
+	if f.op.looked != nil && f.op.looked.shown && !f.ctx.ended() {
 		// The code goes on to see whether it is closed, or to wait until it is.
 		time.AfterFunc(shownLater, func() {
 			f.x.mu.Lock()
@@ -96,11 +96,11 @@ func (f *frame) looked() {
 // recordLooks records how far f's code has looked, if that is new, and whether it sees
 // the cancel from now on. x.mu is held.
 func (f *frame) recordLooks(shown bool) {
-	now := looks{f.place(), f.looks, shown}
-	if f.op.looked == now || f.op.looked.shown || f.ended || f.rebuild || f.x.replay != nil || !f.x.mayGoOn(f) {
+	now, last := looks{f.place(), f.looks, shown}, f.op.looked
+	if last != nil && (*last == now || last.shown) || f.ended || f.rebuild || f.x.replay != nil || !f.x.mayGoOn(f) {
 		return
 	}
-	rec := checkpoint.Record{Type: checkpoint.ContextLooked, OperationID: f.op.id, Number: int64(now.place), Attempt: uint32(now.count)}
+	rec := checkpoint.Record{Type: checkpoint.ContextLooked, OperationID: f.op.id, Number: int64(now.place), Attempt: now.count}
 	if shown {
 		by := f.op.cancelledBy()
 		if by == nil || !by.cancelTold {
@@ -138,10 +138,10 @@ func (f *frame) showCancel() {
 
 // maySee reports whether f's code is where it may see that by was cancelled. x.mu is held.
 func (f *frame) maySee(by *operation) bool {
-	switch seen := &f.op.looked; {
-	case f.place() < seen.place || f.place() == seen.place && f.looks < seen.count:
+	switch last := f.op.looked; {
+	case last != nil && (f.place() < last.place || f.place() == last.place && f.looks < last.count):
 		return false
-	case seen.shown:
+	case last != nil && last.shown:
 		return true
 	case !by.cancelTold:
 		return f.consumed(by)
