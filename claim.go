@@ -11,19 +11,16 @@ import (
 // The claim loop: one goroutine that claims what is due as long as there are
 // places, and sleeps until the next due time or a hint. Nothing polls; the loop
 // looks at the clock again every clockCheck because clocks jump and processes
-// are stopped. It also removes what is past its retention, in small bites.
+// are stopped.
 
-const (
-	claimBite  = 64
-	expireBite = 100
-)
+const claimBite = 64
 
 func (e *Engine) run() {
 	defer close(e.loop)
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	var store trouble
-	var sweepAt, rings time.Time // rings is when the alarm wakes the loop
+	var rings time.Time // when the alarm wakes the loop
 	lookedAt := time.Now()
 	for {
 		select {
@@ -42,7 +39,7 @@ func (e *Engine) run() {
 		}
 		switch {
 		case err != nil:
-			next = store.troubled(e, err)
+			next = store.troubled(e, "the store can't be asked for work", err)
 		case next <= 0:
 			// It came due since the claim. A store that says so again and again,
 			// and gives nothing, is asked less often.
@@ -54,16 +51,6 @@ func (e *Engine) run() {
 		if time.Since(lookedAt) >= clockCheck {
 			lookedAt = time.Now()
 			e.warnOfStalled()
-		}
-		if e.opts.Retention > 0 {
-			if now := time.Now(); !now.Before(sweepAt) {
-				more := e.expire()
-				sweepAt = now.Add(min(max(e.opts.Retention/10, time.Second), time.Minute))
-				if more {
-					sweepAt = now
-				}
-			}
-			next = min(next, time.Until(sweepAt))
 		}
 		if 0 < next && next <= e.early {
 			if at := time.Now().Add(next); !time.Now().Before(rings) || at.Before(rings) {
@@ -128,32 +115,23 @@ func (e *Engine) untilNext() (time.Duration, error) {
 }
 
 // troubled notes an error of the store and returns how long to leave it alone.
-func (t *trouble) troubled(e *Engine, err error) time.Duration {
+func (t *trouble) troubled(e *Engine, what string, err error) time.Duration {
 	if e.life.Err() != nil {
 		return clockCheck
 	}
 	t.pause = min(max(2*t.pause, 10*time.Millisecond), clockCheck)
 	if text := e.outward(err).Error(); text != t.text || time.Since(t.logged) > time.Minute {
 		t.text, t.logged = text, time.Now()
-		e.log.Error("durable: the store can't be asked for work", "error", text)
+		e.log.Error("durable: "+what, "error", text)
 	}
 	return t.pause
 }
 
-// trouble is what the claim loop remembers of a store that fails.
+// trouble is what a loop remembers of a store that fails.
 type trouble struct {
 	pause  time.Duration
 	text   string
 	logged time.Time
-}
-
-// expire deletes a bite of what is past its retention.
-func (e *Engine) expire() (more bool) {
-	n, err := e.store.Expire(e.life, e.store.Now().Add(-e.opts.Retention), expireBite)
-	if err != nil && e.life.Err() == nil {
-		e.log.Error("durable: retention", "error", e.outward(err).Error())
-	}
-	return err == nil && n == expireBite
 }
 
 // admit makes a claimed execution, for which a place is reserved, resident and

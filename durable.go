@@ -94,6 +94,7 @@ type Engine struct {
 	endLife   context.CancelCauseFunc
 	kick      chan struct{}
 	loop      chan struct{} // closed when the claim loop has ended
+	retained  chan struct{} // closed when retention has ended
 	over      chan struct{} // closed when the engine is closed, or Shutdown waits for that no more
 	overOnce  sync.Once
 	bodies    atomic.Int64
@@ -211,6 +212,7 @@ func newEngine(store checkpoint.Store, opts *Options) (*Engine, error) {
 	}
 	store.Watch(e.hint)
 	go e.run()
+	go e.retain()
 	return e, nil
 }
 
@@ -219,7 +221,7 @@ func prepareEngine(store checkpoint.Store, opts *Options) *Engine {
 	e := &Engine{
 		store: store, defs: make(map[string]*definition), residents: make(map[string]*residency), former: make(map[*residency]bool), lingering: make(map[*residency]struct{}),
 		results: make(watchers), callbacks: make(watchers), disowned: make(map[string]writtenOff),
-		kick: make(chan struct{}, 1), loop: make(chan struct{}), over: make(chan struct{}), stopped: make(map[checkpoint.Incarnation]struct{}),
+		kick: make(chan struct{}, 1), loop: make(chan struct{}), retained: make(chan struct{}), over: make(chan struct{}), stopped: make(map[checkpoint.Incarnation]struct{}),
 	}
 	if opts != nil {
 		e.opts = *opts

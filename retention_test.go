@@ -2,7 +2,10 @@ package durable_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"log/slog"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -11,6 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/durable-go/durable"
+	"github.com/durable-go/durable/checkpoint"
 )
 
 // count counts the executions that a query selects.
@@ -118,6 +122,47 @@ func TestRetention(t *testing.T) {
 		require.LessOrEqual(t, b.count(durable.Query{}), 100)
 	})
 
+	// What is due is claimed while the store is at work on what is past its retention.
+	inBubble(t, "NobodyWaitsForIt", func(t *testing.T) {
+		m := newMachine(t)
+		s := &silentStore{speaks: make(chan struct{})}
+		s.kind.Store("Expire")
+		m.wrap = func(store checkpoint.Store) checkpoint.Store { s.Store = store; return s }
+		b := m.open(durable.Options{ParkFor: -1, Retention: time.Hour}, echo, nap)
+		run(b, echo, 1)
+		start(b, nap, 0, durable.WithExecutionID("nap"))
+		time.Sleep(3 * time.Hour)
+		synctest.Wait()
+		require.Equal(t, durable.ExecutionSucceeded, b.describe("nap").Status, "its timer did not wait")
+		require.Equal(t, 1, b.count(durable.Query{Function: "echo"}))
+		s.kind.Store("")
+		close(s.speaks)
+		time.Sleep(2 * time.Hour)
+		synctest.Wait()
+		require.Zero(t, b.count(durable.Query{}))
+	})
+
+	// One that fails is asked again, less and less often, and the log says so once a minute.
+	inBubble(t, "IsTriedAgain", func(t *testing.T) {
+		m := newMachine(t)
+		s := &refusingStore{}
+		m.wrap = func(store checkpoint.Store) checkpoint.Store { s.Store = store; return s }
+		lines := &countingHandler{Handler: slog.DiscardHandler, text: "past its retention"}
+		b := m.open(durable.Options{ParkFor: -1, Retention: time.Hour, Logger: slog.New(lines)}, echo)
+		run(b, echo, 1)
+		s.refuses.Store(true)
+		time.Sleep(3 * time.Hour)
+		synctest.Wait()
+		require.Equal(t, 1, b.count(durable.Query{}))
+		require.Less(t, s.asked.Load(), int32(3*3600/30+60))
+		require.LessOrEqual(t, lines.n.Load(), int32(3*60+1))
+		require.NotZero(t, lines.n.Load())
+		s.refuses.Store(false)
+		time.Sleep(2 * time.Minute)
+		synctest.Wait()
+		require.Zero(t, b.count(durable.Query{}))
+	})
+
 	inBubble(t, "ItsCallbacksAreUnknown", func(t *testing.T) {
 		b := setupWith(t, durable.Options{ParkFor: -1, Retention: time.Hour}, awaitCallback)
 		x := start(b, awaitCallback, 0)
@@ -145,6 +190,39 @@ func TestRetention(t *testing.T) {
 		require.ErrorIs(t, err, durable.ErrExecutionNotFound)
 	})
 }
+
+// refusingStore is one that can't delete what is past its retention.
+type refusingStore struct {
+	checkpoint.Store
+	refuses atomic.Bool
+	asked   atomic.Int32
+}
+
+func (s *refusingStore) Expire(ctx context.Context, t time.Time, limit int) (int, error) {
+	if s.refuses.Load() {
+		s.asked.Add(1)
+		return 0, errors.New("no space left on device")
+	}
+	return s.Store.Expire(ctx, t, limit)
+}
+
+// countingHandler counts the lines of a log that have a text.
+type countingHandler struct {
+	slog.Handler
+	text string
+	n    atomic.Int32
+}
+
+func (h *countingHandler) Enabled(context.Context, slog.Level) bool { return true }
+
+func (h *countingHandler) Handle(_ context.Context, r slog.Record) error {
+	if strings.Contains(r.Message, h.text) {
+		h.n.Add(1)
+	}
+	return nil
+}
+
+func (h *countingHandler) WithAttrs([]slog.Attr) slog.Handler { return h }
 
 func TestDelete(t *testing.T) {
 	echo := durable.Define("echo", func(ctx *durable.Context, i int) (int, error) { return i, nil })

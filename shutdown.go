@@ -217,6 +217,7 @@ func (e *Engine) closeNow(cause error) error {
 	e.endLife(cause)
 	e.alarm.Close()
 	<-e.loop
+	<-e.retained
 	e.mayHaveEnded("")
 	err := e.store.Close()
 	e.telling.Wait() // whoever ended an execution has left it to the teller

@@ -61,6 +61,13 @@ func (s *silentStore) NextDue(ctx context.Context, r checkpoint.ClaimRequest) (t
 	return s.Store.NextDue(ctx, r)
 }
 
+func (s *silentStore) Expire(ctx context.Context, t time.Time, limit int) (int, error) {
+	if err := s.ask(ctx, "Expire"); err != nil {
+		return 0, err
+	}
+	return s.Store.Expire(ctx, t, limit)
+}
+
 func (s *silentStore) Append(a checkpoint.Append, done func(error)) {
 	if s.kind.Load() != "Append" {
 		s.Store.Append(a, done)
@@ -136,6 +143,7 @@ func TestShutdownOnASilentStore(t *testing.T) {
 		"Get":     func(b *bundle) { _, err := nap.Attach(b.engine, "nap").Result(ctx); require.Error(b, err) },
 		"Inbox":   func(b *bundle) { require.NoError(b, b.engine.Cancel(ctx, "slow", "")) },
 		"Records": nil,
+		"Expire":  nil,
 		"Close":   nil,
 	} {
 		for _, deaf := range []bool{false, true} {
@@ -165,7 +173,7 @@ func TestShutdownOnASilentStore(t *testing.T) {
 					callers.Go(func() { before(b) })
 					synctest.Wait()
 				}
-				if kind == "Claim" || kind == "NextDue" || kind == "Records" {
+				if kind == "Claim" || kind == "NextDue" || kind == "Records" || kind == "Expire" {
 					time.Sleep(2 * time.Hour) // nap is due
 				}
 				ctx, done := context.WithTimeout(context.Background(), 30*time.Second)
