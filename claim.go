@@ -212,11 +212,12 @@ func (e *Engine) supersede(id string, inc checkpoint.Incarnation) *residency {
 }
 
 func (e *Engine) vantage() (v vantage) {
-	if e.leased != nil {
-		v.lease, _ = e.leased.Lease()
-	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	if e.leased != nil {
+		v.lease, _ = e.leased.Lease()
+		e.sawLease(v.lease)
+	}
 	e.arriving++
 	v.astray = e.astray
 	return v

@@ -134,7 +134,8 @@ type Engine struct {
 	tallies
 	telling sync.WaitGroup // executions are ended from outside, and the teller has it
 
-	leaseWatched bool // checkLease is to come
+	leaseWatched bool  // checkLease is to come
+	leaseNumber  int64 // the last one that was seen
 }
 
 // Open opens, or creates, the bbolt file at path, with its log beside it in the

@@ -40,17 +40,40 @@ func (e *Engine) watchLease(x *residency, lease int64) {
 func (e *Engine) checkLease() {
 	number, until := e.leased.Lease()
 	left := time.Until(until)
-	var over []*residency
 	e.mu.Lock()
+	over := e.beyond(number, left)
+	if e.leaseWatched = left > 0 && len(e.residents) > len(over) && !e.shut; e.leaseWatched {
+		time.AfterFunc(left, e.checkLease)
+	}
+	e.mu.Unlock()
+	writeOff(over)
+}
+
+// sawLease ends at once what began under another lease than the one that there is now: a
+// server that has gone back in time may give its executions to others before its time is
+// over. e.mu is held.
+func (e *Engine) sawLease(number int64) {
+	if e.leaseNumber == number {
+		return
+	}
+	e.leaseNumber = number
+	if over := e.beyond(number, 1); len(over) > 0 {
+		go writeOff(over)
+	}
+}
+
+// beyond are the residencies that have no lease: that of the number is good for so long.
+// e.mu is held.
+func (e *Engine) beyond(number int64, left time.Duration) (over []*residency) {
 	for _, x := range e.residents {
 		if x.lease != number || left <= 0 {
 			over = append(over, x)
 		}
 	}
-	if e.leaseWatched = left > 0 && len(e.residents) > len(over) && !e.shut; e.leaseWatched {
-		time.AfterFunc(left, e.checkLease)
-	}
-	e.mu.Unlock()
+	return over
+}
+
+func writeOff(over []*residency) {
 	for _, x := range over {
 		x.mu.Lock()
 		x.lost(errLeaseOver)

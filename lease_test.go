@@ -22,6 +22,12 @@ type leasing struct {
 	until  time.Time
 
 	claimed func() // called behind each claim, and each creation that is one; may be nil
+	hint    func(checkpoint.Hint)
+}
+
+func (l *leasing) Watch(fn func(checkpoint.Hint)) {
+	l.hint = fn
+	l.Store.Watch(fn)
 }
 
 func (l *leasing) Lease() (int64, time.Time) {
@@ -140,6 +146,19 @@ func TestLease(t *testing.T) {
 			s.renew(2, 10*time.Minute)
 			<-body.Done()
 			require.Equal(t, until, time.Now(), "seen when the lease would have run out")
+			require.NoError(t, (<-bodies).Err())
+		})
+	})
+
+	t.Run("UnderAnotherNumberIsSeenByTheNextClaim", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			s, bodies := run(t)
+			body := <-bodies
+			since := time.Now()
+			s.renew(2, 10*time.Minute)
+			s.hint(checkpoint.Hint{Kind: checkpoint.HintDue})
+			<-body.Done()
+			require.Equal(t, since, time.Now())
 			require.NoError(t, (<-bodies).Err())
 		})
 	})

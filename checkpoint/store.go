@@ -199,7 +199,7 @@ type Leased interface {
 // Hint tells an engine where to look.
 type Hint struct {
 	Kind HintKind
-	ID   string // of the execution; "" under HintDue: any
+	ID   string // of the execution; "" under HintDue and HintEnded: any
 }
 
 // HintKind is the kind of a hint.

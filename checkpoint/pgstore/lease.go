@@ -2,10 +2,13 @@ package pgstore
 
 import (
 	"context"
+	"crypto/rand"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"time"
 
+	"github.com/durable-go/durable/checkpoint"
 	"github.com/durable-go/durable/checkpoint/internal/ledger"
 	"github.com/jackc/pgx/v5"
 )
@@ -37,14 +40,36 @@ func (s *Store) leased(until time.Time) {
 // off, in the middle must not hold others up at the executions that it has locked.
 func (s *Store) idle() time.Duration { return max(s.opts.Lease/4, 100*time.Millisecond) }
 
+// A server may go back in time: after a failover to a standby that lacks the last commits,
+// or when a backup is put in its place. What it has acknowledged is gone then, and a
+// process must not go on as if it had been made: what it ended would run for ever, in
+// nobody's memory. The round of a process's row tells, since commits are lost from the end
+// only. tried is the round whose answer did not arrive, the one before it the last that
+// was acknowledged:
+//
+//	row of this process   says                                          then
+//	none                  the lease was over, or its beginning is lost  a new lease
+//	round < tried-1       acknowledged rounds are lost                  a new lease; tried was not made
+//	round = tried-1       tried was not made                            it never will: the round becomes tried+1
+//	round = tried         tried was made                                go on
+//	round = tried+1       tried was not made, and never will            go on
+//	round > tried+1       it is not the row of this process             a new lease; tried was not made
+//
+// A round that nobody is in doubt about finds out by itself: its first statement takes the
+// row only at the round before. Numbers of processes are drawn at random, since a sequence
+// would go back, too: two processes with one number would pass for each other.
+
 // register begins a lease. What was owned under another one is not owned any more.
 func (s *Store) register(ctx context.Context) error {
 	w := &s.writer
 	w.drop()
+	clear(w.next)
+	w.numbers = nil // they might be drawn again
 	sent := time.Now()
-	var id, now int64
-	err := w.conn.QueryRow(ctx, sqlFor(s.opts.Schema, `INSERT INTO $S.process (lease_until, round) VALUES (`+nanoseconds+` + $1::bigint, 0)
-		RETURNING id, `+nanoseconds), int64(s.opts.Lease)).Scan(&id, &now)
+	id := drawProcess()
+	var now int64
+	err := w.conn.QueryRow(ctx, sqlFor(s.opts.Schema, `INSERT INTO $S.process (id, lease_until, round) OVERRIDING SYSTEM VALUE
+		VALUES ($1, `+nanoseconds+` + $2::bigint, 0) RETURNING `+nanoseconds), id, int64(s.opts.Lease)).Scan(&now)
 	if err != nil {
 		return fmt.Errorf("durable: schema %s of the database: %w", s.opts.Schema, err)
 	}
@@ -53,6 +78,14 @@ func (s *Store) register(ctx context.Context) error {
 	s.process.Store(id)
 	s.leased(s.until(sent))
 	return nil
+}
+
+// drawProcess draws a number that no process has had, small enough for whoever reads it as
+// a floating-point number.
+func drawProcess() int64 {
+	var b [8]byte
+	rand.Read(b[:])
+	return 1 + int64(binary.LittleEndian.Uint64(b[:])>>(64-52))
 }
 
 // lapse begins a new lease because the old one has run out, or could not be renewed.
@@ -71,11 +104,34 @@ func (s *Store) lapse() error {
 	if err := s.connect(ctx); err != nil {
 		return err
 	}
-	return s.register(ctx)
+	s.catchUp() // what is news of the old lease is none of the new one
+	back := s.wentBack(ctx)
+	if err := s.register(ctx); err != nil {
+		return err
+	}
+	if back > 0 {
+		s.log.Error("durable: the database has gone back in time, as after a failover to a standby that lacked the last commits: what was acknowledged in between is lost, and this process starts over",
+			"schema", s.opts.Schema, "process", s.writer.over, "transactions_lost", back)
+	}
+	// What is in memory under the old lease has to go, and what somebody waits for may be gone.
+	s.calls.Hint(checkpoint.Hint{Kind: checkpoint.HintDue})
+	s.calls.Hint(checkpoint.Hint{Kind: checkpoint.HintEnded})
+	return nil
+}
+
+// wentBack is how many of this process's acknowledged transactions the database lacks.
+func (s *Store) wentBack(ctx context.Context) int64 {
+	var round int64
+	err := s.writer.conn.QueryRow(ctx, sqlFor(s.opts.Schema, `SELECT round FROM $S.process WHERE id = $1`), s.process.Load()).Scan(&round)
+	if err != nil { // none: others found the lease run out, or all of it is lost
+		return 0
+	}
+	return s.writer.round - round
 }
 
 // outcome finds out whether the round whose answer did not arrive was made, and sees
-// to it that it can't be made later. It tries until the lease has run out.
+// to it that it can't be made later: see the table above register. It tries until the
+// lease has run out.
 func (s *Store) outcome() (made, settled bool) {
 	w := &s.writer
 	ctx, cancel := s.patience(w.until)
@@ -87,7 +143,7 @@ func (s *Store) outcome() (made, settled bool) {
 			var round int64
 			err = pgx.BeginFunc(ctx, w.conn, func(tx pgx.Tx) error {
 				sql := func(q string) string { return sqlFor(s.opts.Schema, q) }
-				if err := tx.QueryRow(ctx, sql(`SELECT round FROM $S.process WHERE id = $1 FOR UPDATE`), s.process.Load()).Scan(&round); err != nil || round >= tried {
+				if err := tx.QueryRow(ctx, sql(`SELECT round FROM $S.process WHERE id = $1 FOR UPDATE`), s.process.Load()).Scan(&round); err != nil || round != tried-1 {
 					return err
 				}
 				// Its statement expects the round before, which is past then.
@@ -101,8 +157,11 @@ func (s *Store) outcome() (made, settled bool) {
 			case err == nil && round == tried:
 				w.round = tried
 				return true, true
-			case err == nil:
+			case err == nil && (round == tried-1 || round == tried+1):
 				w.round = tried + 1
+				return false, true
+			case err == nil: // the server has gone back in time
+				s.leased(time.Time{})
 				return false, true
 			}
 		}

@@ -12,8 +12,9 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// renew renews the lease, when nothing else is written. It reads nothing: what happens to
-// connections that read must not cost the lease.
+// renew renews the lease, when nothing else is written, and when a connection has ended:
+// behind it there may be another server, which has gone back in time. It reads nothing:
+// what happens to connections that read must not cost the lease.
 func (s *Store) renew() {
 	renew := time.NewTicker(s.opts.Lease / 4)
 	defer renew.Stop()
@@ -22,9 +23,10 @@ func (s *Store) renew() {
 		case <-s.life.Done():
 			return
 		case <-renew.C:
-			if err := s.do(s.life, &command{}); err != nil && s.life.Err() == nil {
-				s.log.Warn("durable: the lease was not renewed", "schema", s.opts.Schema, "error", err.Error())
-			}
+		case <-s.parted:
+		}
+		if err := s.do(s.life, &command{}); err != nil && s.life.Err() == nil {
+			s.log.Warn("durable: the lease was not renewed", "schema", s.opts.Schema, "error", err.Error())
 		}
 	}
 }
@@ -134,6 +136,12 @@ func (s *Store) listen() {
 		came, err := s.listenOnce()
 		if s.life.Err() != nil {
 			return
+		}
+		if came {
+			select {
+			case s.parted <- struct{}{}:
+			default:
+			}
 		}
 		if came || !told { // once, not each time that it tries
 			s.log.Warn("durable: notifications have ended, the store looks by itself until they are back", "schema", s.opts.Schema, "error", err.Error())

@@ -43,6 +43,7 @@ type Store struct {
 	expiredTo atomic.Int64             // the end that Expire goes on from; 0: the first
 	closeBy   atomic.Int64             // Unix nanoseconds, once the store closes
 	line      atomic.Pointer[net.Conn] // of the writer
+	parted    chan struct{}            // the connection that listens has ended
 	life      context.Context
 	end       context.CancelFunc
 	looking   sync.WaitGroup
@@ -85,7 +86,7 @@ func Open(ctx context.Context, connString string, opts *Options) (*Store, error)
 // New is Open for a pool that exists. It stays the caller's, who closes it after
 // the store.
 func New(ctx context.Context, pool *pgxpool.Pool, opts *Options) (*Store, error) {
-	s := &Store{opts: opts.orDefaults(), pool: pool, queue: queue.New[*command](maxRound, maxRoundBytes), calls: dispatch.New(), written: make(chan struct{})}
+	s := &Store{opts: opts.orDefaults(), pool: pool, queue: queue.New[*command](maxRound, maxRoundBytes), calls: dispatch.New(), written: make(chan struct{}), parted: make(chan struct{}, 1)}
 	s.log = s.teller.Logger(s.opts.Logger.Handler())
 	s.sql = newStatements(s.opts.Schema)
 	s.life, s.end = context.WithCancel(context.Background())
