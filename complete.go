@@ -142,46 +142,38 @@ func (e *Engine) FailCallback(ctx context.Context, callbackID string, f Failure)
 }
 
 func (e *Engine) completeCallback(ctx context.Context, callbackID string, rec checkpoint.Record, failure *failureRecord) error {
-	s, operationID, err := e.locateCallback(ctx, callbackID)
+	number, inc, operationID, err := e.locateCallback(ctx, callbackID)
 	if err != nil {
 		return err
 	}
 	rec.SubType, rec.OperationID, rec.Failure = checkpoint.Callback, operationID, encodeFailure(failure)
-	if err := e.sealRecord(&rec, s.Incarnation); err != nil {
+	if err := e.sealRecord(&rec, inc); err != nil {
 		return err
 	}
 	open := e.whileOpen(ctx)
 	defer open.left()
-	return e.callbackError(e.store.Deliver(open, checkpoint.Delivery{ID: s.ID, Incarnation: s.Incarnation, Record: rec}))
+	return e.callbackError(e.store.Deliver(open, checkpoint.Delivery{Number: number, Incarnation: inc, Record: rec}))
 }
 
 // HeartbeatCallback restarts the heartbeat timeout of a callback. It is no event
 // and wakes nobody. Errors as of SucceedCallback.
 func (e *Engine) HeartbeatCallback(ctx context.Context, callbackID string) error {
-	s, operationID, err := e.locateCallback(ctx, callbackID)
+	number, inc, operationID, err := e.locateCallback(ctx, callbackID)
 	if err != nil {
 		return err
 	}
 	open := e.whileOpen(ctx)
 	defer open.left()
-	return e.callbackError(e.store.Heartbeat(open, checkpoint.CallbackRef{ID: s.ID, Incarnation: s.Incarnation, OperationID: operationID}))
+	return e.callbackError(e.store.Heartbeat(open, checkpoint.CallbackRef{Number: number, Incarnation: inc, OperationID: operationID}))
 }
 
-func (e *Engine) locateCallback(ctx context.Context, callbackID string) (checkpoint.Summary, string, error) {
+// locateCallback says where a callback is: in the execution of that number, if it has that
+// incarnation. Whether there is one, the store finds when it is completed.
+func (e *Engine) locateCallback(ctx context.Context, callbackID string) (number uint64, inc checkpoint.Incarnation, operationID string, err error) {
 	if err := e.takes(ctx); err != nil {
-		return checkpoint.Summary{}, "", err
+		return 0, inc, "", err
 	}
-	number, inc, operationID, err := e.parseCallbackID(callbackID)
-	if err != nil {
-		return checkpoint.Summary{}, "", err
-	}
-	open := e.whileOpen(ctx)
-	defer open.left()
-	s, err := e.store.Find(open, number)
-	if err == nil && s.Incarnation != inc {
-		err = checkpoint.ErrNotFound
-	}
-	return s, operationID, e.callbackError(err)
+	return e.parseCallbackID(callbackID)
 }
 
 func (e *Engine) callbackError(err error) error {

@@ -40,7 +40,7 @@ type machine struct {
 	onEnd     func(e *checkpoint.Ending) error
 	onCreate  func(c *checkpoint.Creation) error
 	onClaim   func() error
-	onFind    func()
+	onBeat    func()
 	// afterAppend gets what became of an append and says what is reported. It is
 	// called on the store's goroutine.
 	afterAppend func(a *checkpoint.Append, err error) error
@@ -268,10 +268,17 @@ func (s *tap) Find(ctx context.Context, number uint64) (checkpoint.Summary, erro
 	if err := s.alive(); err != nil {
 		return checkpoint.Summary{}, err
 	}
-	if f := hook(s.m, &s.m.onFind); f != nil {
+	return s.Store.Find(ctx, number)
+}
+
+func (s *tap) Heartbeat(ctx context.Context, c checkpoint.CallbackRef) error {
+	if err := s.alive(); err != nil {
+		return err
+	}
+	if f := hook(s.m, &s.m.onBeat); f != nil {
 		f()
 	}
-	return s.Store.Find(ctx, number)
+	return s.Store.Heartbeat(ctx, c)
 }
 
 func (s *tap) Disown(ctx context.Context, id string, epoch uint64) error {

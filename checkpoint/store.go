@@ -308,6 +308,7 @@ type Hold struct {
 // record's Seq, and its Time where it is zero.
 type Delivery struct {
 	ID          string
+	Number      uint64      // of the execution, where ID is ""
 	Incarnation Incarnation // zero: any
 	Record      Record
 }
@@ -315,6 +316,7 @@ type Delivery struct {
 // CallbackRef names a callback.
 type CallbackRef struct {
 	ID          string
+	Number      uint64 // of the execution, where ID is ""
 	Incarnation Incarnation
 	OperationID string
 }

@@ -202,15 +202,46 @@ func queueHeld(b *pgx.Batch, sql *statements, functions []string, f func(ledger.
 
 func (v *view) callback(number uint64, operationID string) (c ledger.Callback, ok bool, err error) {
 	b := &pgx.Batch{}
-	b.Queue(v.s.sql.callback, int64(number), hash(operationID)).QueryRow(func(row pgx.Row) error {
+	b.Queue(v.s.sql.callback, int64(number), hash(operationID)).QueryRow(scanCallback(&c, &ok))
+	err = v.begin(b)
+	return c, ok && err == nil, err
+}
+
+func scanCallback(c *ledger.Callback, there *bool) func(pgx.Row) error {
+	return func(row pgx.Row) error {
 		err := row.Scan(&c.TimeoutAt, &c.HeartbeatTimeout, &c.HeartbeatAt, &c.Closed)
-		if ok = err == nil; errors.Is(err, pgx.ErrNoRows) {
+		if *there = err == nil; errors.Is(err, pgx.ErrNoRows) {
 			return nil
 		}
 		return err
+	}
+}
+
+// queueCallback asks for the callback that a command is about, behind the question for
+// its execution.
+func (v *view) queueCallback(b *pgx.Batch, c *command) {
+	number := c.number
+	if number == 0 {
+		number = v.ids[c.ids[0]]
+	}
+	if number == 0 {
+		return // it is asked for when the execution is known
+	}
+	if w := v.works[number]; w != nil {
+		if _, ok := w.known[c.about]; ok {
+			return
+		}
+	}
+	var found ledger.Callback
+	var there bool
+	scan := scanCallback(&found, &there)
+	b.Queue(v.s.sql.callback, int64(number), hash(c.about)).QueryRow(func(row pgx.Row) error {
+		err := scan(row)
+		if w := v.works[number]; err == nil && w != nil {
+			w.known.learn(c.about, found, there)
+		}
+		return err
 	})
-	err = v.begin(b)
-	return c, ok && err == nil, err
 }
 
 // firstBeat is the earliest heartbeat of those that the round has not changed.

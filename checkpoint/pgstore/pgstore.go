@@ -203,12 +203,18 @@ func (s *Store) Disown(ctx context.Context, id string, epoch uint64) error {
 
 // Deliver puts an event from outside into an inbox.
 func (s *Store) Deliver(ctx context.Context, d checkpoint.Delivery) error {
-	return s.do(ctx, &command{Command: queue.Command{Bytes: sizes(d.Record)}, ids: []string{d.ID}, change: func(_ *view, r *ledger.Round) error { return r.Deliver(&d) }})
+	c := &command{Command: queue.Command{Bytes: sizes(d.Record)}, change: func(_ *view, r *ledger.Round) error { return r.Deliver(&d) }}
+	switch d.Record.Type {
+	case checkpoint.CallbackSucceeded, checkpoint.CallbackFailed, checkpoint.CallbackTimedOut:
+		c.about = d.Record.OperationID
+	}
+	return s.do(ctx, c.at(d.ID, d.Number))
 }
 
 // Heartbeat moves the heartbeat due time of a callback.
 func (s *Store) Heartbeat(ctx context.Context, c checkpoint.CallbackRef) error {
-	return s.do(ctx, &command{ids: []string{c.ID}, change: func(_ *view, r *ledger.Round) error { return r.Heartbeat(&c) }})
+	change := func(_ *view, r *ledger.Round) error { return r.Heartbeat(&c) }
+	return s.do(ctx, (&command{about: c.OperationID, change: change}).at(c.ID, c.Number))
 }
 
 // End gives an execution a final status from outside.

@@ -17,7 +17,19 @@ type command struct {
 	// Nil: the lease alone is renewed.
 	change  func(*view, *ledger.Round) error
 	ids     []string // executions that it will look at
+	number  uint64   // another one; 0: none
+	about   string   // the operation ID of a callback of the first of them that it will look at
 	creates bool     // the first of them may be a new one
+}
+
+// at says which execution a command looks at.
+func (c *command) at(id string, number uint64) *command {
+	if id != "" || number == 0 {
+		c.ids = []string{id}
+	} else {
+		c.number = number
+	}
+	return c
 }
 
 // Bounds of one round: everybody in it waits for all of it.

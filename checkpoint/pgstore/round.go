@@ -213,7 +213,9 @@ func (v *view) undo() {
 func (v *view) gather(round []*command) error {
 	b, w := &pgx.Batch{}, &v.s.writer
 	var ids []string
-	numbers := 0
+	var numbers []int64
+	var callbacks []*command
+	creations := 0
 	want := func(id string) {
 		if !v.knows(id) {
 			ids = append(ids, id)
@@ -225,13 +227,19 @@ func (v *view) gather(round []*command) error {
 		}
 		others := c.ids
 		if c.creates {
-			numbers++
+			creations++
 			if v.hopes(c.ids[0]) {
 				others = others[1:]
 			}
 		}
 		for _, id := range others {
 			want(id)
+		}
+		if c.number != 0 && !v.knowsNumber(c.number) {
+			numbers = append(numbers, int64(c.number))
+		}
+		if c.about != "" {
+			callbacks = append(callbacks, c)
 		}
 		if c.Done != nil {
 			want(c.a.ID)
@@ -240,13 +248,16 @@ func (v *view) gather(round []*command) error {
 			}
 		}
 	}
-	if len(ids) > 0 {
-		v.queueLoad(b, ids, nil)
+	if len(ids)+len(numbers) > 0 {
+		v.queueLoad(b, ids, numbers)
+	}
+	for _, c := range callbacks {
+		v.queueCallback(b, c)
 	}
 	if time.Since(w.drawn) > fresh {
 		w.numbers = nil
 	}
-	if n := numbers - len(w.numbers); n > 0 {
+	if n := creations - len(w.numbers); n > 0 {
 		v.queueDraw(b, n)
 	}
 	if b.Len() == 0 {
@@ -306,6 +317,11 @@ func (v *view) unchecked(c *command) bool {
 	kept := func(id string) bool {
 		w := v.works[v.ids[id]]
 		return w != nil && !w.dirty && v.s.writer.cache[w.row.Number] == w
+	}
+	if c.number != 0 {
+		if w := v.works[c.number]; w != nil && kept(w.row.ID) {
+			return true
+		}
 	}
 	return slices.ContainsFunc(c.ids, kept) ||
 		slices.ContainsFunc(c.a.Deliver, func(d checkpoint.Delivery) bool { return kept(d.ID) })

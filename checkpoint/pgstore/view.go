@@ -18,6 +18,7 @@ type work struct {
 	rev   int64
 	owner int64 // process; 0: nobody
 	place ledger.Place
+	known known // of its callbacks
 
 	// What the round has changed.
 	isNew, removed, dirty, moved bool
@@ -35,13 +36,19 @@ func (w *work) keep() {
 		w.rev++
 		w.base = *w.row
 	}
-	*w = work{row: w.row, base: w.base, rev: w.rev, owner: w.owner, place: w.place}
+	if w.dropCallbacks {
+		w.known = nil
+	}
+	for operation, c := range w.callbacks {
+		w.known.learn(operation, c, true)
+	}
+	*w = work{row: w.row, base: w.base, rev: w.rev, owner: w.owner, place: w.place, known: w.known}
 }
 
 // restore makes a kept work of a round that was not made what it was before.
 func (w *work) restore(owner int64) {
 	*w.row = w.base
-	*w = work{row: w.row, base: w.base, rev: w.rev, owner: owner, place: ledger.Place{Kind: ledger.Owned}}
+	*w = work{row: w.row, base: w.base, rev: w.rev, owner: owner, place: ledger.Place{Kind: ledger.Owned}, known: w.known}
 }
 
 // view is the ledger.View of one try to make a round. What it has not kept from
@@ -88,6 +95,29 @@ func (v *view) failed(err error) error {
 	return err
 }
 
+// known is what the database has of callbacks of an execution, in the revision of which
+// the work is: each change of one of them changes it. So nobody asks again about those
+// that this process opened or closed itself, or was told of with the execution.
+type known map[string]knownCallback
+
+type knownCallback struct {
+	ledger.Callback
+	there bool
+}
+
+// maxKnown bounds what is kept of an execution with many callbacks.
+const maxKnown = 16
+
+func (k *known) learn(operationID string, c ledger.Callback, there bool) {
+	if *k == nil {
+		*k = make(known)
+	}
+	if len(*k) >= maxKnown {
+		clear(*k)
+	}
+	(*k)[operationID] = knownCallback{c, there}
+}
+
 // knows reports whether an execution can be used without reading it.
 func (v *view) knows(id string) bool {
 	if _, ok := v.ids[id]; ok {
@@ -98,6 +128,17 @@ func (v *view) knows(id string) bool {
 	}
 	number, ok := v.s.writer.ids[id]
 	if ok {
+		v.use(number)
+	}
+	return ok
+}
+
+func (v *view) knowsNumber(number uint64) bool {
+	if _, ok := v.works[number]; ok {
+		return true
+	}
+	_, ok := v.s.writer.cache[number]
+	if ok = ok && !v.strict; ok {
 		v.use(number)
 	}
 	return ok
@@ -223,6 +264,9 @@ func (v *view) Callback(number uint64, operationID string) (c ledger.Callback, o
 	w := v.works[number]
 	if c, ok := w.callbacks[operationID]; ok || w.isNew || w.dropCallbacks {
 		return c, ok, nil
+	}
+	if c, ok := w.known[operationID]; ok {
+		return c.Callback, c.there, nil
 	}
 	return v.callback(number, operationID)
 }

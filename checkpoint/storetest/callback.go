@@ -30,6 +30,34 @@ var callbackTests = []test{
 		p.is(p.s.Heartbeat(p.ctx, ref("a", "1")), checkpoint.ErrCallbackClosed)
 		same(p, "entries", typesOf(p.inbox("a", 0)), []checkpoint.EventType{checkpoint.CallbackSucceeded})
 	}},
+	{"ByNumber", func(p *probe) {
+		o := p.waiting(callback("1", p.now(), 0, time.Hour), callback("2", p.now(), 0, 0))
+		number := p.get("a").Number
+		d := checkpoint.Delivery{Number: number, Incarnation: incarnation("a"), Record: outcome("a", "1").Record}
+		r := checkpoint.CallbackRef{Number: number, Incarnation: incarnation("a"), OperationID: "1"}
+		p.ok(p.s.Heartbeat(p.ctx, r))
+		p.ok(p.s.Deliver(p.ctx, d))
+		p.is(p.s.Deliver(p.ctx, d), checkpoint.ErrCallbackClosed)
+		p.is(p.s.Heartbeat(p.ctx, r), checkpoint.ErrCallbackClosed)
+		o.seen = 1
+		o.append(checkpoint.Record{Type: checkpoint.CallbackSucceeded, OperationID: "1"})
+		o.release(0)
+		p.is(p.s.Deliver(p.ctx, d), checkpoint.ErrCallbackClosed)
+		d.Record.OperationID = "3"
+		p.is(p.s.Deliver(p.ctx, d), checkpoint.ErrNotFound)
+		d.Record.OperationID = "2"
+		for _, wrong := range []checkpoint.Delivery{
+			{Number: number + 1, Incarnation: d.Incarnation, Record: d.Record},
+			{Number: number, Incarnation: incarnation("b"), Record: d.Record},
+			{Incarnation: d.Incarnation, Record: d.Record},
+		} {
+			p.is(p.s.Deliver(p.ctx, wrong), checkpoint.ErrNotFound)
+		}
+		p.is(p.s.Heartbeat(p.ctx, checkpoint.CallbackRef{Number: number + 1, OperationID: "2"}), checkpoint.ErrNotFound)
+		p.ok(p.s.Deliver(p.ctx, d))
+		same(p, "payload", string(p.inbox("a", 1)[0].Payload), `"approved"`)
+		p.claims(request("f"), "a")
+	}},
 	{"StaysClosedInTheJournal", func(p *probe) {
 		o := p.waiting(callback("1", p.now(), 0, 0))
 		p.ok(p.s.Deliver(p.ctx, outcome("a", "1")))

@@ -28,7 +28,7 @@ func (r *Round) Deliver(d *checkpoint.Delivery) error {
 }
 
 func (r *Round) deliver(d *checkpoint.Delivery) error {
-	row, err := r.find(d.ID, d.Incarnation)
+	row, err := r.target(d.ID, d.Number, d.Incarnation)
 	if err != nil {
 		return err
 	}
@@ -122,7 +122,7 @@ func (r *Round) putInbox(row *checkpoint.Row, rec checkpoint.Record, f func()) e
 
 // Heartbeat moves the heartbeat due time of an open callback.
 func (r *Round) Heartbeat(ref *checkpoint.CallbackRef) error {
-	row, err := r.find(ref.ID, ref.Incarnation)
+	row, err := r.target(ref.ID, ref.Number, ref.Incarnation)
 	if err != nil {
 		return err
 	}

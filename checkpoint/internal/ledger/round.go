@@ -60,6 +60,21 @@ func (r *Round) find(id string, incarnation checkpoint.Incarnation) (*checkpoint
 	return row, nil
 }
 
+// target is find, by number where there is no ID.
+func (r *Round) target(id string, number uint64, incarnation checkpoint.Incarnation) (*checkpoint.Row, error) {
+	if id != "" || number == 0 {
+		return r.find(id, incarnation)
+	}
+	row, err := r.view.Load(number)
+	if err != nil {
+		return nil, err
+	}
+	if row == nil || !incarnation.IsZero() && row.Incarnation != incarnation {
+		return nil, notFound(fmt.Sprint("number ", number))
+	}
+	return row, nil
+}
+
 func notFound(id string) error { return fmt.Errorf("execution %s: %w", id, checkpoint.ErrNotFound) }
 
 // change lets f change a row and what belongs to it, and moves the execution to
