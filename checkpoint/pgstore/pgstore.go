@@ -165,8 +165,8 @@ func (s *Store) Create(ctx context.Context, c checkpoint.Creation) (sum checkpoi
 		ids = append(ids, c.Caller.ID)
 	}
 	err = s.do(ctx, &command{Command: queue.Command{Bytes: sizes(c.Started) + sizes(c.Records...)}, ids: ids, creates: true, change: func(v *view, r *ledger.Round) (err error) {
-		if sum, created, err = r.Create(&c); !created && (err == nil || errors.Is(err, checkpoint.ErrExists)) {
-			v.s.writer.wary = 256
+		if sum, created, err = r.Create(&c); !v.strict && !created && (err == nil || errors.Is(err, checkpoint.ErrExists)) {
+			v.s.writer.beWary()
 		}
 		return err
 	}})

@@ -20,6 +20,10 @@ type command struct {
 	number  uint64   // another one; 0: none
 	about   string   // the operation ID of a callback of the first of them that it will look at
 	creates bool     // the first of them may be a new one
+
+	// What the last try says of it.
+	doubtful bool  // its answer rests on what may be old: it is asked again, see makeRound
+	lone     int64 // number of the execution that it makes, if there is none of that ID; 0: see work.lone
 }
 
 // at says which execution a command looks at.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"slices"
 	"time"
@@ -33,6 +34,9 @@ type writer struct {
 // creation in one process, and among processes but for that time.
 const fresh = 50 * time.Millisecond
 
+// beWary has as many creations looked up first as an execution that is there costs.
+func (w *writer) beWary() { w.wary = min(w.wary+8, 256) }
+
 // write makes rounds until the queue is closed and empty.
 func (s *Store) write() {
 	defer close(s.written)
@@ -41,36 +45,53 @@ func (s *Store) write() {
 		if len(round) == 0 {
 			return
 		}
-		s.makeRound(round)
+		s.makeRound(round, false)
 	}
 }
 
-// makeRound makes one transaction of all commands and answers them.
-func (s *Store) makeRound(round []*command) {
-	hints, err := s.settle(round)
+// makeRound makes one transaction of all commands and answers them. strict says that
+// nothing that was kept is used.
+//
+//	a command                                       | its round                  | its answer
+//	changes something                               | is made; again, strictly,  | comes with it
+//	                                                | if what was kept was old   |
+//	is refused, or does nothing, by what was locked | is made without it         | comes with it
+//	is refused, or does nothing, by what was kept   | is made without it         | it is asked again, strictly
+//	makes an execution whose ID there is            | is made without it         | it is asked again, strictly
+//	is refused half-way, over damaged data          | is made again without it   | comes with it
+//	is what the server does not take                | is made again in halves    | comes with its half
+func (s *Store) makeRound(round []*command, strict bool) {
+	hints, err := s.settle(round, strict)
 	if err != nil && len(round) > 1 && refusal(err) != nil {
-		// The server does not take it. Only those whose fault it is shall suffer.
-		for _, c := range round {
-			s.makeRound([]*command{c})
-		}
+		// Only those whose fault it is shall suffer.
+		half := len(round) / 2
+		s.makeRound(round[:half], strict)
+		s.makeRound(round[half:], strict)
 		return
 	}
+	var again []*command
 	for _, c := range round {
-		if err != nil && !c.Refused {
+		switch {
+		case err != nil && !c.Refused:
 			c.Err = err
+		case err == nil && c.doubtful:
+			again = append(again, c)
+			continue
 		}
 		c.Answer(s.calls)
 	}
 	for _, h := range hints {
 		s.calls.Hint(h)
 	}
+	if len(again) > 0 {
+		s.makeRound(again, true)
+	}
 }
 
-// settle tries until a round is made, or can't be made, and no doubt is left.
-func (s *Store) settle(round []*command) (hints []checkpoint.Hint, err error) {
+// settle tries until a round is made, or can't be made, and no doubt is left which.
+func (s *Store) settle(round []*command, strict bool) (hints []checkpoint.Hint, err error) {
 	w := &s.writer
 	s.catchUp()
-	strict := false
 	for try := 0; ; try++ {
 		if !time.Now().Before(w.until) {
 			if err := s.lapse(); err != nil {
@@ -86,7 +107,7 @@ func (s *Store) settle(round []*command) (hints []checkpoint.Hint, err error) {
 		switch {
 		case err == nil && !again:
 			return hints, nil
-		case err == nil: // something kept was not good, or a command was refused
+		case err == nil: // a command was refused half-way
 			strict = true
 		case errors.Is(err, errLapsed):
 			s.leased(time.Time{}) // it was not made, and the rest can be made under another lease
@@ -94,8 +115,12 @@ func (s *Store) settle(round []*command) (hints []checkpoint.Hint, err error) {
 			// The connection, or the server, is gone, and perhaps the answer alone.
 			w.drop()
 			strict = true
-			switch made, settled := s.outcome(); {
-			case made:
+			made, settled := s.outcome()
+			if made {
+				settled = s.findMissed(round)
+			}
+			switch {
+			case made && settled:
 				return s.last(hints), nil
 			case !settled:
 				s.lose()
@@ -113,6 +138,7 @@ func (s *Store) settle(round []*command) (hints []checkpoint.Hint, err error) {
 			time.Sleep(10 * time.Millisecond << min(try, 5)) // until the lease is over
 		case e.Code == uniqueViolation && !strict: // most likely an execution that was not hoped for
 			strict = true
+			w.beWary()
 		case e.Code == divisionByZero, e.Code == negativeRoot, e.Code == serialization, e.Code == deadlock, e.Code == lockNotAvailable, e.Code == uniqueViolation:
 			w.drop()
 			strict = true
@@ -190,6 +216,7 @@ func (s *Store) try(round []*command, strict bool) (again bool, hints []checkpoi
 	if err := v.commit(hints); err != nil {
 		return false, hints, s.abandon(v, err)
 	}
+	v.leaveOut()
 	v.keep(sent)
 	made = true
 	if watch := s.committed.Load(); watch != nil {
@@ -228,7 +255,7 @@ func (v *view) gather(round []*command) error {
 		others := c.ids
 		if c.creates {
 			creations++
-			if v.hopes(c.ids[0]) {
+			if v.hope(c.ids[0]) {
 				others = others[1:]
 			}
 		}
@@ -266,9 +293,10 @@ func (v *view) gather(round []*command) error {
 	return v.begin(b)
 }
 
-// hopes assumes that there is no execution of an ID that one is to be made with, which
-// spares a message. If there is one, the database refuses the round.
-func (v *view) hopes(id string) bool {
+// hope assumes that there is no execution of an ID that one is to be made with, which
+// spares a message. If there is one, the database leaves out what was to be made, or
+// refuses the round: see work.lone.
+func (v *view) hope(id string) bool {
 	w := &v.s.writer
 	switch {
 	case v.knows(id):
@@ -279,52 +307,84 @@ func (v *view) hopes(id string) bool {
 		w.wary--
 		return false
 	}
-	v.ids[id], v.cached = 0, true
+	v.ids[id], v.hoped[id] = 0, true
 	return true
 }
 
-// decide runs the commands. again says that the try is no good: a command was refused
-// half-way, or by what was kept and may be old.
+// decide runs the commands. again says that the try is no good: one was refused half-way.
 func (v *view) decide(round []*command, r *ledger.Round) (again bool) {
 	r.Begin(time.Unix(0, v.now))
-	failed := false
 	for _, c := range round {
+		c.doubtful, c.lone = false, 0
 		if c.Refused {
 			continue
 		}
 		before := v.writes
+		v.at, v.leansOn, v.hopes = c, v.leansOn[:0], false
 		r.At(time.Unix(0, v.now))
 		c.Err = v.run(c, r)
-		if v.err != nil {
+		switch wrote := v.writes != before; {
+		case v.err != nil:
 			return false
-		}
-		if c.Err != nil {
-			failed = true
-			if v.writes != before {
-				c.Refused = true
-				return true
+		case c.Err != nil && wrote:
+			c.Refused = true
+			return true
+		case wrote:
+			for _, w := range v.leansOn {
+				w.maker, w.dirty = nil, true // it is compared, or the round refused
 			}
-		} else if v.unchecked(c) {
-			failed = true
+		default:
+			c.doubtful = v.isDoubtful(c)
 		}
 	}
-	return failed && v.cached
+	return false
 }
 
-// unchecked reports whether a command has looked at an execution as it was kept, without
-// a change that the database would refuse if others have changed it, too.
-func (v *view) unchecked(c *command) bool {
-	kept := func(id string) bool {
-		w := v.works[v.ids[id]]
-		return w != nil && !w.dirty && v.s.writer.cache[w.row.Number] == w
+// isDoubtful reports whether the answer of a command that changes nothing rests on what may
+// be otherwise.
+func (v *view) isDoubtful(c *command) bool {
+	return c.Err != nil && v.hopes || slices.ContainsFunc(v.leansOn, func(w *work) bool { return w.maker != nil || !w.dirty })
+}
+
+// leaveOut forgets what was to be made and was left out of the round, because there are
+// executions of the IDs.
+func (v *view) leaveOut() {
+	for _, number := range v.missed {
+		w := v.works[uint64(number)]
+		w.maker.doubtful = true
+		delete(v.works, w.row.Number)
+		delete(v.ids, w.row.ID)
+		v.s.writer.beWary()
+		clear(v.s.writer.next) // it may tell of what was left out
 	}
-	if c.number != 0 {
-		if w := v.works[c.number]; w != nil && kept(w.row.ID) {
-			return true
+}
+
+// findMissed finds out what was left out of a round that was made, and whose answer did
+// not arrive.
+func (s *Store) findMissed(round []*command) (found bool) {
+	makers := make(map[int64]*command)
+	for _, c := range round {
+		if c.lone != 0 {
+			makers[c.lone] = c
 		}
 	}
-	return slices.ContainsFunc(c.ids, kept) ||
-		slices.ContainsFunc(c.a.Deliver, func(d checkpoint.Delivery) bool { return kept(d.ID) })
+	if len(makers) == 0 {
+		return true
+	}
+	ctx, cancel := s.patience(s.writer.until)
+	defer cancel()
+	rows, _ := s.writer.conn.Query(ctx, sqlFor(s.opts.Schema, `SELECT number FROM $S.execution WHERE number = ANY($1::bigint[])`), slices.Collect(maps.Keys(makers)))
+	made, err := pgx.CollectRows(rows, pgx.RowTo[int64])
+	if err != nil {
+		return false
+	}
+	for _, number := range made {
+		delete(makers, number)
+	}
+	for _, c := range makers {
+		c.doubtful = true
+	}
+	return true
 }
 
 func (v *view) run(c *command, r *ledger.Round) error {

@@ -116,6 +116,7 @@ func newStatements(schema string) statements {
 const (
 	stepRenews = 1 << iota
 	stepCreates
+	stepTries // to create, unless there are executions of the IDs
 	stepAdvances
 	stepMoves
 	stepWrites
@@ -138,7 +139,7 @@ const (
 // stepOf is a statement that does all that most rounds need, of as many executions as
 // there are: one statement has one price, however many rows it changes. It divides by
 // zero when the lease is over, and takes the root of a negative number when an
-// execution was changed by others.
+// execution was changed by others. Those that are tried, and not made, are its last column.
 func stepOf(parts int) string {
 	var with []string
 	next := 1
@@ -156,9 +157,20 @@ func stepOf(parts int) string {
 		with, renewed = append(with, `renewed AS (`+renewLease+`)`), `1 / (SELECT count(*) FROM renewed)`
 		next += 3
 	}
+	create := func() string {
+		return `INSERT INTO $S.execution (rev, held_builds, ` + namesOf(createdColumns, "") + `)
+			SELECT 1, '{}', ` + stateOf(createdColumns) + ` FROM ` + from(createdColumns)
+	}
 	if parts&stepCreates != 0 {
-		with = append(with, `created AS (INSERT INTO $S.execution (rev, held_builds, `+namesOf(createdColumns, "")+`)
-			SELECT 1, '{}', `+stateOf(createdColumns)+` FROM `+from(createdColumns)+`)`)
+		with = append(with, `created AS (`+create()+`)`)
+	}
+	writes, missed := "", ""
+	if parts&stepTries != 0 {
+		numbers := fmt.Sprintf("$%d::bigint[]", next)
+		with = append(with, `tried AS (`+create()+` ON CONFLICT (sha256(id)) DO NOTHING RETURNING number)`,
+			`missed AS (SELECT CASE WHEN (SELECT count(*) FROM tried) = cardinality(`+numbers+`) THEN '{}'::bigint[]
+				ELSE ARRAY(SELECT unnest(`+numbers+`) EXCEPT SELECT number FROM tried) END AS numbers)`)
+		writes, missed = ` WHERE u.number <> ALL ((SELECT numbers FROM missed)::bigint[])`, `, (SELECT numbers FROM missed)`
 	}
 	var changed []string
 	change := func(name, set, columns string) {
@@ -177,13 +189,13 @@ func stepOf(parts int) string {
 		change("moved", `held_builds = '{}', held = NULL, (`+namesOf(stateColumns, "")+`) = ROW(`+stateOf(stateColumns)+`)`, movedColumns)
 	}
 	if parts&stepWrites != 0 {
-		with = append(with, `written AS (INSERT INTO $S.journal SELECT * FROM `+from(writtenColumns)+`)`)
+		with = append(with, `written AS (INSERT INTO $S.journal SELECT * FROM `+from(writtenColumns)+writes+`)`)
 	}
 	guard := `0::float8`
 	if len(changed) > 0 {
 		guard = fmt.Sprintf(`sqrt((%s - $%d::bigint)::float8)`, strings.Join(changed, " + "), next)
 	}
-	sql := `SELECT ` + renewed + `, ` + nanoseconds + `, ` + guard
+	sql := `SELECT ` + renewed + `, ` + nanoseconds + `, ` + guard + missed
 	if len(with) > 0 {
 		sql = `WITH ` + strings.Join(with, ", ") + ` ` + sql
 	}

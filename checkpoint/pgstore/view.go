@@ -28,6 +28,7 @@ type work struct {
 	callbacks                    map[string]ledger.Callback
 	dropCallbacks                bool
 	first                        *checkpoint.Record // of the journal, if it is known
+	maker                        *command           // that makes it, if no other one changes what it makes
 }
 
 // keep makes a work that a round is done with one that another can begin with.
@@ -61,7 +62,6 @@ type view struct {
 
 	begun  bool // the transaction
 	now    int64
-	cached bool // something that was kept is used
 	err    error
 	works  map[uint64]*work
 	ids    map[string]uint64 // 0: there is none
@@ -70,6 +70,12 @@ type view struct {
 	held   map[string][]ledger.Queue
 	writes int
 	gone   []int64 // processes to delete
+
+	hoped   map[string]bool // IDs that there are no executions of, as is hoped
+	at      *command        // the one that is run
+	leansOn []*work         // what it has looked at, as it was kept, or as another one makes it and it may be left out
+	hopes   bool            // it has looked for what is hoped not to be there
+	missed  []int64         // what was left out: there are executions of the IDs
 }
 
 type ledgerDue struct {
@@ -83,7 +89,7 @@ func (s *Store) newView(strict bool) *view {
 	return &view{
 		s: s, strict: strict, sent: time.Now(), now: s.Now().UnixNano(),
 		works: make(map[uint64]*work), ids: make(map[string]uint64),
-		queues: make(map[ledger.Queue][]ledgerDue), held: make(map[string][]ledger.Queue),
+		queues: make(map[ledger.Queue][]ledgerDue), held: make(map[string][]ledger.Queue), hoped: make(map[string]bool),
 	}
 }
 
@@ -146,9 +152,20 @@ func (v *view) knowsNumber(number uint64) bool {
 
 func (v *view) use(number uint64) *work {
 	w := v.s.writer.cache[number]
-	v.cached = true
 	v.put(w)
 	return w
+}
+
+// isKept reports whether an execution is as an earlier round has left it: others may
+// have changed it since.
+func (v *view) isKept(w *work) bool { return v.s.writer.cache[w.row.Number] == w }
+
+// look returns the row of an execution to the command that is run.
+func (v *view) look(w *work) *checkpoint.Row {
+	if w.maker != nil && w.maker != v.at || v.isKept(w) {
+		v.leansOn = append(v.leansOn, w)
+	}
+	return w.row
 }
 
 func (v *view) put(w *work) {
@@ -163,22 +180,23 @@ func (v *view) Find(id string) (*checkpoint.Row, error) {
 		}
 	}
 	if number := v.ids[id]; number != 0 {
-		return v.works[number].row, nil
+		return v.look(v.works[number]), nil
 	}
+	v.hopes = v.hopes || v.hoped[id]
 	return nil, nil
 }
 
 func (v *view) Load(number uint64) (*checkpoint.Row, error) {
 	if w := v.works[number]; w == nil {
 		if _, ok := v.s.writer.cache[number]; ok && !v.strict {
-			return v.use(number).row, nil
+			return v.look(v.use(number)), nil
 		}
 		if err := v.load(nil, []int64{int64(number)}); err != nil {
 			return nil, err
 		}
 	}
 	if w := v.works[number]; w != nil && !w.removed {
-		return w.row, nil
+		return v.look(w), nil
 	}
 	return nil, nil
 }
@@ -227,7 +245,19 @@ func (v *view) NextNumber() uint64 {
 
 func (v *view) Insert(row *checkpoint.Row) {
 	v.writes++
-	v.put(&work{row: row, isNew: true, dirty: true})
+	w := &work{row: row, isNew: true, dirty: true}
+	if v.hoped[row.ID] {
+		w.maker = v.at
+	}
+	v.put(w)
+}
+
+// lone reports whether a round is as good without an execution that it makes: nothing
+// else in it is about that. If there is one of the ID, it is left out, so that the round
+// need not be made again.
+func (w *work) lone() bool {
+	return w.isNew && w.maker != nil && w.row.CallerNumber == 0 &&
+		!w.removed && len(w.inbox) == 0 && len(w.callbacks) == 0 && !w.dropCallbacks && len(w.row.HeldBuilds) == 0
 }
 
 func (v *view) Save(row *checkpoint.Row) {

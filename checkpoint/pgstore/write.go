@@ -59,13 +59,16 @@ func (v *view) lease() []any {
 
 // queueStep writes all rows of executions and of journals with one statement.
 func (v *view) queueStep(b *pgx.Batch, works []*work) {
-	var created, moved states
+	var created, lone, moved states
 	var advanced advances
 	var written lines
 	moves := slices.ContainsFunc(works, func(w *work) bool { return w.dirty && !w.removed && !w.isNew && !w.advanced() })
 	for _, w := range works {
 		switch {
 		case w.removed || !w.dirty:
+		case w.lone():
+			w.maker.lone = int64(w.row.Number)
+			lone.add(w)
 		case w.isNew:
 			created.add(w)
 		case moves: // all of them, so that they are locked in the order of their numbers
@@ -91,6 +94,9 @@ func (v *view) queueStep(b *pgx.Batch, works []*work) {
 	if len(created.numbers) > 0 {
 		add(stepCreates, append(created.origins(), created.args()...))
 	}
+	if len(lone.numbers) > 0 {
+		add(stepTries, append(lone.origins(), lone.args()...))
+	}
 	if len(advanced.numbers) > 0 {
 		add(stepAdvances, advanced.args())
 	}
@@ -106,7 +112,15 @@ func (v *view) queueStep(b *pgx.Batch, works []*work) {
 	if changed := len(advanced.numbers) + len(moved.numbers); changed > 0 {
 		args = append(args, int64(changed))
 	}
-	b.Queue(v.s.sql.steps[parts], args...).QueryRow(v.stepped)
+	if parts&stepTries == 0 {
+		b.Queue(v.s.sql.steps[parts], args...).QueryRow(v.stepped)
+		return
+	}
+	b.Queue(v.s.sql.steps[parts], args...).QueryRow(func(row pgx.Row) error {
+		var one int64
+		var root float64
+		return v.sawLease(row.Scan(&one, &v.now, &root, &v.missed))
+	})
 }
 
 // stepped takes the answer of the statement that does all in one.
