@@ -68,14 +68,16 @@ func (s *Store) register(ctx context.Context) error {
 	sent := time.Now()
 	id := drawProcess()
 	var now int64
+	var alone bool
 	err := w.conn.QueryRow(ctx, sqlFor(s.opts.Schema, `INSERT INTO $S.process (id, lease_until, round) OVERRIDING SYSTEM VALUE
-		VALUES ($1, `+nanoseconds+` + $2::bigint, 0) RETURNING `+nanoseconds), id, int64(s.opts.Lease)).Scan(&now)
+		VALUES ($1, `+nanoseconds+` + $2::bigint, 0) RETURNING `+nanoseconds+`, NOT EXISTS (SELECT FROM $S.process)`), id, int64(s.opts.Lease)).Scan(&now, &alone)
 	if err != nil {
 		return fmt.Errorf("durable: schema %s of the database: %w", s.opts.Schema, err)
 	}
 	s.clock.seen(sent, now)
 	w.round = 0
 	s.process.Store(id)
+	s.alone.Store(alone) // who comes later greets
 	s.leased(s.until(sent))
 	return nil
 }
@@ -116,6 +118,7 @@ func (s *Store) lapse() error {
 	// What is in memory under the old lease has to go, and what somebody waits for may be gone.
 	s.calls.Hint(checkpoint.Hint{Kind: checkpoint.HintDue})
 	s.calls.Hint(checkpoint.Hint{Kind: checkpoint.HintEnded})
+	s.listenAnew()
 	return nil
 }
 

@@ -2,9 +2,6 @@ package pgstore
 
 import (
 	"context"
-	"encoding/base64"
-	"encoding/hex"
-	"fmt"
 	"math/rand/v2"
 	"time"
 
@@ -58,6 +55,9 @@ func (s *Store) look() {
 			ends := !s.listening.Load() || polls%10 == 0 // a connection that is silent may be dead
 			polls++
 			err := s.lookOnce(ctx, since, ends)
+			if err == nil && polls%10 == 1 {
+				err = s.watchQueue(ctx)
+			}
 			if err == nil && ends {
 				since = now.Add(-3 * s.opts.Poll) // an end is written a little after its time
 			}
@@ -86,9 +86,14 @@ func (s *Store) takeOver(ctx context.Context) (others int, next time.Duration, e
 		next = min(next, max(0, time.Duration(*expires))+time.Millisecond+rand.N(s.opts.Lease/32+1))
 	}
 	s.alone.Store(others == 0)
+	if others > 0 {
+		s.notifier.ready()
+	}
 	if gone > 0 {
 		if err = s.sweep(ctx); err != nil {
 			next = min(next, soon)
+		} else {
+			s.endListeners(ctx)
 		}
 	}
 	return others, next, err
@@ -125,76 +130,4 @@ func (s *Store) lookOnce(ctx context.Context, since time.Time, ends bool) error 
 		}
 	}
 	return nil
-}
-
-// channel is the name that notifications have, short enough for any schema.
-func (s *Store) channel() string { return "durable_" + hex.EncodeToString(hash(s.opts.Schema)[:16]) }
-
-// listen gives hints of what other processes do, as long as the database tells it.
-func (s *Store) listen() {
-	for told := false; s.life.Err() == nil; told = true {
-		came, err := s.listenOnce()
-		if s.life.Err() != nil {
-			return
-		}
-		if came {
-			select {
-			case s.parted <- struct{}{}:
-			default:
-			}
-		}
-		if came || !told { // once, not each time that it tries
-			s.log.Warn("durable: notifications have ended, the store looks by itself until they are back", "schema", s.opts.Schema, "error", err.Error())
-		}
-		select {
-		case <-s.life.Done():
-		case <-time.After(min(s.opts.Poll, time.Second)):
-		}
-	}
-}
-
-// listenOnce listens until something goes wrong; came is whether notifications came until then.
-func (s *Store) listenOnce() (came bool, err error) {
-	conn, err := s.dial(s.life, func(*pgx.ConnConfig) {})
-	if err != nil {
-		return false, err
-	}
-	defer func() {
-		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
-		defer cancel()
-		conn.Close(ctx)
-	}()
-	if _, err := conn.Exec(s.life, "LISTEN "+s.channel()); err != nil {
-		return false, err
-	}
-	// A process that believes to be alone tells nothing, so it is greeted. What happened
-	// before is looked for.
-	if _, err := conn.Exec(s.life, s.sql.notify, s.channel(), []string{fmt.Sprintf("%d 0 ", s.process.Load())}); err != nil {
-		return false, err
-	}
-	if err := s.lookOnce(s.life, s.Now().Add(-s.opts.Lease), true); err != nil {
-		return false, err
-	}
-	s.listening.Store(true)
-	defer s.listening.Store(false)
-	for {
-		n, err := conn.WaitForNotification(s.life)
-		if err != nil {
-			return true, err
-		}
-		var process int64
-		var h checkpoint.Hint
-		var id string
-		if n, _ := fmt.Sscanf(n.Payload, "%d %d %s", &process, &h.Kind, &id); n < 2 || process == s.process.Load() {
-			continue
-		}
-		s.alone.Store(false)
-		if h.Kind == 0 {
-			continue
-		}
-		if b, err := base64.StdEncoding.DecodeString(id); err == nil {
-			h.ID = string(b)
-			s.calls.Hint(h)
-		}
-	}
 }

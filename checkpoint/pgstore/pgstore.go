@@ -36,6 +36,9 @@ type Store struct {
 	writer writer
 	steps  transactions
 
+	notifier *notifier
+	listener atomic.Pointer[context.CancelFunc] // has the session that listens begun anew
+
 	process   atomic.Int64 // the writer's lease, for those who look
 	lease     atomic.Pointer[lease]
 	alone     atomic.Bool              // no other process was alive at the last look
@@ -61,8 +64,9 @@ var (
 
 // Open opens the store in a database, and makes its schema if it is not there.
 // connString is a URL or a DSN as of pgxpool.ParseConfig. Beside the pool, which
-// serves reads, a store has two connections: one writes, one listens; and up to
-// Options.StepConns for transactions of steps, made when they are needed.
+// serves reads, a store has three connections: one writes, one listens, and one notifies
+// other processes, if there are any; and up to Options.StepConns for transactions of
+// steps, made when they are needed.
 func Open(ctx context.Context, connString string, opts *Options) (*Store, error) {
 	config, err := pgxpool.ParseConfig(connString)
 	if err != nil {
@@ -97,12 +101,14 @@ func New(ctx context.Context, pool *pgxpool.Pool, opts *Options) (*Store, error)
 		s.disconnect()
 		return nil, err
 	}
+	s.notifier = newNotifier(s)
 	go s.write()
 	if err := s.sweep(ctx); err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
 	s.looking.Go(s.renew)
 	s.looking.Go(s.look)
+	s.looking.Go(func() { s.endListeners(s.life) })
 	if !s.opts.NoListen {
 		s.looking.Go(s.listen)
 	}
@@ -259,6 +265,7 @@ func (s *Store) Close() error {
 		<-s.written
 		s.resign()
 		s.disconnect()
+		s.notifier.close()
 		s.closed.Store(true)
 		s.calls.Close()
 		if s.ownPool {
@@ -314,12 +321,7 @@ func (s *Store) deadline(t time.Time) error {
 // connect makes the writer's connection.
 func (s *Store) connect(ctx context.Context) (err error) {
 	s.disconnect()
-	s.writer.conn, err = s.dial(ctx, func(config *pgx.ConnConfig) {
-		if s.opts.NoListen && config.DefaultQueryExecMode == pgx.QueryExecModeCacheStatement {
-			// The server then plans each statement for the tables as they are: see below.
-			config.DefaultQueryExecMode = pgx.QueryExecModeExec
-		}
-	})
+	s.writer.conn, err = s.dial(ctx, s.ownMode)
 	if err != nil {
 		return err
 	}
@@ -335,6 +337,14 @@ func (s *Store) connect(ctx context.Context) (err error) {
 	_, err = s.writer.conn.Exec(ctx, `SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off;
 		SET enable_hashjoin = off; SET enable_mergejoin = off; SET jit = off; SET `+s.idleTimeout(), pgx.QueryExecModeSimpleProtocol)
 	return err
+}
+
+// ownMode is how the store's own connections speak to the server, unless somebody has chosen.
+func (s *Store) ownMode(config *pgx.ConnConfig) {
+	if s.opts.NoListen && config.DefaultQueryExecMode == pgx.QueryExecModeCacheStatement {
+		// The server then plans each statement for the tables as they are: see connect.
+		config.DefaultQueryExecMode = pgx.QueryExecModeExec
+	}
 }
 
 // dial makes a connection as the pool would, with its hooks: they know passwords that

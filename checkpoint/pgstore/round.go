@@ -25,9 +25,10 @@ type writer struct {
 	ids   map[string]uint64
 	next  map[ledger.Queue]int64 // due times that a hint has told of, and the earliest since
 
-	numbers []int64   // for new executions, drawn by an earlier round
-	drawn   time.Time // the oldest of them
-	wary    int       // so many creations are looked up first, because one was there
+	news    []checkpoint.Hint // of the last try, for other processes
+	numbers []int64           // for new executions, drawn by an earlier round
+	drawn   time.Time         // the oldest of them
+	wary    int               // so many creations are looked up first, because one was there
 }
 
 // fresh is how long a number that was drawn can be used: numbers are in the order of
@@ -68,6 +69,9 @@ func (s *Store) makeRound(round []*command, strict bool) {
 		s.makeRound(round[:half], strict)
 		s.makeRound(round[half:], strict)
 		return
+	}
+	if err == nil {
+		s.notifier.tell(s.writer.news)
 	}
 	var again []*command
 	for _, c := range round {
@@ -182,6 +186,7 @@ func (s *Store) last(hints []checkpoint.Hint) []checkpoint.Hint {
 // case that it was made.
 func (s *Store) try(round []*command, strict bool) (again bool, hints []checkpoint.Hint, err error) {
 	w := &s.writer
+	w.news = nil
 	if w.conn == nil || w.conn.IsClosed() {
 		ctx, cancel := s.patience(w.until)
 		defer cancel()
@@ -213,7 +218,8 @@ func (s *Store) try(round []*command, strict bool) (again bool, hints []checkpoi
 		return again, nil, s.abandon(v, nil)
 	}
 	hints = r.Hints()
-	if err := v.commit(hints); err != nil {
+	w.news = v.forOthers(hints)
+	if err := v.commit(); err != nil {
 		return false, hints, s.abandon(v, err)
 	}
 	v.leaveOut()

@@ -199,6 +199,7 @@ func migrate(ctx context.Context, conn *pgx.Conn, opts *Options) (secret []byte,
 // Codes of the database that the store acts on.
 const (
 	featureNotSupported   = "0A000"
+	programLimitExceeded  = "54000"
 	divisionByZero        = "22012" // a guard of ours, see guarded
 	negativeRoot          = "2201F" // another one
 	uniqueViolation       = "23505"

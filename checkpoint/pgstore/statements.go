@@ -88,7 +88,9 @@ func newStatements(schema string) statements {
 			heartbeat_timeout = excluded.heartbeat_timeout, heartbeat_at = excluded.heartbeat_at, closed = excluded.closed`),
 		dropCallbacks: q(`DELETE FROM $S.callback WHERE number = $1`),
 		deleteProcess: q(`DELETE FROM $S.process WHERE id = ANY($1::bigint[])`),
-		notify:        `SELECT pg_notify($1, hint) FROM unnest($2::text[]) AS hint`,
+		// A notification needs not be durable, so nobody waits for a disk while it keeps others
+		// from being sent.
+		notify: `WITH off AS (SELECT set_config('synchronous_commit', 'off', true)) SELECT pg_notify($1, hint) FROM off, unnest($2::text[]) AS hint`,
 
 		sum: q(`SELECT ` + columnNames + `, f.data, l.data,
 				CASE WHEN e.heartbeats THEN (SELECT min(c.heartbeat_at) FROM $S.callback c WHERE c.number = e.number AND c.heartbeat_at <> 0) END

@@ -2,8 +2,6 @@ package pgstore
 
 import (
 	"context"
-	"encoding/base64"
-	"fmt"
 	"slices"
 	"strings"
 
@@ -14,7 +12,7 @@ import (
 
 // commit writes what the round has changed, in one message to the database, and
 // commits it. Without a transaction that has begun, the message is one.
-func (v *view) commit(hints []checkpoint.Hint) error {
+func (v *view) commit() error {
 	if v.err != nil {
 		return v.err
 	}
@@ -42,9 +40,6 @@ func (v *view) commit(hints []checkpoint.Hint) error {
 	}
 	if n := v.drew - len(v.s.writer.numbers); n > 0 { // the next round makes as many, perhaps
 		v.queueDraw(b, n)
-	}
-	if notes := v.notes(hints); len(notes) > 0 {
-		b.Queue(sql.notify, v.s.channel(), notes)
 	}
 	if v.begun {
 		b.Queue("commit")
@@ -273,8 +268,8 @@ func (v *view) queueBelongings(b *pgx.Batch, w *work) {
 	}
 }
 
-// notes are the hints for other processes: who says it, the kind, and the ID.
-func (v *view) notes(hints []checkpoint.Hint) (notes []string) {
+// forOthers are those of a round's hints that other processes are told.
+func (v *view) forOthers(hints []checkpoint.Hint) (others []checkpoint.Hint) {
 	if v.s.alone.Load() {
 		return nil
 	}
@@ -285,7 +280,7 @@ func (v *view) notes(hints []checkpoint.Hint) (notes []string) {
 				continue
 			}
 		}
-		notes = append(notes, fmt.Sprintf("%d %d %s", me, h.Kind, base64.StdEncoding.EncodeToString([]byte(h.ID))))
+		others = append(others, h)
 	}
-	return notes
+	return others
 }

@@ -1,0 +1,224 @@
+package pgstore_test
+
+import (
+	"fmt"
+	"log/slog"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/stretchr/testify/require"
+
+	"github.com/durable-go/durable/checkpoint"
+	"github.com/durable-go/durable/checkpoint/pgstore"
+)
+
+// notifications are the server's, as stores see them whose connection string has them: they
+// can be refused, delayed, and counted.
+type notifications struct {
+	c    *cluster
+	name string
+	url  string
+}
+
+func fakeNotifications(t *testing.T, c *cluster) *notifications {
+	if *throughBouncer {
+		t.Skip("PgBouncer does not pass the search_path on")
+	}
+	n := &notifications{c: c, name: strings.ReplaceAll(c.Schema(), " ", "_") + "_server"}
+	n.url = c.url + "&search_path=" + n.name + ",pg_catalog"
+	c.exec(t, `CREATE SCHEMA `+n.name)
+	n.exec(t, `CREATE TABLE $.queue (usage float8 NOT NULL); INSERT INTO $.queue VALUES (0); CREATE SEQUENCE $.sent;
+		CREATE FUNCTION $.pg_notification_queue_usage() RETURNS float8 LANGUAGE sql AS 'SELECT usage FROM $.queue'`)
+	n.does(t, `PERFORM pg_catalog.pg_notify(channel, payload)`)
+	return n
+}
+
+func (n *notifications) exec(t *testing.T, sql string) {
+	for _, statement := range strings.Split(sql, ";") {
+		n.c.exec(t, strings.ReplaceAll(statement, "$.", n.name+"."))
+	}
+}
+
+// does says what a notification does.
+func (n *notifications) does(t *testing.T, sql string) {
+	n.c.exec(t, fmt.Sprintf(`CREATE OR REPLACE FUNCTION %[1]s.pg_notify(channel text, payload text) RETURNS void LANGUAGE plpgsql AS $f$
+		BEGIN IF payload NOT LIKE '%% 0 ' THEN PERFORM nextval('%[1]s.sent'); END IF; %[2]s; END $f$`, n.name, sql))
+}
+
+// sent is how many were sent, or tried; greetings are not counted.
+func (n *notifications) sent(t *testing.T) (sent int) {
+	return int(n.c.exec(t, `SELECT FROM generate_series(1, (SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM `+n.name+`.sent))`))
+}
+
+// use makes changes of all kinds on a, of what b owns, or may claim.
+func use(t *testing.T, a, b *pgstore.Store, id string) {
+	t.Helper()
+	create(t, a, id+" due", false)
+	owned := create(t, b, id+" owned", true)
+	require.NoError(t, a.Deliver(t.Context(), checkpoint.Delivery{ID: owned.ID, Record: checkpoint.Record{Type: checkpoint.CancelRequested}}))
+	create(t, a, id+" ended", false)
+	ended, err := a.End(t.Context(), checkpoint.Ending{ID: id + " ended", Status: checkpoint.Stopped, Record: checkpoint.Record{Type: checkpoint.ExecutionStopped}})
+	require.NoError(t, err)
+	require.True(t, ended)
+}
+
+// all are the hints that b gets of it.
+func all(id string) []checkpoint.Hint {
+	return []checkpoint.Hint{{Kind: checkpoint.HintDue}, {Kind: checkpoint.HintInbox, ID: id + " owned"}, {Kind: checkpoint.HintEnded, ID: id + " ended"}}
+}
+
+// awaitHints waits for hints, in any order.
+func awaitHints(t *testing.T, hints <-chan checkpoint.Hint, want ...checkpoint.Hint) {
+	t.Helper()
+	missing := make(map[checkpoint.Hint]bool)
+	for _, h := range want {
+		missing[h] = true
+	}
+	timeout := time.After(patience)
+	for len(missing) > 0 {
+		select {
+		case h := <-hints:
+			delete(missing, h)
+		case <-timeout:
+			t.Fatalf("no hint of %+v", missing)
+		}
+	}
+}
+
+// TestNotificationsStopNoCommit: whatever becomes of a notification, what it tells of is
+// made, soon, and found by others when they look.
+func TestNotificationsStopNoCommit(t *testing.T) {
+	c := need(t)
+	for name, does := range map[string]string{
+		"TheQueueIsFull": `RAISE 'too many notifications in the NOTIFY queue' USING ERRCODE = '54000'`,
+		"TheyAreRefused": `RAISE 'permission denied for function pg_notify' USING ERRCODE = '42501'`,
+		"TheyGetLost":    `NULL`,
+		"TheyTakeLong":   `PERFORM pg_sleep(3600)`,
+		"TheSessionEnds": `PERFORM pg_terminate_backend(pg_backend_pid())`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			server := fakeNotifications(t, c)
+			schema := c.Schema()
+			var log lines
+			opts := pgstore.Options{Poll: 20 * time.Millisecond, Lease: time.Minute, Logger: slog.New(slog.NewTextHandler(&log, nil))}
+			a := openAt(t, server.url, schema, opts)
+			opts.Logger = slog.New(slog.DiscardHandler)
+			b := openAt(t, server.url, schema, opts)
+			hints := watched(b)
+			server.does(t, does)
+			if name == "TheQueueIsFull" { // it says so when it is asked, too
+				c.exec(t, fmt.Sprintf(`CREATE OR REPLACE FUNCTION %[1]s.pg_notification_queue_usage() RETURNS float8 LANGUAGE sql AS 'SELECT is_called::integer::float8 FROM %[1]s.sent'`, server.name))
+			}
+			sent := server.sent(t)
+			for i := range 20 {
+				use(t, a, b, fmt.Sprint(i))
+				awaitHints(t, hints, all(fmt.Sprint(i))...)
+			}
+			require.Greater(t, server.sent(t), sent, "it was to notify")
+			fills, untold := log.count("the server's queue of notifications fills up"), log.count("other processes are not told what happens here, they")
+			if name == "TheQueueIsFull" {
+				require.Equal(t, 1, fills)
+				require.Zero(t, untold)
+				require.EqualValues(t, 1, a.NotificationQueue())
+			} else {
+				require.Zero(t, fills)
+				require.LessOrEqual(t, untold, 1, "once, not for each")
+			}
+		})
+	}
+}
+
+// TestNotificationsAreCoalesced: what comes while one message to the server is under way
+// goes with the next.
+func TestNotificationsAreCoalesced(t *testing.T) {
+	c := need(t)
+	t.Parallel()
+	server := fakeNotifications(t, c)
+	schema := c.Schema()
+	a, b := openAt(t, server.url, schema, pgstore.Options{Poll: time.Hour}), openAt(t, server.url, schema, pgstore.Options{Poll: time.Hour})
+	hints := watched(b)
+	const gate = 4711
+	server.does(t, fmt.Sprintf(`PERFORM pg_advisory_xact_lock_shared(%d); PERFORM pg_catalog.pg_notify(channel, payload)`, gate))
+	shut, err := pgx.Connect(t.Context(), c.url)
+	require.NoError(t, err)
+	defer shut.Close(t.Context())
+	_, err = shut.Exec(t.Context(), fmt.Sprintf(`SELECT pg_advisory_lock(%d)`, gate))
+	require.NoError(t, err)
+	create(t, a, "first", false)
+	require.Eventually(t, func() bool { return server.sent(t) > 0 }, patience, 5*time.Millisecond)
+	const n = 300
+	var want []checkpoint.Hint
+	for i := range n {
+		id := fmt.Sprint(i)
+		create(t, a, id, false)
+		_, err := a.End(t.Context(), checkpoint.Ending{ID: id, Status: checkpoint.Stopped, Record: checkpoint.Record{Type: checkpoint.ExecutionStopped}})
+		require.NoError(t, err)
+		want = append(want, checkpoint.Hint{Kind: checkpoint.HintEnded, ID: id})
+	}
+	before := server.sent(t)
+	_, err = shut.Exec(t.Context(), fmt.Sprintf(`SELECT pg_advisory_unlock(%d)`, gate))
+	require.NoError(t, err)
+	awaitHints(t, hints, append(want, checkpoint.Hint{Kind: checkpoint.HintDue})...)
+	require.LessOrEqual(t, server.sent(t)-before, 3, "%d executions were made and ended", n)
+}
+
+// TestQueueOfNotificationsIsWatched: notifications end before the queue is full, and come
+// again when it is emptied.
+func TestQueueOfNotificationsIsWatched(t *testing.T) {
+	c := need(t)
+	t.Parallel()
+	server := fakeNotifications(t, c)
+	schema := c.Schema()
+	var log lines
+	a := openAt(t, server.url, schema, pgstore.Options{Poll: 10 * time.Millisecond, Logger: slog.New(slog.NewTextHandler(&log, nil))})
+	b := openAt(t, server.url, schema, pgstore.Options{Poll: time.Hour, Lease: time.Hour, Logger: slog.New(slog.DiscardHandler)})
+	hints := watched(b)
+	const fills, empty = "the server's queue of notifications fills up", "the server's queue of notifications is emptied"
+	n := 0
+	check := func(usage float64, sends bool, filled, emptied int) {
+		t.Helper()
+		server.exec(t, fmt.Sprint(`UPDATE $.queue SET usage = `, usage))
+		require.Eventually(t, func() bool { return a.NotificationQueue() == usage }, patience, 5*time.Millisecond)
+		require.Eventually(t, func() bool { return log.count(fills) == filled && log.count(empty) == emptied }, patience, 5*time.Millisecond)
+		before := server.sent(t)
+		n++
+		id := fmt.Sprint(n)
+		use(t, a, b, id)
+		if sends {
+			awaitHints(t, hints, all(id)...)
+		} else {
+			require.Equal(t, before, server.sent(t), "nothing is sent")
+		}
+	}
+	check(0.01, true, 0, 0)
+	check(0.49, true, 0, 0)
+	check(0.51, false, 1, 0)
+	check(0.9, false, 1, 0)
+	check(0.26, false, 1, 0)
+	check(0.24, true, 1, 1)
+	check(0.4, true, 1, 1)
+	check(0.6, false, 2, 1)
+	check(0.1, true, 2, 2)
+}
+
+// TestCloseTellsOthers: what a store did last is told before it has closed.
+func TestCloseTellsOthers(t *testing.T) {
+	c := need(t)
+	if *throughBouncer {
+		t.Skip("nobody listens")
+	}
+	t.Parallel()
+	schema := c.Schema()
+	hints := watched(openAt(t, c.url, schema, pgstore.Options{Poll: time.Hour, Lease: time.Hour}))
+	for i := range 10 {
+		a := openAt(t, c.url, schema, pgstore.Options{})
+		create(t, a, fmt.Sprint(i), false)
+		_, err := a.End(t.Context(), checkpoint.Ending{ID: fmt.Sprint(i), Status: checkpoint.Stopped, Record: checkpoint.Record{Type: checkpoint.ExecutionStopped}})
+		require.NoError(t, err)
+		require.NoError(t, a.Close())
+		awaitHint(t, hints, checkpoint.Hint{Kind: checkpoint.HintEnded, ID: fmt.Sprint(i)})
+	}
+}
