@@ -150,7 +150,7 @@ func (s *Store) outcome() (made, settled bool) {
 					return err
 				}
 				// Its statement expects the round before, which is past then.
-				_, err := tx.Exec(ctx, sql(`UPDATE $S.process SET round = $2 WHERE id = $1`), s.process.Load(), tried+1)
+				_, err := tx.Exec(ctx, sql(`UPDATE $S.process SET `+ofRound+` WHERE id = $1`), s.process.Load(), tried+1)
 				return err
 			})
 			switch {

@@ -114,59 +114,68 @@ func (v *view) queueDraw(b *pgx.Batch, n int) {
 	})
 }
 
-// findDue locks what a claim may take, and what nobody else has locked.
+// findDue locks what a claim takes: for each function its share of req.Max, and nothing
+// that somebody else has locked.
 func (v *view) findDue(req *checkpoint.ClaimRequest) error {
 	clear(v.queues)
 	clear(v.held)
 	if req.Max <= 0 || len(req.Functions) == 0 {
 		return nil
 	}
+	w := &v.s.writer
+	functions := w.turns.Order(req.Functions)
+	keys := queueKeys(functions)
+	marks := v.s.marks.of(keys)
+	taken := make([]int64, 0, 8)
+	for number, w := range v.works {
+		if w.taken {
+			taken = append(taken, int64(number))
+		}
+	}
+	limit := min(int64(req.Max), math.MaxInt32)
+	found := 0
 	b := &pgx.Batch{}
-	var queues []ledger.Queue
-	queueHeld(b, &v.s.sql, req.Functions, func(q ledger.Queue) {
-		v.held[q.Function] = append(v.held[q.Function], q)
-		queues = append(queues, q)
+	b.Queue(v.s.sql.claim, keys, marks, []byte(ledger.Holding(req.Build)), limit, taken).Query(func(rows pgx.Rows) (err error) {
+		found, err = v.takeDue(rows)
+		return err
 	})
 	if err := v.begin(b); err != nil {
 		return err
 	}
-	for _, f := range req.Functions {
-		queues = append(queues, ledger.Queue{Function: f})
-	}
-	queues = unique(queues)
-	keys, before := make([][]byte, len(queues)), make([]int64, len(queues))
-	for i, q := range queues {
-		keys[i], before[i] = queueKey(q), v.now
-		if ledger.DueFor(q, math.MaxInt64, v.now, req.Build) <= v.now {
-			before[i] = math.MaxInt64
+	for i, f := range functions {
+		key := string(keys[i])
+		switch due := v.queues[ledger.Queue{Function: f}]; {
+		case int64(found) < limit: // that was all
+			v.emptied[key] = emptied{marks[i], v.now}
+		case len(due) > 0:
+			v.emptied[key] = emptied{marks[i], due[len(due)-1].at}
 		}
 	}
-	b = &pgx.Batch{}
-	// The database does not know yet what the round has taken: as many more are read.
-	limit := min(int64(req.Max)+int64(len(v.works)), math.MaxInt32)
-	b.Queue(v.s.sql.lockQueues, keys, before, limit).Query(v.takeDue)
-	return v.begin(b)
+	return nil
 }
 
-func unique(queues []ledger.Queue) []ledger.Queue {
-	seen := make(map[ledger.Queue]bool)
-	return slices.DeleteFunc(queues, func(q ledger.Queue) bool {
-		twice := seen[q]
-		seen[q] = true
-		return twice
-	})
+// queueKeys are those of functions, as far as no build holds them.
+func queueKeys(functions []string) [][]byte {
+	keys := make([][]byte, len(functions))
+	for i, f := range functions {
+		keys[i] = queueKey(ledger.Queue{Function: f})
+	}
+	return keys
 }
 
-func (v *view) takeDue(rows pgx.Rows) error {
+func (v *view) takeDue(rows pgx.Rows) (found int, err error) {
 	defer rows.Close()
 	for rows.Next() {
 		w := &work{row: new(checkpoint.Row)}
 		c := newColumns(w)
 		var first []byte
-		if err := rows.Scan(append(c.targets(), &first)...); err != nil {
-			return err
+		var now int64
+		if err := rows.Scan(append(c.targets(), &first, &now)...); err != nil {
+			return 0, err
 		}
 		c.done()
+		found++
+		v.now = max(v.now, now)
 		w.base = *w.row
 		place := w.place
 		if known := v.works[w.row.Number]; known != nil {
@@ -179,25 +188,13 @@ func (v *view) takeDue(rows pgx.Rows) error {
 			}
 			v.put(w)
 		}
-		v.queues[place.Queue] = append(v.queues[place.Queue], ledgerDue{place.At, w.row.Number})
+		q := place.Queue
+		if q.Builds != "" && !slices.Contains(v.held[q.Function], q) {
+			v.held[q.Function] = append(v.held[q.Function], q)
+		}
+		v.queues[q] = append(v.queues[q], ledgerDue{place.At, w.row.Number})
 	}
-	return rows.Err()
-}
-
-// queueHeld asks for the queues of functions that builds hold.
-func queueHeld(b *pgx.Batch, sql *statements, functions []string, f func(ledger.Queue)) {
-	hashes := make([][]byte, len(functions))
-	for i, name := range functions {
-		hashes[i] = hash(name)
-	}
-	b.Queue(sql.heldQueues, hashes).Query(func(rows pgx.Rows) error {
-		var function, builds []byte
-		_, err := pgx.ForEachRow(rows, []any{&function, &builds}, func() error {
-			f(ledger.Queue{Function: string(function), Builds: string(builds)})
-			return nil
-		})
-		return err
-	})
+	return found, rows.Err()
 }
 
 func (v *view) callback(number uint64, operationID string) (c ledger.Callback, ok bool, err error) {

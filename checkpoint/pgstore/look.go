@@ -35,6 +35,7 @@ func (s *Store) look() {
 	lost := time.NewTimer(s.opts.Lease / 4)
 	defer lost.Stop()
 	since, polls, blind := s.Now(), 0, false
+	var behind pace
 	saw := func(err error) {
 		if err != nil && !blind && s.life.Err() == nil { // once, not each time
 			s.log.Warn("durable: the store could not look for work", "schema", s.opts.Schema, "error", err.Error())
@@ -51,6 +52,7 @@ func (s *Store) look() {
 			lost.Reset(next)
 		case <-poll.C:
 			ctx, cancel := context.WithTimeout(s.life, s.opts.Lease)
+			saw(behind.keep(func() error { return s.lookBehind(ctx) }))
 			now := s.Now()
 			ends := !s.listening.Load() || polls%10 == 0 // a connection that is silent may be dead
 			polls++

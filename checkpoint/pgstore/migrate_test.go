@@ -14,11 +14,16 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-//go:embed testdata/version-1.sql
-var version1 string
+// What made the versions that were released, each from the one before.
+var (
+	//go:embed testdata/version-1.sql
+	version1 string
+	//go:embed testdata/version-2.sql
+	version2 string
+)
 
-// old makes the tables of the first version, with all that a store holds.
-func old(t *testing.T, at, schema string) {
+// old makes the tables of an older version, with all that a store holds.
+func old(t *testing.T, at, schema string, version int) {
 	t.Helper()
 	full := openAt(t, at, schema+" new", pgstore.Options{})
 	for i := range 3 {
@@ -32,11 +37,12 @@ func old(t *testing.T, at, schema string) {
 	require.NoError(t, err)
 	defer conn.Close(t.Context())
 	name, from := pgx.Identifier{schema}.Sanitize(), pgx.Identifier{schema + " new"}.Sanitize()
-	sql := `CREATE SCHEMA $S; CREATE TABLE $S.meta AS SELECT one, 1 AS version, secret FROM $N.meta; ALTER TABLE $S.meta ADD PRIMARY KEY (one);` + version1 + `
+	sql := `CREATE SCHEMA $S; CREATE TABLE $S.meta AS SELECT one, ` + fmt.Sprint(version) + ` AS version, secret FROM $N.meta; ALTER TABLE $S.meta ADD PRIMARY KEY (one);` +
+		strings.Join([]string{version1, version2}[:version], "") + `
 		INSERT INTO $S.process (lease_until, round) SELECT lease_until, round FROM $N.process; SELECT setval('$S.execution_number', nextval('$N.execution_number'));
 		INSERT INTO $S.execution SELECT * FROM $N.execution; INSERT INTO $S.journal SELECT * FROM $N.journal; INSERT INTO $S.inbox SELECT * FROM $N.inbox;
 		INSERT INTO $S.callback SELECT number, operation, timeout_at, heartbeat_timeout, heartbeat_at, closed FROM $N.callback`
-	_, err = conn.Exec(t.Context(), strings.NewReplacer("$S", name, "$N", from).Replace(sql))
+	_, err = conn.Exec(t.Context(), strings.NewReplacer("'$S", "'"+name, "$S", name, "$N", from).Replace(sql))
 	require.NoError(t, err)
 }
 
@@ -44,32 +50,33 @@ func old(t *testing.T, at, schema string) {
 // whoever migrates them, on a server that replicates them all.
 func TestMigrate(t *testing.T) {
 	at := published(t)
-	ways := map[string]func(t *testing.T, conn *pgx.Conn, schema string){
-		"Open": func(*testing.T, *pgx.Conn, string) {},
-		"ByHand": func(t *testing.T, conn *pgx.Conn, schema string) {
-			_, err := conn.Exec(t.Context(), pgstore.SQLFrom(schema, 1))
+	ways := map[string]func(t *testing.T, conn *pgx.Conn, schema string, version int){
+		"Open": func(*testing.T, *pgx.Conn, string, int) {},
+		"ByHand": func(t *testing.T, conn *pgx.Conn, schema string, version int) {
+			_, err := conn.Exec(t.Context(), pgstore.SQLFrom(schema, version))
 			require.NoError(t, err)
 		},
-		"KeysThatSomebodyMade": func(t *testing.T, conn *pgx.Conn, schema string) {
+		"KeysThatSomebodyMade": func(t *testing.T, conn *pgx.Conn, schema string, version int) {
 			_, err := conn.Exec(t.Context(), "ALTER TABLE "+pgx.Identifier{schema}.Sanitize()+".callback ADD COLUMN id bigserial PRIMARY KEY")
 			require.NoError(t, err)
 		},
-		"IdentityThatSomebodySet": func(t *testing.T, conn *pgx.Conn, schema string) {
+		"IdentityThatSomebodySet": func(t *testing.T, conn *pgx.Conn, schema string, version int) {
 			_, err := conn.Exec(t.Context(), "ALTER TABLE "+pgx.Identifier{schema}.Sanitize()+".callback REPLICA IDENTITY FULL")
 			require.NoError(t, err)
 		},
 	}
-	for name, migrate := range ways {
-		t.Run(name, func(t *testing.T) {
+	migrated := func(t *testing.T, version int, name string) {
+		migrate := ways[name]
+		t.Run(fmt.Sprintf("From%d/%s", version, name), func(t *testing.T) {
 			t.Parallel()
 			schema := server.Schema()
-			old(t, at, schema)
+			old(t, at, schema, version)
 			_, err := pgstore.Open(t.Context(), at, &pgstore.Options{Schema: schema, NoMigrate: true, NoListen: *throughBouncer})
-			require.ErrorContains(t, err, fmt.Sprintf("pgstore.SQLFrom(%q, 1)", schema))
+			require.ErrorContains(t, err, fmt.Sprintf("pgstore.SQLFrom(%q, %d)", schema, version))
 			conn, err := pgx.Connect(t.Context(), at)
 			require.NoError(t, err)
 			defer conn.Close(t.Context())
-			migrate(t, conn, schema)
+			migrate(t, conn, schema, version)
 			for range 2 {
 				s := openAt(t, at, schema, pgstore.Options{NoMigrate: name == "ByHand"})
 				for i := range 3 {
@@ -92,7 +99,13 @@ func TestMigrate(t *testing.T) {
 			require.Zero(t, n)
 		})
 	}
-	require.Empty(t, pgstore.SQLFrom("", 2), "there is nothing to do")
+	for name := range ways {
+		migrated(t, 1, name)
+	}
+	migrated(t, 2, "Open")
+	migrated(t, 2, "ByHand")
+	require.Empty(t, pgstore.SQLFrom("", 3), "there is nothing to do")
+	require.Contains(t, pgstore.SQLFrom("s", 1), strings.NewReplacer("'$S", "'\"s\"", "$S", `"s"`).Replace(version2), "what was released is never changed")
 	require.True(t, strings.HasSuffix(pgstore.SQL(""), pgstore.SQLFrom("", 0)))
 	require.Contains(t, pgstore.SQL("s"), strings.ReplaceAll(version1, "$S", `"s"`), "what was released is never changed")
 }
@@ -104,7 +117,7 @@ func TestMigrateAsSomebodyElse(t *testing.T) {
 		t.Skip("PgBouncer does not know the role")
 	}
 	schema := c.Schema()
-	old(t, c.url, schema)
+	old(t, c.url, schema, 1)
 	name, role := pgx.Identifier{schema}.Sanitize(), pgx.Identifier{schema + "_app"}.Sanitize()
 	c.exec(t, fmt.Sprintf(`CREATE ROLE %[2]s LOGIN; GRANT USAGE ON SCHEMA %[1]s TO %[2]s; GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA %[1]s TO %[2]s`, name, role))
 	at, err := url.Parse(c.url)

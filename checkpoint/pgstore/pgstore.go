@@ -34,6 +34,7 @@ type Store struct {
 	queue  *queue.Queue[*command]
 	calls  *dispatch.Dispatcher
 	writer writer
+	marks  marks
 	steps  transactions
 
 	notifier *notifier
@@ -94,6 +95,7 @@ func New(ctx context.Context, pool *pgxpool.Pool, opts *Options) (*Store, error)
 	s.log = s.teller.Logger(s.opts.Logger.Handler())
 	s.sql = newStatements(s.opts.Schema)
 	s.life, s.end = context.WithCancel(context.Background())
+	s.marks.at = make(map[string]int64)
 	s.writer = writer{turns: ledger.NewTurns(), cache: make(map[uint64]*work), ids: make(map[string]uint64), next: make(map[ledger.Queue]int64)}
 	if err := s.open(ctx); err != nil {
 		s.end()
@@ -185,6 +187,7 @@ func (s *Store) Claim(ctx context.Context, req checkpoint.ClaimRequest) (claims 
 		if err := v.findDue(&req); err != nil {
 			return err
 		}
+		r.At(time.Unix(0, v.now)) // until when it has looked
 		claims, err = r.Claim(&req)
 		return err
 	}

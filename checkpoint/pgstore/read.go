@@ -259,53 +259,22 @@ func (s *Store) Inbox(ctx context.Context, id string, after uint64) (entries []c
 	return entries, err
 }
 
-// due is the first ones of some queues.
-type due struct {
-	first map[ledger.Queue]int64
-	held  map[string][]ledger.Queue
-}
-
-func (d *due) First(q ledger.Queue) (at int64, number uint64, err error) {
-	if at, ok := d.first[q]; ok {
-		return at, 1, nil
-	}
-	return 0, 0, nil
-}
-
-func (d *due) Held(function string) []ledger.Queue { return d.held[function] }
-
 // NextDue is when Claim may return something.
 func (s *Store) NextDue(ctx context.Context, req checkpoint.ClaimRequest) (time.Time, error) {
-	d := &due{first: make(map[ledger.Queue]int64)}
-	var queues map[string]ledger.Queue
+	keys := queueKeys(req.Functions)
+	next := int64(math.MaxInt64)
 	err := s.read(ctx, s.opts.Lease, func() *pgx.Batch {
-		d.held, queues = make(map[string][]ledger.Queue), make(map[string]ledger.Queue)
-		for _, f := range req.Functions {
-			q := ledger.Queue{Function: f}
-			queues[string(queueKey(q))] = q
-		}
+		next = math.MaxInt64
+		now := s.Now().UnixNano()
 		b := &pgx.Batch{}
-		queueHeld(b, &s.sql, req.Functions, func(q ledger.Queue) {
-			d.held[q.Function] = append(d.held[q.Function], q)
-			queues[string(queueKey(q))] = q
-		})
-		return b
-	})
-	if err != nil {
-		return time.Time{}, err
-	}
-	keys := make([][]byte, 0, len(queues))
-	for key := range queues {
-		keys = append(keys, []byte(key))
-	}
-	err = s.read(ctx, s.opts.Lease, func() *pgx.Batch {
-		b := &pgx.Batch{}
-		b.Queue(s.sql.due, keys).Query(func(rows pgx.Rows) error {
-			var key []byte
+		b.Queue(s.sql.due, keys, s.marks.of(keys)).Query(func(rows pgx.Rows) error {
+			var turn int
+			var builds []byte
 			var at *int64
-			_, err := pgx.ForEachRow(rows, []any{&key, &at}, func() error {
+			_, err := pgx.ForEachRow(rows, []any{&turn, &builds, &at}, func() error {
 				if at != nil {
-					d.first[queues[string(key)]] = *at
+					q := ledger.Queue{Function: req.Functions[turn-1], Builds: string(builds)}
+					next = min(next, ledger.DueFor(q, *at, now, req.Build))
 				}
 				return nil
 			})
@@ -313,10 +282,10 @@ func (s *Store) NextDue(ctx context.Context, req checkpoint.ClaimRequest) (time.
 		})
 		return b
 	})
-	if err != nil {
+	if err != nil || next == math.MaxInt64 {
 		return time.Time{}, err
 	}
-	return ledger.NextDue(d, &req, s.Now())
+	return time.Unix(0, next), nil
 }
 
 // Expire deletes executions that ended before t. After an error some of them may be

@@ -416,6 +416,7 @@ func (v *view) keep(sent time.Time) {
 	w.round++
 	v.s.leased(v.s.until(sent))
 	me := v.s.process.Load()
+	v.mark()
 	for number, x := range v.works {
 		if x.removed || !x.row.Owned || x.owner != me {
 			if _, ok := w.cache[number]; ok {
@@ -429,6 +430,24 @@ func (v *view) keep(sent time.Time) {
 		x.keep()
 		w.cache[number] = x
 		w.ids[x.row.ID] = number
+	}
+}
+
+// mark marks how far queues are empty now.
+func (v *view) mark() {
+	m := &v.s.marks
+	for key, e := range v.emptied {
+		m.set([]byte(key), e.from, e.until)
+	}
+	for queue, due := range v.queues { // what was found and not taken
+		if len(due) > 0 && queue.Builds == "" {
+			m.back(queueKey(queue), due[0].at)
+		}
+	}
+	for _, x := range v.works {
+		if x.moved && x.place.Kind == ledger.Queued && x.place.Queue.Builds == "" {
+			m.back(queueKey(x.place.Queue), x.place.At)
+		}
 	}
 }
 

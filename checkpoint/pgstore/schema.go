@@ -106,6 +106,20 @@ DO $do$ BEGIN
 		ALTER TABLE $S.callback ADD COLUMN id bigint PRIMARY KEY GENERATED ALWAYS AS IDENTITY;
 	END IF;
 END $do$;
+`, `
+-- The queues that builds hold, whatever stands in them. No other index has this expression,
+-- so that no other one is taken for it.
+DROP INDEX $S.execution_held;
+CREATE INDEX execution_held ON $S.execution ((CASE WHEN builds <> '' THEN queue END)) WHERE due_at IS NOT NULL AND builds <> '';
+
+-- In an order that one can go on in.
+DROP INDEX $S.execution_ended;
+CREATE INDEX execution_ended ON $S.execution (ended_at, number) WHERE status <> 1;
+
+-- Each round leaves a dead row of its process. The server finds the living one by going
+-- past all that have the same key and can't be removed yet, so the key changes now and then.
+ALTER TABLE $S.process ADD COLUMN era bigint NOT NULL DEFAULT 0; -- of its round
+ALTER TABLE $S.process DROP CONSTRAINT process_pkey, ADD PRIMARY KEY (id, era);
 `}
 
 const makeMeta = `CREATE SCHEMA IF NOT EXISTS $S;

@@ -7,9 +7,9 @@ import (
 
 // statements are the SQL of the hot paths, with the schema's name in it.
 type statements struct {
-	renew, draw                                      string
-	lock, lockQueues, heldQueues, lockOwned, expired string
-	callback, firstBeat, children, record            string
+	renew, draw                           string
+	lock, claim, lockOwned, expired       string
+	callback, firstBeat, children, record string
 
 	steps                                        [1 << stepParts]string // by what they do, see stepOf
 	append, hold, inbox                          string
@@ -17,7 +17,7 @@ type statements struct {
 	cutInbox, setCallback, dropCallbacks, notify string
 	deleteProcess, within                        string
 
-	sum, records, inboxAfter, due, expire string
+	sum, records, inboxAfter, due, behind, expire string
 }
 
 // nanoseconds is the database's clock now, not the time when the transaction began.
@@ -30,8 +30,37 @@ func guarded(sql, rows string) string {
 }
 
 // renewLease is what each transaction begins with, see outcome.
-const renewLease = `UPDATE $S.process SET round = $2::bigint, lease_until = ` + nanoseconds + ` + $3::bigint
-	WHERE id = $1 AND round = $2::bigint - 1 AND lease_until > ` + nanoseconds + ` RETURNING 1`
+const renewLease = `UPDATE $S.process SET ` + ofRound + `, lease_until = ` + nanoseconds + ` + $3::bigint
+	WHERE id = $1 AND era = ($2::bigint - 1) / 256 AND round = $2::bigint - 1 AND lease_until > ` + nanoseconds + ` RETURNING 1`
+
+// queuesOf are the queues of functions, with their marks: $1 are the keys of those that are
+// not held, $2 the marks of those. turn is the place of a function in $1. The queues that builds hold are found in an
+// index of theirs, by going from one to the next past all that stands in one.
+const queuesOf = `held (turn, function, queue, builds) AS (
+				SELECT f.turn, substring(f.key FOR 16), x.queue, x.builds FROM unnest($1::bytea[]) WITH ORDINALITY AS f (key, turn)
+				CROSS JOIN LATERAL (SELECT x.queue, x.builds FROM $S.execution x WHERE x.due_at IS NOT NULL AND x.builds <> ''
+					AND ` + heldIn + ` > substring(f.key FOR 16) AND ` + heldIn + ` < substring(f.key FOR 16) || '\xffffffffffffffffffffffffffffffffff'
+					ORDER BY ` + heldIn + ` LIMIT 1) x
+				UNION ALL
+				SELECT h.turn, h.function, x.queue, x.builds FROM held h
+				CROSS JOIN LATERAL (SELECT x.queue, x.builds FROM $S.execution x WHERE x.due_at IS NOT NULL AND x.builds <> ''
+					AND ` + heldIn + ` > h.queue AND ` + heldIn + ` < h.function || '\xffffffffffffffffffffffffffffffffff'
+					ORDER BY ` + heldIn + ` LIMIT 1) x),
+			queues (turn, queue, builds, mark) AS MATERIALIZED (
+				SELECT turn, queue, builds, (-9223372036854775808)::bigint FROM held
+				UNION ALL SELECT f.turn, f.key, ''::bytea, f.mark FROM unnest($1::bytea[], $2::bigint[]) WITH ORDINALITY AS f (key, mark, turn))`
+
+// heldIn is what the index of held executions is of: no other index can serve instead.
+const heldIn = `(CASE WHEN x.builds <> '' THEN x.queue END)`
+
+// dueInOpen are the executions of a queue o, from its mark until a time, in their order,
+// but those that the round has taken already ($5).
+const dueInOpen = `FROM $S.execution x WHERE x.queue = o.queue AND x.due_at >= o.mark AND x.due_at <= o.until
+				AND x.number <> ALL($5::bigint[]) ORDER BY x.due_at, x.number`
+
+// ofRound sets what a process's row says of its last round, $2. era is a part of the key, so
+// that who looks for the row by both goes past no more dead ones than were left in one era.
+const ofRound = `round = $2::bigint, era = $2::bigint / 256`
 
 func newStatements(schema string) statements {
 	q := func(sql string) string { return sqlFor(schema, sql) }
@@ -45,13 +74,16 @@ func newStatements(schema string) statements {
 
 		lock: q(`SELECT ` + columnNames + ` FROM $S.execution e
 			WHERE sha256(e.id) = ANY($1::bytea[]) OR e.number = ANY($2::bigint[]) ORDER BY e.number FOR UPDATE`),
-		lockQueues: q(`SELECT ` + columnNames + `, f.data FROM unnest($1::bytea[], $2::bigint[]) AS q (queue, before)
-			CROSS JOIN LATERAL (SELECT * FROM $S.execution x WHERE x.queue = q.queue AND x.due_at IS NOT NULL AND x.due_at <= q.before
-				ORDER BY x.due_at, x.number LIMIT $3 FOR UPDATE SKIP LOCKED) e
-			LEFT JOIN $S.journal f ON f.number = e.number AND f.seq = 1
+		claim: q(`WITH RECURSIVE clock AS MATERIALIZED (SELECT ` + nanoseconds + ` AS now), ` + queuesOf + `,
+			open AS MATERIALIZED (SELECT q.*, CASE WHEN q.builds = '' OR position($3::bytea IN q.builds || '/') > 0
+				THEN (SELECT now FROM clock) ELSE 9223372036854775807 END AS until FROM queues q),
+			waiting AS (SELECT o.*, row_number() OVER (PARTITION BY o.turn ORDER BY o.builds = '', o.queue, x.due_at, x.number) AS pass
+				FROM open o CROSS JOIN LATERAL (SELECT x.due_at, x.number ` + dueInOpen + ` LIMIT $4) x),
+			shares AS MATERIALIZED (SELECT w.queue, w.mark, w.until, count(*) AS n
+				FROM (SELECT * FROM waiting ORDER BY pass, turn LIMIT $4) w GROUP BY w.queue, w.mark, w.until)
+			SELECT ` + columnNames + `, (SELECT f.data FROM $S.journal f WHERE f.number = e.number AND f.seq = 1), (SELECT now FROM clock)
+			FROM shares o CROSS JOIN LATERAL (SELECT x.* ` + dueInOpen + ` LIMIT o.n FOR UPDATE SKIP LOCKED) e
 			ORDER BY e.due_at, e.number`),
-		heldQueues: q(`SELECT DISTINCT function, builds FROM $S.execution
-			WHERE sha256(function) = ANY($1::bytea[]) AND due_at IS NOT NULL AND builds <> ''`),
 		expired: q(`SELECT id FROM $S.process WHERE lease_until <= ` + nanoseconds + ` ORDER BY id LIMIT 16 FOR UPDATE SKIP LOCKED`),
 		lockOwned: q(`SELECT ` + columnNames + ` FROM $S.execution e
 			WHERE e.owner = ANY($1::bigint[]) ORDER BY e.number LIMIT $2 FOR UPDATE`),
@@ -102,8 +134,11 @@ func newStatements(schema string) statements {
 			) p ON p.before < 4194304 WHERE sha256(e.id) = $1 ORDER BY p.seq`),
 		inboxAfter: q(`SELECT e.number, i.data FROM $S.execution e LEFT JOIN $S.inbox i ON i.number = e.number AND i.seq > $2
 			WHERE sha256(e.id) = $1 ORDER BY i.seq`),
-		due: q(`SELECT q.queue, (SELECT x.due_at FROM $S.execution x WHERE x.queue = q.queue AND x.due_at IS NOT NULL ORDER BY x.due_at LIMIT 1)
-			FROM unnest($1::bytea[]) AS q (queue)`),
+		due: q(`WITH RECURSIVE ` + queuesOf + `
+			SELECT q.turn, q.builds, (SELECT x.due_at FROM $S.execution x WHERE x.queue = q.queue AND x.due_at >= q.mark ORDER BY x.due_at LIMIT 1)
+			FROM queues q`),
+		behind: q(`SELECT q.queue, (SELECT x.due_at FROM $S.execution x WHERE x.queue = q.queue AND x.due_at < q.mark ORDER BY x.due_at LIMIT 1)
+			FROM unnest($1::bytea[], $2::bigint[]) AS q (queue, mark)`),
 		expire: q(`WITH x AS (SELECT e.number FROM $S.execution e LEFT JOIN $S.execution c ON c.number = e.caller_number
 				WHERE e.status <> 1 AND e.ended_at < $1 AND e.ended_at >= $3 AND (c.number IS NULL OR c.status <> 1)
 				ORDER BY e.ended_at LIMIT $2 FOR UPDATE OF e SKIP LOCKED),

@@ -22,6 +22,7 @@ type work struct {
 
 	// What the round has changed.
 	isNew, removed, dirty, moved bool
+	taken                        bool // out of a queue, in which others still see it
 	records                      []checkpoint.Record
 	inbox                        []checkpoint.Record
 	cutInbox                     uint64
@@ -68,8 +69,10 @@ type view struct {
 	drew   int               // numbers used
 	queues map[ledger.Queue][]ledgerDue
 	held   map[string][]ledger.Queue
-	writes int
-	gone   []int64 // processes to delete
+	// emptied are the queues of which all was taken that is due until a time, by their key.
+	emptied map[string]emptied
+	writes  int
+	gone    []int64 // processes to delete
 
 	hoped   map[string]bool // IDs that there are no executions of, as is hoped
 	at      *command        // the one that is run
@@ -77,6 +80,8 @@ type view struct {
 	hopes   bool            // it has looked for what is hoped not to be there
 	missed  []int64         // what was left out: there are executions of the IDs
 }
+
+type emptied struct{ from, until int64 }
 
 type ledgerDue struct {
 	at     int64
@@ -89,7 +94,7 @@ func (s *Store) newView(strict bool) *view {
 	return &view{
 		s: s, strict: strict, sent: time.Now(), now: s.Now().UnixNano(),
 		works: make(map[uint64]*work), ids: make(map[string]uint64),
-		queues: make(map[ledger.Queue][]ledgerDue), held: make(map[string][]ledger.Queue), hoped: make(map[string]bool),
+		queues: make(map[ledger.Queue][]ledgerDue), held: make(map[string][]ledger.Queue), emptied: make(map[string]emptied), hoped: make(map[string]bool),
 	}
 }
 
@@ -368,6 +373,7 @@ func (v *view) Move(number uint64, from, to ledger.Place) (first bool) {
 		}
 		v.queues[from.Queue] = slices.DeleteFunc(v.queues[from.Queue], func(d ledgerDue) bool { return d.number == number })
 	}
+	w.taken = w.taken || from.Kind == ledger.Queued
 	w.place, w.moved, w.dirty = to, true, true // also when it is only taken out, because it is damaged
 	w.owner = 0
 	if to.Kind == ledger.Owned {

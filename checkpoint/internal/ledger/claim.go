@@ -18,8 +18,8 @@ type Turns struct {
 // NewTurns starts with no function served.
 func NewTurns() *Turns { return &Turns{last: make(map[string]uint64)} }
 
-// order returns the functions without duplicates, the one that waits longest first.
-func (t *Turns) order(functions []string) []string {
+// Order returns the functions without duplicates, the one that waits longest first.
+func (t *Turns) Order(functions []string) []string {
 	functions = slices.Clone(functions)
 	slices.Sort(functions)
 	functions = slices.Compact(functions)
@@ -35,7 +35,7 @@ func (t *Turns) served(function string) {
 // Claim makes the caller the owner of executions that are due.
 func (r *Round) Claim(req *checkpoint.ClaimRequest) ([]checkpoint.Claim, error) {
 	var claims []checkpoint.Claim
-	functions := r.turns.order(req.Functions)
+	functions := r.turns.Order(req.Functions)
 	for len(functions) > 0 {
 		left := functions[:0]
 		for _, function := range functions {
@@ -124,6 +124,9 @@ func (r *Round) take(from Place, number uint64) (*checkpoint.Claim, error) {
 	s.Owned, s.WakeAt, s.Epoch = true, 0, row.Epoch
 	return &checkpoint.Claim{Summary: s, Lost: lost}, err
 }
+
+// Holding is what stands in Queue.Builds, and a slash behind it, if build holds it.
+func Holding(build string) string { return joinBuilds([]string{build}) + "/" }
 
 // DueFor is when an execution that stands in q at a time is due for a build:
 // executions that are held only by other builds are due now.

@@ -111,7 +111,7 @@ func joinBuilds(builds []string) string {
 
 // holds reports whether build is one of the builds of q.
 func (q Queue) holds(build string) bool {
-	return q.Builds != "" && strings.Contains(q.Builds+"/", joinBuilds([]string{build})+"/")
+	return q.Builds != "" && strings.Contains(q.Builds+"/", Holding(build))
 }
 
 // earlier is the earlier one of two times, where 0 is never.
