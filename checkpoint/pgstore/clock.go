@@ -16,8 +16,9 @@ type clock struct {
 	synced bool
 }
 
-// seen says that the database's clock has shown a time, after a message was sent.
-func (c *clock) seen(sent time.Time, at int64) {
+// seen says that the database's clock has shown a time, after a message was sent. It
+// returns how much it has gone back.
+func (c *clock) seen(sent time.Time, at int64) (back time.Duration) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	now := time.Now()
@@ -27,11 +28,21 @@ func (c *clock) seen(sent time.Time, at int64) {
 		c.base, c.at, c.synced = now, at, true
 	} else if latest < guess {
 		c.base, c.at = now, latest
+		return time.Duration(guess - latest)
 	}
+	return 0
 }
 
 func (c *clock) now() time.Time {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return time.Unix(0, c.at+int64(time.Since(c.base)))
+}
+
+// sawClock says so of the store's, and to people what they should know of.
+func (s *Store) sawClock(sent time.Time, at int64) {
+	const much = time.Second
+	if back := s.clock.seen(sent, at); back >= much {
+		s.log.Warn("durable: the database's clock was set back: what is due is late by that", "schema", s.opts.Schema, "by", back.Round(time.Millisecond).String())
+	}
 }

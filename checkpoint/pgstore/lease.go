@@ -69,12 +69,14 @@ func (s *Store) register(ctx context.Context) error {
 	id := drawProcess()
 	var now int64
 	var alone bool
-	err := w.conn.QueryRow(ctx, sqlFor(s.opts.Schema, `INSERT INTO $S.process (id, lease_until, round) OVERRIDING SYSTEM VALUE
-		VALUES ($1, `+nanoseconds+` + $2::bigint, 0) RETURNING `+nanoseconds+`, NOT EXISTS (SELECT FROM $S.process)`), id, int64(s.opts.Lease)).Scan(&now, &alone)
+	err := evade(ctx, func() error {
+		return w.conn.QueryRow(ctx, sqlFor(s.opts.Schema, `INSERT INTO $S.process (id, lease_until, round, lease) OVERRIDING SYSTEM VALUE
+			VALUES ($1, `+nanoseconds+` + $2::bigint, 0, $2) RETURNING `+nanoseconds+`, NOT EXISTS (SELECT FROM $S.process)`), id, int64(s.opts.Lease)).Scan(&now, &alone)
+	})
 	if err != nil {
 		return fmt.Errorf("durable: schema %s of the database: %w", s.opts.Schema, err)
 	}
-	s.clock.seen(sent, now)
+	s.sawClock(sent, now)
 	w.round = 0
 	s.process.Store(id)
 	s.alone.Store(alone) // who comes later greets

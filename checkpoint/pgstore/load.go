@@ -25,8 +25,8 @@ func (v *view) begin(more *pgx.Batch) (err error) {
 	} else {
 		w := &v.s.writer
 		b := &pgx.Batch{}
-		b.Queue("begin")
-		if v.s.opts.NoListen { // see connect
+		b.Queue("begin isolation level read committed") // what a later statement sees may be newer, see recover
+		if v.s.opts.NoListen {                          // see connect
 			b.Queue("set local " + v.s.idleTimeout())
 		}
 		b.Queue(v.s.sql.renew, v.s.process.Load(), w.round+1, int64(v.s.opts.Lease)).QueryRow(v.renewed)
@@ -54,7 +54,7 @@ func (v *view) sawLease(err error) error {
 		return errLapsed
 	}
 	if err == nil {
-		v.s.clock.seen(v.sent, v.now)
+		v.s.sawClock(v.sent, v.now)
 	}
 	return err
 }

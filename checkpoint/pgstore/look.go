@@ -34,7 +34,7 @@ func (s *Store) look() {
 	defer poll.Stop()
 	lost := time.NewTimer(s.opts.Lease / 4)
 	defer lost.Stop()
-	since, polls, blind := s.Now(), 0, false
+	ended, polls, blind := time.Now(), 0, false // ended is when it was looked for what has
 	var behind pace
 	saw := func(err error) {
 		if err != nil && !blind && s.life.Err() == nil { // once, not each time
@@ -53,15 +53,16 @@ func (s *Store) look() {
 		case <-poll.C:
 			ctx, cancel := context.WithTimeout(s.life, s.opts.Lease)
 			saw(behind.keep(func() error { return s.lookBehind(ctx) }))
-			now := s.Now()
+			now := time.Now()
 			ends := !s.listening.Load() || polls%10 == 0 // a connection that is silent may be dead
 			polls++
-			err := s.lookOnce(ctx, since, ends)
+			// An end is written a little after its time, by a clock that may have been set back.
+			err := s.lookOnce(ctx, s.Now().Add(-now.Sub(ended)-3*s.opts.Poll), ends)
 			if err == nil && polls%10 == 1 {
 				err = s.watchQueue(ctx)
 			}
 			if err == nil && ends {
-				since = now.Add(-3 * s.opts.Poll) // an end is written a little after its time
+				ended = now
 			}
 			saw(err)
 			cancel()
@@ -75,11 +76,15 @@ func (s *Store) look() {
 // not be asked is asked again soon.
 func (s *Store) takeOver(ctx context.Context) (others int, next time.Duration, err error) {
 	soon := max(s.opts.Lease/16, 10*time.Millisecond)
-	var gone int
+	var gone, ahead int
 	var expires *int64
 	err = s.readOnce(ctx, s.opts.Lease/4, s.question(`SELECT count(*) FILTER (WHERE lease_until <= `+nanoseconds+`), count(*) FILTER (WHERE id <> $1),
-		min(lease_until - `+nanoseconds+`) FILTER (WHERE id <> $1 AND lease_until > `+nanoseconds+`) FROM $S.process`,
-		into(&gone, &others, &expires), s.process.Load()))
+		min(lease_until - `+nanoseconds+`) FILTER (WHERE id <> $1 AND lease_until > `+nanoseconds+`),
+		count(*) FILTER (WHERE `+isAhead+`) FROM $S.process`,
+		into(&gone, &others, &expires, &ahead), s.process.Load()))
+	if err == nil && ahead > 0 {
+		err = s.shorten(ctx)
+	}
 	if err != nil {
 		return 0, soon, err
 	}
@@ -99,6 +104,18 @@ func (s *Store) takeOver(ctx context.Context) (others int, next time.Duration, e
 		}
 	}
 	return others, next, err
+}
+
+// isAhead says of a row of process that its lease ends later than a lease from now: the
+// database's clock was set back since. Whoever is alive renews it; of whoever is gone it
+// would not end before the clock is there again.
+const isAhead = `lease <> 0 AND lease_until > ` + nanoseconds + ` + lease`
+
+// shorten has leases that are ahead end a lease from now. No process relies on more: its
+// last message was sent before.
+func (s *Store) shorten(ctx context.Context) error {
+	return s.readOnce(ctx, s.opts.Lease/4, s.question(`UPDATE $S.process SET lease_until = `+nanoseconds+` + lease
+		WHERE id IN (SELECT id FROM $S.process WHERE `+isAhead+` ORDER BY id FOR UPDATE SKIP LOCKED)`, into()))
 }
 
 // lookOnce gives hints of all that may have happened, and of what has ended since a

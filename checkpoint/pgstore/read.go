@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"iter"
 	"math"
+	"math/rand/v2"
 	"slices"
 	"time"
 
@@ -33,8 +34,35 @@ func (s *Store) read(ctx context.Context, limit time.Duration, ask func() *pgx.B
 // readTries is how often a read is tried again: for 0.6 s.
 const readTries = 6
 
-// readOnce is read without trying again what may have been made.
+// readOnce is read for what may write, too: it is tried again only if nothing was made,
+// because others were at work on the same rows.
 func (s *Store) readOnce(ctx context.Context, limit time.Duration, ask func() *pgx.Batch) error {
+	return evade(ctx, func() error { return s.askOnce(ctx, limit, ask) })
+}
+
+// evade makes again what has collided with others, a few times.
+func evade(ctx context.Context, f func() error) error {
+	for try := 0; ; try++ {
+		err := f()
+		if try == 8 || !collided(err) {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return err
+		case <-time.After(rand.N(time.Millisecond << try)):
+		}
+	}
+}
+
+// collided reports whether the server has given a transaction up in favour of others: all
+// that it did is undone, and it may well succeed the next time.
+func collided(err error) bool {
+	e := refusal(err)
+	return e != nil && (e.Code == serialization || e.Code == deadlock || e.Code == lockNotAvailable)
+}
+
+func (s *Store) askOnce(ctx context.Context, limit time.Duration, ask func() *pgx.Batch) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}

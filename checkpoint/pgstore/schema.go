@@ -120,6 +120,10 @@ CREATE INDEX execution_ended ON $S.execution (ended_at, number) WHERE status <> 
 -- past all that have the same key and can't be removed yet, so the key changes now and then.
 ALTER TABLE $S.process ADD COLUMN era bigint NOT NULL DEFAULT 0; -- of its round
 ALTER TABLE $S.process DROP CONSTRAINT process_pkey, ADD PRIMARY KEY (id, era);
+
+-- How long the lease is; 0: a program that is older did not say. One that ends later than
+-- that from now is from before the server's clock was set back.
+ALTER TABLE $S.process ADD COLUMN lease bigint NOT NULL DEFAULT 0;
 `}
 
 const makeMeta = `CREATE SCHEMA IF NOT EXISTS $S;
@@ -159,7 +163,8 @@ func sqlFor(schema, sql string) string {
 // processes that do it at once, one does and the others wait.
 func migrate(ctx context.Context, conn *pgx.Conn, opts *Options) (secret []byte, err error) {
 	q := func(sql string) string { return sqlFor(opts.Schema, sql) }
-	err = pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
+	// Whoever has waited for the lock sees what was made meanwhile.
+	err = pgx.BeginTxFunc(ctx, conn, pgx.TxOptions{IsoLevel: pgx.ReadCommitted}, func(tx pgx.Tx) error {
 		if _, err := tx.Exec(ctx, `SELECT pg_advisory_xact_lock(hashtextextended('durable schema ' || $1, 0))`, opts.Schema); err != nil {
 			return err
 		}
