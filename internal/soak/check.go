@@ -97,11 +97,12 @@ func (w *World) check(dir string, store checkpoint.Store) error {
 		journals[s.ID] = j
 	}
 	w.Figures.executions = len(journals)
+	doubtful, shaky := doubtOf(lines)
 	for _, j := range journals {
 		w.checkJournal(j, journals)
 	}
-	w.checkEffects(lines, journals, w.checkRecorded(lines, journals))
-	w.checkOwners(lines, journals)
+	w.checkEffects(lines, journals, w.checkRecorded(lines, journals, doubtful), shaky)
+	w.checkOwners(lines, journals, doubtful)
 	w.checkAsked(journals, lines)
 	if w.fleet != nil {
 		w.checkFaults(lines)
@@ -191,13 +192,17 @@ type recordOf struct {
 type durability map[recordOf]int
 
 // checkRecorded looks for every record that the store said is durable.
-func (w *World) checkRecorded(lines []line, journals map[string]*journal) durability {
+func (w *World) checkRecorded(lines []line, journals map[string]*journal, doubtful []bool) durability {
 	d := make(durability)
 	for i, l := range lines {
 		if l.Kind != recorded {
 			continue
 		}
 		j := journals[l.Execution]
+		if j == nil && doubtful[i] {
+			w.Figures.goneRecords += len(l.Records)
+			continue
+		}
 		if j == nil {
 			w.violate(ruleRecord, "%s: has records and does not exist", l.Execution)
 			continue
@@ -205,10 +210,15 @@ func (w *World) checkRecorded(lines []line, journals map[string]*journal) durabi
 		for k, sum := range l.Records {
 			w.Figures.records++
 			seq := l.Seq + uint64(k)
+			there := seq <= uint64(len(j.records)) && checksum(&j.records[seq-1]) == sum
+			if !there && doubtful[i] {
+				w.Figures.goneRecords++
+				continue
+			}
 			switch {
 			case seq > uint64(len(j.records)):
 				w.violate(ruleRecord, "%s: record %d of life %d is gone", l.Execution, seq, l.Life)
-			case checksum(&j.records[seq-1]) != sum:
+			case !there:
 				w.violate(ruleRecord, "%s: record %d of life %d is another one now", l.Execution, seq, l.Life)
 			}
 			d[recordOf{l.Execution, seq}] = i
@@ -241,10 +251,16 @@ func (w *World) checkAsked(journals map[string]*journal, lines []line) {
 	for _, x := range w.order {
 		j := journals[x.id]
 		if j == nil {
-			if x.acknowledged {
+			switch {
+			case x.gone:
+				w.Figures.gone++
+			case x.acknowledged:
 				w.violate(ruleStart, "%s: does not exist", x.id)
 			}
 			continue
+		}
+		if x.gone {
+			w.violate(ruleStart, "%s: was said not to exist", x.id)
 		}
 		if j.Function != x.function || string(j.Started.Payload) != strconv.Itoa(x.input) {
 			w.violate(ruleStart, "%s: is an execution of %s with the input %s", x.id, j.Function, j.Started.Payload)
@@ -268,7 +284,7 @@ func (w *World) checkAsked(journals map[string]*journal, lines []line) {
 // checkCallbacks is about the outcomes of callbacks, as everyone sees them.
 func (w *World) checkCallbacks(e *durable.Engine) {
 	for _, x := range w.order {
-		if len(x.tried) == 0 {
+		if len(x.tried) == 0 || x.gone {
 			continue
 		}
 		operations, err := e.Operations(context.Background(), x.id)

@@ -24,7 +24,37 @@ type Fleet struct {
 	Drop      func(worker int) // the answer that comes next
 	Terminate func() error     // all connections
 	Restart   func() error     // of the server, at once
+
+	Start func(worker int, cmd *exec.Cmd) error // a process; nil: here
+	Harms []Harm                                // more kinds of faults
 }
+
+// Harm is a kind of fault.
+type Harm struct {
+	Name string
+	Do   func(*Case) error // makes one and undoes it
+}
+
+// Case is one fault, as it is chosen.
+type Case struct {
+	Place int // of a process
+	*rand.Rand
+	w *World
+}
+
+// Leases is between so many leases.
+func (c *Case) Leases(low, high float64) time.Duration {
+	return time.Duration((low + (high-low)*c.Float64()) * float64(c.w.fleet.Lease))
+}
+
+// InDoubt has what is acknowledged while do runs be such that it may be lost.
+func (c *Case) InDoubt(do func() error) error { return c.w.inDoubt(do) }
+
+// Behind has answers that something does not exist be asked for again while do runs.
+func (c *Case) Behind(do func() error) error { return c.w.whileBehind(do) }
+
+// Jump says that the store's clock is set.
+func (c *Case) Jump() { c.w.jump() }
 
 // The kinds of faults.
 const (
@@ -72,6 +102,9 @@ func (c Config) Fleet(dir string, f *Fleet) (*World, error) {
 		if len(deck) == 0 {
 			if deck = slices.Clone(w.Faults); len(deck) == 0 {
 				deck = slices.Clone(Faults)
+				for _, h := range f.Harms {
+					deck = append(deck, h.Name)
+				}
 			}
 			rng.Shuffle(len(deck), func(i, j int) { deck[i], deck[j] = deck[j], deck[i] })
 		}
@@ -129,6 +162,9 @@ func (w *World) launch(dir string, place, build int) error {
 	w.born++
 	w.mu.Unlock()
 	l := &life{World: w, n: n, build: build, requests: make(map[int]request), cmd: exec.Command(w.fleet.Builds[build])}
+	if start := w.fleet.Start; start != nil {
+		l.start = func(cmd *exec.Cmd) error { return start(place, cmd) }
+	}
 	o := Orders{Dir: dir, Life: n, Plant: w.Plant, Parked: time.Duration(1+n%4*30) * time.Millisecond, Build: BuildNames[build], Store: w.fleet.Store(place)}
 	err := l.run(o, func(err error, said string) {
 		switch {
@@ -199,10 +235,8 @@ func (w *World) inject(dir, kind string, rng *rand.Rand) error {
 	default:
 	}
 	tell := func(what string) { (&witness{w.witness.f, l.n}).say(line{Kind: what, Name: kind}) }
-	// leases is between so many leases.
-	leases := func(low, high float64) time.Duration {
-		return time.Duration((low + (high-low)*rng.Float64()) * float64(f.Lease))
-	}
+	c := &Case{Place: place, Rand: rng, w: w}
+	leases := c.Leases
 	if rng.IntN(3) == 0 && kind != faultDrop { // with a loss of answers on the way
 		f.Drop(rng.IntN(len(w.lives)))
 	}
@@ -251,6 +285,11 @@ func (w *World) inject(dir, kind string, rng *rand.Rand) error {
 			build = 1 - build
 		}
 	default:
+		for _, h := range f.Harms {
+			if h.Name == kind {
+				return h.Do(c)
+			}
+		}
 		return os.ErrInvalid
 	}
 	return nil

@@ -21,9 +21,10 @@ type life struct {
 	build  int    // of a process of a fleet
 	asked  bool   // to shut down
 
-	cmd  *exec.Cmd
-	in   io.Writer
-	gone chan struct{} // closed when the process has ended
+	cmd   *exec.Cmd
+	start func(*exec.Cmd) error // nil: its own
+	in    io.Writer
+	gone  chan struct{} // closed when the process has ended
 
 	// Under the world's lock.
 	ready    bool
@@ -46,7 +47,11 @@ func (l *life) run(o Orders, over func(err error, said string)) error {
 	if err == nil {
 		l.in, err = l.cmd.StdinPipe()
 	}
-	if err == nil {
+	switch {
+	case err != nil:
+	case l.start != nil:
+		err = l.start(l.cmd)
+	default:
 		err = l.cmd.Start()
 	}
 	if err != nil {
@@ -231,6 +236,9 @@ func (l *life) maybeEnd() {
 
 // called learns the ID of a callback.
 func (l *life) called(x *asked, id string) {
+	if shaky := x.shaky; l.hears(x) || shaky {
+		x.callback = "" // it may be another execution
+	}
 	if x.callback != "" && x.callback != id {
 		l.violate(ruleCallback, "%s: its callback has another ID than before", x.id)
 	}
@@ -253,7 +261,11 @@ func (l *life) answered(r request, m message) {
 		l.again(r) // perhaps it is done
 		return
 	}
+	inDoubt := l.hears(x)
 	unexpected := func() {
+		if l.wasLost(r, x, m.Error) {
+			return
+		}
 		l.violate(ruleAnswer, "life %d: %s %s: %s", l.n, r.Do, x.id, m.Error)
 		x.finished = true
 	}
@@ -264,7 +276,7 @@ func (l *life) answered(r request, m message) {
 			break
 		}
 		l.Figures.starts++
-		x.acknowledged = true
+		x.acknowledged, x.mayGo = true, x.mayGo || inDoubt
 		l.result(x)
 		l.later(time.Duration(x.input%20)*time.Millisecond, func() { l.steer(x) })
 	case "cancel", "stop":
@@ -273,7 +285,7 @@ func (l *life) answered(r request, m message) {
 			break
 		}
 		l.Figures.steers++
-		x.steered = true
+		x.steered, x.doubts.steer = true, inDoubt
 	case "succeed", "fail":
 		switch m.Error {
 		case "":
@@ -281,7 +293,7 @@ func (l *life) answered(r request, m message) {
 			if x.delivered != "" {
 				l.violate(ruleCallback, "%s: two outcomes were acknowledged: %s and %s", x.id, x.delivered, r.Payload)
 			}
-			x.delivered = r.Payload
+			x.delivered, x.doubts.callback = r.Payload, inDoubt
 		case "completed":
 			if len(x.tried) == 1 && x.function != "race" {
 				l.violate(ruleCallback, "%s: told to be completed, and nobody had tried", x.id)
@@ -291,24 +303,26 @@ func (l *life) answered(r request, m message) {
 			unexpected()
 		}
 	case "result":
-		l.resulted(x, m)
+		l.resulted(r, x, m)
 	}
 	l.maybeEnd()
 }
 
-func (l *life) resulted(x *asked, m message) {
+func (l *life) resulted(r request, x *asked, m message) {
 	l.Figures.results++
 	result := given(m.Error, m.Values)
 	switch {
+	case m.Error != expected[x.function] && l.wasLost(r, x, m.Error):
+		return
 	case m.Error != expected[x.function]:
 		l.violate(ruleAnswer, "life %d: result of %s: %s", l.n, x.id, m.Error)
 	case x.result != "" && x.result != result:
 		l.violate(ruleResult, "%s: life %d gave %s, life %d gives %s", x.id, x.life, x.result, l.n, result)
-	case x.function == "late" && time.Since(x.first) < lateAfter:
+	case x.function == "late" && l.early(x.first.UnixNano(), time.Now().UnixNano(), lateAfter):
 		l.violate(ruleEarly, "%s: timed out %s after it was asked for", x.id, time.Since(x.first))
 	}
 	if x.result == "" {
-		x.result, x.life = result, l.n
+		x.result, x.life, x.doubts.result = result, l.n, l.doubtful
 		(&witness{l.witness.f, l.n}).say(line{Kind: heard, Execution: x.id})
 	}
 	if !x.finished && !l.ending && l.ready {

@@ -11,7 +11,7 @@ import (
 
 // checkOwners is about who wrote what the store holds: somebody who owned the execution
 // then, and what an owner hands over stands once or nowhere.
-func (w *World) checkOwners(lines []line, journals map[string]*journal) {
+func (w *World) checkOwners(lines []line, journals map[string]*journal, doubtful []bool) {
 	type copyOf struct {
 		recordOf
 		sum uint64
@@ -19,7 +19,7 @@ func (w *World) checkOwners(lines []line, journals map[string]*journal) {
 	type grant struct{ epoch, tail uint64 }
 	writers := make(map[copyOf][]uint64) // epochs
 	grants := make(map[string][]grant)
-	for _, l := range lines {
+	for i, l := range lines {
 		switch l.Kind {
 		case handed:
 			for k, sum := range l.Records {
@@ -27,6 +27,9 @@ func (w *World) checkOwners(lines []line, journals map[string]*journal) {
 				writers[c] = append(writers[c], l.Epoch)
 			}
 		case claimed:
+			if doubtful[i] {
+				break // and may be made again under the same epoch
+			}
 			grants[l.Execution] = append(grants[l.Execution], grant{l.Epoch, l.Seq})
 		}
 	}
@@ -145,8 +148,36 @@ func (f Figures) Fleet() string {
 		slices.Sort(parts)
 		return strings.Join(parts, ", ")
 	}
-	return fmt.Sprintf("faults: %s; %d executions; %d effects; %d attempts and %d invocations cut off; records compared: %d acknowledged, %d written; acknowledged: %d starts, %d callbacks, %d cancels and stops; %d results; %d requests made again; held: %s; %d bodies late, %d shutdowns that could not write all",
-		list(f.faults), f.executions, f.effects, f.again, f.invocations, f.records, f.owned, f.starts, f.callbacks, f.steers, f.results, f.unanswered, list(f.held), f.late, f.ended)
+	return fmt.Sprintf("faults: %s; %d executions; %d effects; %d attempts and %d invocations cut off; records compared: %d acknowledged, %d written; acknowledged: %d starts, %d callbacks, %d cancels and stops; %d results; %d requests made again; gone with a failover: %d executions, %d records; held: %s; %d bodies late, %d shutdowns that could not write all",
+		list(f.faults), f.executions, f.effects, f.again, f.invocations, f.records, f.owned, f.starts, f.callbacks, f.steers, f.results, f.unanswered, f.gone, f.goneRecords, list(f.held), f.late, f.ended)
+}
+
+// AddFleet adds the figures of another round on a fleet.
+func (f *Figures) AddFleet(g Figures) {
+	for into, from := range map[*map[string]int]map[string]int{&f.faults: g.faults, &f.held: g.held} {
+		if *into == nil {
+			*into = make(map[string]int)
+		}
+		for what, n := range from {
+			(*into)[what] += n
+		}
+	}
+	if f.takeovers == nil {
+		f.takeovers = make(map[string]*takeover)
+	}
+	for kind, t := range g.takeovers {
+		if f.takeovers[kind] == nil {
+			f.takeovers[kind] = new(takeover)
+		}
+		f.takeovers[kind].n += t.n
+		f.takeovers[kind].times = append(f.takeovers[kind].times, t.times...)
+	}
+	f.Add(g)
+	f.owned += g.owned
+	f.unanswered += g.unanswered
+	f.late += g.late
+	f.gone += g.gone
+	f.goneRecords += g.goneRecords
 }
 
 // Takeovers tells how long they took, of all that a process owned.

@@ -27,6 +27,8 @@ const (
 	heard    = "heard"    // the outside has heard a result
 	fault    = "fault"    // the outside does something to a process
 	mended   = "mended"   // and has undone it
+	doubted  = "doubted"  // what is acknowledged from here on may be lost
+	certain  = "certain"  // and what from here on, not
 )
 
 // line is one line of the witness.

@@ -25,6 +25,9 @@ type World struct {
 	lives      []*life       // of a fleet, by place
 	born       int           // lives of a fleet so far
 	witness    *witness      // as the outside writes it
+	doubtful   bool          // what is acknowledged may be lost
+	behind     bool          // what is not there may be there
+	jumps      jumps         // of the store's clock
 	Violations []Violation
 	Figures    Figures
 }
@@ -54,6 +57,10 @@ type asked struct {
 	tried        []string  // outcomes that were sent to the callback
 	delivered    string    // the one that was acknowledged
 	refused      bool      // it was told to be completed already
+	mayGo        bool      // the start was in doubt
+	shaky        bool      // something was heard of it in doubt
+	doubts       doubts    // that is to be asked for again
+	gone         bool      // with what was in doubt
 	finished     bool      // nothing is expected any more
 }
 
@@ -178,6 +185,8 @@ type Figures struct {
 	starts, steers int // acknowledged
 	callbacks      int // acknowledged
 	results        int // given, repetitions included
+	gone           int // executions and records that were in doubt
+	goneRecords    int
 }
 
 func (f Figures) String() string {
