@@ -31,7 +31,7 @@ var ErrNotInstalled = errors.New("PostgreSQL is not installed (apt-get install p
 // there are none. As root it runs the server as the user postgres, because it
 // would refuse to run as root.
 func Start() (*Cluster, error) {
-	bin, err := programs()
+	bin, err := Programs()
 	if err != nil {
 		return nil, err
 	}
@@ -93,7 +93,8 @@ func freePort() (port int, err error) {
 	return 0, err
 }
 
-func programs() (string, error) {
+// Programs is the folder of the server's programs, as Start finds them.
+func Programs() (string, error) {
 	if bin := os.Getenv("DURABLE_POSTGRES"); bin != "" {
 		return bin, nil
 	}
