@@ -70,8 +70,7 @@ func (s *Store) register(ctx context.Context) error {
 	var now int64
 	var alone bool
 	err := evade(ctx, func() error {
-		return w.conn.QueryRow(ctx, sqlFor(s.opts.Schema, `INSERT INTO $S.process (id, lease_until, round, lease) OVERRIDING SYSTEM VALUE
-			VALUES ($1, `+nanoseconds+` + $2::bigint, 0, $2) RETURNING `+nanoseconds+`, NOT EXISTS (SELECT FROM $S.process)`), id, int64(s.opts.Lease)).Scan(&now, &alone)
+		return w.conn.QueryRow(ctx, s.sql.register, id, int64(s.opts.Lease)).Scan(&now, &alone)
 	})
 	if err != nil {
 		return fmt.Errorf("durable: schema %s of the database: %w", s.opts.Schema, err)
@@ -127,7 +126,7 @@ func (s *Store) lapse() error {
 // wentBack is how many of this process's acknowledged transactions the database lacks.
 func (s *Store) wentBack(ctx context.Context) int64 {
 	var round int64
-	err := s.writer.conn.QueryRow(ctx, sqlFor(s.opts.Schema, `SELECT round FROM $S.process WHERE id = $1`), s.process.Load()).Scan(&round)
+	err := s.writer.conn.QueryRow(ctx, s.sql.round, s.process.Load()).Scan(&round)
 	if err != nil { // none: others found the lease run out, or all of it is lost
 		return 0
 	}
@@ -147,12 +146,11 @@ func (s *Store) outcome() (made, settled bool) {
 		if err == nil {
 			var round int64
 			err = pgx.BeginFunc(ctx, w.conn, func(tx pgx.Tx) error {
-				sql := func(q string) string { return sqlFor(s.opts.Schema, q) }
-				if err := tx.QueryRow(ctx, sql(`SELECT round FROM $S.process WHERE id = $1 FOR UPDATE`), s.process.Load()).Scan(&round); err != nil || round != tried-1 {
+				if err := tx.QueryRow(ctx, s.sql.lockRound, s.process.Load()).Scan(&round); err != nil || round != tried-1 {
 					return err
 				}
 				// Its statement expects the round before, which is past then.
-				_, err := tx.Exec(ctx, sql(`UPDATE $S.process SET `+ofRound+` WHERE id = $1`), s.process.Load(), tried+1)
+				_, err := tx.Exec(ctx, s.sql.settleRound, s.process.Load(), tried+1)
 				return err
 			})
 			switch {
@@ -187,7 +185,7 @@ func (s *Store) resign() {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
 	conn.PgConn().Conn().SetDeadline(time.Time{}) // of the last round
-	conn.Exec(ctx, sqlFor(s.opts.Schema, `UPDATE $S.process SET lease_until = 0 WHERE id = $1`), s.process.Load())
+	conn.Exec(ctx, s.sql.resign, s.process.Load())
 }
 
 // wantsLease reports whether a round is made although it changes nothing.

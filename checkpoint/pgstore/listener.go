@@ -119,10 +119,7 @@ func (s *Store) listenOnce(ctx context.Context) (came bool, err error) {
 // server does it, where it finds out.
 func (s *Store) endListeners(ctx context.Context) {
 	schema, _ := s.listenerLock(0)
-	err := s.read(ctx, s.opts.Lease/4, s.question(`SELECT pg_terminate_backend(l.pid) FROM pg_locks l
-		WHERE l.locktype = 'advisory' AND l.objsubid = 2 AND l.classid = $1::integer::oid AND l.granted
-			AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
-			AND NOT EXISTS (SELECT FROM $S.process p WHERE (p.id & 4294967295) = l.objid::bigint)`,
+	err := s.read(ctx, s.opts.Lease/4, s.question(s.sql.endListeners,
 		func(rows pgx.Rows) error {
 			rows.Close()
 			return rows.Err()

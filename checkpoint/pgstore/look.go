@@ -78,10 +78,7 @@ func (s *Store) takeOver(ctx context.Context) (others int, next time.Duration, e
 	soon := max(s.opts.Lease/16, 10*time.Millisecond)
 	var gone, ahead int
 	var expires *int64
-	err = s.readOnce(ctx, s.opts.Lease/4, s.question(`SELECT count(*) FILTER (WHERE lease_until <= `+nanoseconds+`), count(*) FILTER (WHERE id <> $1),
-		min(lease_until - `+nanoseconds+`) FILTER (WHERE id <> $1 AND lease_until > `+nanoseconds+`),
-		count(*) FILTER (WHERE `+isAhead+`) FROM $S.process`,
-		into(&gone, &others, &expires, &ahead), s.process.Load()))
+	err = s.readOnce(ctx, s.opts.Lease/4, s.question(s.sql.processes, into(&gone, &others, &expires, &ahead), s.process.Load()))
 	if err == nil && ahead > 0 {
 		err = s.shorten(ctx)
 	}
@@ -106,16 +103,10 @@ func (s *Store) takeOver(ctx context.Context) (others int, next time.Duration, e
 	return others, next, err
 }
 
-// isAhead says of a row of process that its lease ends later than a lease from now: the
-// database's clock was set back since. Whoever is alive renews it; of whoever is gone it
-// would not end before the clock is there again.
-const isAhead = `lease <> 0 AND lease_until > ` + nanoseconds + ` + lease`
-
 // shorten has leases that are ahead end a lease from now. No process relies on more: its
 // last message was sent before.
 func (s *Store) shorten(ctx context.Context) error {
-	return s.readOnce(ctx, s.opts.Lease/4, s.question(`UPDATE $S.process SET lease_until = `+nanoseconds+` + lease
-		WHERE id IN (SELECT id FROM $S.process WHERE `+isAhead+` ORDER BY id FOR UPDATE SKIP LOCKED)`, into()))
+	return s.readOnce(ctx, s.opts.Lease/4, s.question(s.sql.shorten, into()))
 }
 
 // lookOnce gives hints of all that may have happened, and of what has ended since a
@@ -129,23 +120,24 @@ func (s *Store) lookOnce(ctx context.Context, since time.Time, ends bool) error 
 	if others == 0 {
 		return nil // what is done here gives its hints itself
 	}
-	for kind, query := range map[checkpoint.HintKind]string{
-		checkpoint.HintInbox: `SELECT id FROM $S.execution WHERE owner = $1 AND inbox_tail > inbox_seen AND $2::bigint IS NOT NULL`,
-		checkpoint.HintEnded: `SELECT id FROM $S.execution WHERE status <> 1 AND $1::bigint IS NOT NULL AND ended_at >= $2`,
-	} {
-		if kind == checkpoint.HintEnded && !ends {
+	for _, q := range []struct {
+		kind checkpoint.HintKind
+		sql  string
+		arg  int64
+	}{{checkpoint.HintInbox, s.sql.news, s.process.Load()}, {checkpoint.HintEnded, s.sql.ended, since.UnixNano()}} {
+		if q.kind == checkpoint.HintEnded && !ends {
 			continue
 		}
 		var ids [][]byte
-		err := s.readOnce(ctx, 0, s.question(query, func(rows pgx.Rows) (err error) {
+		err := s.readOnce(ctx, 0, s.question(q.sql, func(rows pgx.Rows) (err error) {
 			ids, err = pgx.CollectRows(rows, pgx.RowTo[[]byte])
 			return err
-		}, s.process.Load(), since.UnixNano()))
+		}, q.arg))
 		if err != nil {
 			return err
 		}
 		for _, id := range ids {
-			s.calls.Hint(checkpoint.Hint{Kind: kind, ID: string(id)})
+			s.calls.Hint(checkpoint.Hint{Kind: q.kind, ID: string(id)})
 		}
 	}
 	return nil

@@ -19,8 +19,7 @@ func (s *Store) WatchCommits(fn func(checkpoint.Commit)) { s.committed.Store(&fn
 
 // Size is that of the tables and their indexes.
 func (s *Store) Size(ctx context.Context) (n int64, err error) {
-	err = s.ask(ctx, 0, `SELECT coalesce(sum(pg_total_relation_size(t::regclass)), 0)::bigint
-		FROM unnest(ARRAY['$S.execution', '$S.journal', '$S.inbox', '$S.callback', '$S.process']) t`, into(&n))
+	err = s.ask(ctx, 0, s.sql.size, into(&n))
 	if err != nil {
 		return 0, fmt.Errorf("durable: size of schema %s: %w", s.opts.Schema, err)
 	}
@@ -30,8 +29,7 @@ func (s *Store) Size(ctx context.Context) (n int64, err error) {
 // Backlog counts the executions of all processes: it reads the whole table, about
 // 0.1 s for a million executions.
 func (s *Store) Backlog(ctx context.Context) (b checkpoint.Backlog, err error) {
-	err = s.ask(ctx, 0, `SELECT count(*), count(*) FILTER (WHERE due_at < 9223372036854775807)
-		FROM $S.execution WHERE status = 1 AND owner IS NULL`, into(&b.Waiting, &b.Timed))
+	err = s.ask(ctx, wholeTable, s.sql.backlog, into(&b.Waiting, &b.Timed))
 	if err != nil {
 		return b, fmt.Errorf("durable: backlog of schema %s: %w", s.opts.Schema, err)
 	}

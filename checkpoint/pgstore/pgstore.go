@@ -44,7 +44,7 @@ type Store struct {
 	lease     atomic.Pointer[lease]
 	alone     atomic.Bool              // no other process was alive at the last look
 	listening atomic.Bool              // notifications come
-	expiredTo atomic.Int64             // the end that Expire goes on from; 0: the first
+	expiredTo atomic.Pointer[ending]   // the end that Expire goes on behind; nil: it begins with the first
 	closeBy   atomic.Int64             // Unix nanoseconds, once the store closes
 	line      atomic.Pointer[net.Conn] // of the writer
 	parted    chan struct{}            // the connection that listens has ended

@@ -1,13 +1,13 @@
 package pgstore
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"iter"
 	"math"
 	"math/rand/v2"
-	"slices"
 	"time"
 
 	"github.com/durable-go/durable/checkpoint"
@@ -30,6 +30,9 @@ func (s *Store) read(ctx context.Context, limit time.Duration, ask func() *pgx.B
 		}
 	}
 }
+
+// wholeTable is the limit of what reads all of a table: it may take for ever.
+const wholeTable = time.Duration(-1)
 
 // readTries is how often a read is tried again: for 0.6 s.
 const readTries = 6
@@ -76,9 +79,9 @@ func (s *Store) askOnce(ctx context.Context, limit time.Duration, ask func() *pg
 		defer cancel()
 	}
 	drops := drops{pool: s.pool}
-	err := s.batch(asking, ask())
+	err := s.batch(asking, ask(), limit != wholeTable)
 	for drops.another(err) {
-		err = s.batch(asking, ask())
+		err = s.batch(asking, ask(), limit != wholeTable)
 	}
 	if err != nil {
 		if s.closed.Load() {
@@ -100,8 +103,8 @@ func (s *Store) corrupt(number, seq uint64, err error) error {
 	return &checkpoint.CorruptError{Where: fmt.Sprintf("schema %s: journal of execution number %d, record %d", s.opts.Schema, number, seq), What: "it can't be read", Err: err}
 }
 
-func (s *Store) one(ctx context.Context, what any, condition string, arg any) (checkpoint.Summary, error) {
-	found, err := s.summaries(ctx, s.opts.Lease, condition, arg)
+func (s *Store) one(ctx context.Context, what any, r reading, arg any) (checkpoint.Summary, error) {
+	found, _, err := s.summaries(ctx, s.opts.Lease, r, arg)
 	switch {
 	case err != nil:
 		return checkpoint.Summary{}, err
@@ -113,12 +116,12 @@ func (s *Store) one(ctx context.Context, what any, condition string, arg any) (c
 
 // Get returns the summary of an execution.
 func (s *Store) Get(ctx context.Context, id string) (checkpoint.Summary, error) {
-	return s.one(ctx, id, `WHERE sha256(e.id) = $1`, hash(id))
+	return s.one(ctx, id, s.sql.get, hash(id))
 }
 
 // Find is Get by number.
 func (s *Store) Find(ctx context.Context, number uint64) (checkpoint.Summary, error) {
-	return s.one(ctx, number, `WHERE e.number = $1`, int64(min(number, math.MaxInt64)))
+	return s.one(ctx, number, s.sql.find, int64(min(number, math.MaxInt64)))
 }
 
 // unreadable is damage that the server has met.
@@ -126,8 +129,12 @@ func (s *Store) unreadable(what any, part string, err error) error {
 	return &checkpoint.CorruptError{Where: fmt.Sprintf("schema %s: %s of execution %v", s.opts.Schema, part, what), What: "the server can't read it", Err: err}
 }
 
-// page is how many summaries a list reads at once.
-const page = 128
+// What a list reads at once: so many summaries, until there are so many bytes, and the last
+// one of them.
+const (
+	page      = 128
+	pageBytes = 1 << 20
+)
 
 // List yields summaries, newest first.
 func (s *Store) List(ctx context.Context, q checkpoint.Query) iter.Seq2[checkpoint.Summary, error] {
@@ -141,7 +148,7 @@ func (s *Store) List(ctx context.Context, q checkpoint.Query) iter.Seq2[checkpoi
 			if q.Limit > 0 {
 				limit = min(limit, q.Limit-n)
 			}
-			found, err := s.summaries(ctx, 0, selected+` AND e.number < $6 ORDER BY e.number DESC LIMIT $7`, append(selecting(&q), before, limit)...)
+			found, more, err := s.summaries(ctx, 0, s.sql.list, append(selecting(&q), before, limit)...)
 			if err != nil {
 				yield(checkpoint.Summary{}, err)
 				return
@@ -153,28 +160,24 @@ func (s *Store) List(ctx context.Context, q checkpoint.Query) iter.Seq2[checkpoi
 				before = int64(f.sum.Number)
 				n++
 			}
-			if len(found) < limit || n == q.Limit {
+			if !more && len(found) < limit || n == q.Limit {
 				return
 			}
 		}
 	}
 }
 
-// selected is the condition that a query is, with the parameters of selecting.
-const selected = `WHERE ($1::bytea IS NULL OR e.function = $1) AND ($2::smallint = 0 OR e.status = $2)
-	AND ($3::bigint = 0 OR e.started_at > $3) AND ($4::bigint = 0 OR e.started_at < $4)
-	AND ($5::bytea IS NULL OR substring(e.id FOR octet_length($5)) = $5)`
-
+// selecting are the parameters of selected.
 func selecting(q *checkpoint.Query) []any {
 	return []any{orNull(q.Function), int16(q.Status), q.StartedAfter, q.StartedBefore, orNull(q.IDPrefix)}
 }
 
 // Count counts executions by status, in the database.
 func (s *Store) Count(ctx context.Context, q checkpoint.Query) (counts map[checkpoint.Status]int, err error) {
-	err = s.read(ctx, 0, func() *pgx.Batch {
+	err = s.read(ctx, wholeTable, func() *pgx.Batch {
 		counts = make(map[checkpoint.Status]int)
 		b := &pgx.Batch{}
-		b.Queue(sqlFor(s.opts.Schema, `SELECT e.status, count(*) FROM $S.execution e `)+selected+` GROUP BY e.status`, selecting(&q)...).Query(func(rows pgx.Rows) error {
+		b.Queue(s.sql.count, selecting(&q)...).Query(func(rows pgx.Rows) error {
 			var status int16
 			var n int
 			_, err := pgx.ForEachRow(rows, []any{&status, &n}, func() error {
@@ -316,36 +319,42 @@ func (s *Store) NextDue(ctx context.Context, req checkpoint.ClaimRequest) (time.
 	return time.Unix(0, next), nil
 }
 
-// Expire deletes executions that ended before t. After an error some of them may be
-// deleted. One that reaches its limit is gone on with by the next one: what must be kept
-// as long as its caller runs is not looked at again by each.
+// Expire deletes executions that ended before t, some at a time. After an error some of
+// them may be deleted. One that reaches its limit is gone on with by the next one: what
+// must be kept as long as its caller runs is not looked at again by each.
 func (s *Store) Expire(ctx context.Context, t time.Time, limit int) (n int, err error) {
-	limit = max(limit, 0)
-	from := s.expiredTo.Swap(0)
-	n, to, err := s.expire(ctx, t, from, limit)
-	if err == nil && n < limit && from != 0 { // what it began behind may be expirable by now
-		var more int
-		more, to, err = s.expire(ctx, t, 0, limit-n)
-		n += more
+	at := s.expiredTo.Swap(nil)
+	whole := at == nil // nothing is left out so far
+	for n < limit {
+		deleted, next, err := s.expire(ctx, t, cmp.Or(at, &ending{at: math.MinInt64}), limit-n)
+		n += deleted
+		switch {
+		case err != nil:
+			return n, err
+		case next == nil && whole:
+			return n, nil
+		case next == nil: // what it began behind may be expirable by now
+			whole = true
+		}
+		at = next
 	}
-	if err == nil && n == limit {
-		s.expiredTo.Store(to)
-	}
-	return n, err
+	s.expiredTo.Store(at)
+	return n, nil
 }
 
-// expire deletes executions that ended from a time on; to is when the last one did.
-func (s *Store) expire(ctx context.Context, t time.Time, from int64, limit int) (n int, to int64, err error) {
+// ending is the place of an execution in the order in which they ended.
+type ending struct{ at, number int64 }
+
+// expire deletes some that ended after one; next is where to go on, nil at the end.
+func (s *Store) expire(ctx context.Context, t time.Time, after *ending, limit int) (n int, next *ending, err error) {
+	var at, number *int64
 	err = s.readOnce(ctx, s.opts.Lease, func() *pgx.Batch {
 		b := &pgx.Batch{}
-		b.Queue(s.sql.expire, t.UnixNano(), limit, from).Query(func(rows pgx.Rows) error {
-			ended, err := pgx.CollectRows(rows, pgx.RowTo[int64])
-			if n = len(ended); n > 0 {
-				to = slices.Max(ended)
-			}
-			return err
-		})
+		b.Queue(s.sql.expire, t.UnixNano(), after.at, after.number, limit).Query(into(&n, &at, &number))
 		return b
 	})
-	return n, to, err
+	if at != nil {
+		next = &ending{*at, *number}
+	}
+	return n, next, err
 }

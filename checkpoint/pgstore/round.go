@@ -379,7 +379,7 @@ func (s *Store) findMissed(round []*command) (found bool) {
 	}
 	ctx, cancel := s.patience(s.writer.until)
 	defer cancel()
-	rows, _ := s.writer.conn.Query(ctx, sqlFor(s.opts.Schema, `SELECT number FROM $S.execution WHERE number = ANY($1::bigint[])`), slices.Collect(maps.Keys(makers)))
+	rows, _ := s.writer.conn.Query(ctx, s.sql.made, slices.Collect(maps.Keys(makers)))
 	made, err := pgx.CollectRows(rows, pgx.RowTo[int64])
 	if err != nil {
 		return false

@@ -32,6 +32,12 @@ func onPrimary(config *pgx.ConnConfig) {
 // isPrimary divides by zero on a replica.
 const isPrimary = `SELECT 1 / CASE WHEN pg_is_in_recovery() THEN 0 ELSE 1 END`
 
+// byKeys stands behind it, in the same message, which is one transaction: what follows finds
+// its rows by keys, as all of it can. The server would rather read all of a table if it is
+// mistaken about how much there is in it, as it is before it has statistics.
+const byKeys = `, set_config('enable_seqscan', 'off', true) || set_config('enable_hashjoin', 'off', true) ||
+	set_config('enable_mergejoin', 'off', true) || set_config('jit', 'off', true)`
+
 // canWrite divides by zero in a transaction that can't.
 const canWrite = `select 1 / case when current_setting('transaction_read_only') = 'off' then 1 else 0 end`
 
@@ -83,13 +89,16 @@ func (d *drops) another(err error) bool {
 
 // batch makes queries on a connection of the pool, behind the question whether it may be
 // asked.
-func (s *Store) batch(ctx context.Context, b *pgx.Batch) error {
+func (s *Store) batch(ctx context.Context, b *pgx.Batch, keyed bool) error {
 	return s.session(ctx, func(conn *pgxpool.Conn) error {
 		all := &pgx.Batch{}
 		replica := false
-		all.Queue(isPrimary).QueryRow(func(row pgx.Row) error {
-			var one int
-			err := row.Scan(&one)
+		question, answer := isPrimary, []any{nil}
+		if keyed {
+			question, answer = isPrimary+byKeys, []any{nil, nil}
+		}
+		all.Queue(question).QueryRow(func(row pgx.Row) error {
+			err := row.Scan(answer...)
 			e := refusal(err)
 			replica = e != nil && e.Code == divisionByZero
 			return err

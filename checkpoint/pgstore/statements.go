@@ -17,7 +17,18 @@ type statements struct {
 	cutInbox, setCallback, dropCallbacks, notify string
 	deleteProcess, within                        string
 
-	sum, records, inboxAfter, due, behind, expire string
+	get, find, list                  reading
+	records, inboxAfter, due, behind string
+	expire, count, backlog, size     string
+	row, firstBeatOf, broken         string // where the server can't read all
+	news, ended                      string
+
+	// Of processes.
+	processes, shorten, endListeners                string
+	register, round, lockRound, settleRound, resign string
+
+	// Of changes whose answer did not arrive.
+	made, lockStep, stepWrites string
 }
 
 // nanoseconds is the database's clock now, not the time when the transaction began.
@@ -50,6 +61,29 @@ const queuesOf = `held (turn, function, queue, builds) AS (
 				SELECT turn, queue, builds, (-9223372036854775808)::bigint FROM held
 				UNION ALL SELECT f.turn, f.key, ''::bytea, f.mark FROM unnest($1::bytea[], $2::bigint[]) WITH ORDINALITY AS f (key, mark, turn))`
 
+// reading is a statement that reads summaries, and one that reads their numbers alone, for
+// when the server can't read all of them.
+type reading struct{ summaries, numbers string }
+
+// summaryColumns are what a summary is made of, e being the table.
+const summaryColumns = columnNames + `, (SELECT f.data FROM $S.journal f WHERE f.number = e.number AND f.seq = 1) AS first,
+				CASE WHEN e.status <> 1 THEN (SELECT l.data FROM $S.journal l WHERE l.number = e.number AND l.seq = e.tail) END AS last,
+				CASE WHEN e.heartbeats THEN (SELECT min(c.heartbeat_at) FROM $S.callback c WHERE c.number = e.number AND c.heartbeat_at <> 0) END AS beat`
+
+// selected is the condition that a query is, with the parameters of selecting, and listed
+// is a page of what it selects.
+const (
+	selected = `WHERE ($1::bytea IS NULL OR e.function = $1) AND ($2::smallint = 0 OR e.status = $2)
+		AND ($3::bigint = 0 OR e.started_at > $3) AND ($4::bigint = 0 OR e.started_at < $4)
+		AND ($5::bytea IS NULL OR substring(e.id FOR octet_length($5)) = $5)`
+	listed = selected + ` AND e.number < $6 ORDER BY e.number DESC LIMIT $7`
+)
+
+// isAhead says of a row of process that its lease ends later than a lease from now: the
+// database's clock was set back since. Whoever is alive renews it; of whoever is gone it
+// would not end before the clock is there again.
+const isAhead = `lease <> 0 AND lease_until > ` + nanoseconds + ` + lease`
+
 // heldIn is what the index of held executions is of: no other index can serve instead.
 const heldIn = `(CASE WHEN x.builds <> '' THEN x.queue END)`
 
@@ -64,6 +98,12 @@ const ofRound = `round = $2::bigint, era = $2::bigint / 256`
 
 func newStatements(schema string) statements {
 	q := func(sql string) string { return sqlFor(schema, sql) }
+	one := func(condition string) reading {
+		return reading{
+			summaries: q(`SELECT ` + summaryColumns + `, 1 FROM $S.execution e ` + condition),
+			numbers:   q(`SELECT e.number FROM $S.execution e ` + condition),
+		}
+	}
 	var steps [1 << stepParts]string
 	for parts := range steps {
 		steps[parts] = q(stepOf(parts))
@@ -124,10 +164,16 @@ func newStatements(schema string) statements {
 		// from being sent.
 		notify: `WITH off AS (SELECT set_config('synchronous_commit', 'off', true)) SELECT pg_notify($1, hint) FROM off, unnest($2::text[]) AS hint`,
 
-		sum: q(`SELECT ` + columnNames + `, f.data, l.data,
-				CASE WHEN e.heartbeats THEN (SELECT min(c.heartbeat_at) FROM $S.callback c WHERE c.number = e.number AND c.heartbeat_at <> 0) END
-			FROM $S.execution e LEFT JOIN $S.journal f ON f.number = e.number AND f.seq = 1
-			LEFT JOIN $S.journal l ON l.number = e.number AND l.seq = e.tail AND e.status <> 1 `),
+		get:  one(`WHERE sha256(e.id) = $1`),
+		find: one(`WHERE e.number = $1`),
+		list: reading{
+			summaries: q(`SELECT ` + columnNames + `, e.first, e.last, e.beat, e.selected FROM (
+				SELECT e.*, count(*) OVER () AS selected, sum(e.bytes) OVER (ORDER BY e.number DESC) - e.bytes AS before FROM (
+				SELECT e.*, octet_length(e.id) + coalesce(octet_length(e.first), 0) + coalesce(octet_length(e.last), 0) + coalesce(octet_length(e.held), 0) AS bytes FROM (
+				SELECT ` + summaryColumns + ` FROM $S.execution e ` + listed + `) e) e) e
+				WHERE e.before < ` + fmt.Sprint(pageBytes) + ` ORDER BY e.number DESC`),
+			numbers: q(`SELECT e.number FROM $S.execution e ` + listed),
+		},
 		records: q(`SELECT e.number, e.tail, p.seq, p.data FROM $S.execution e LEFT JOIN LATERAL (
 				SELECT seq, data, sum(octet_length(data)) OVER (ORDER BY seq) - octet_length(data) AS before FROM (
 					SELECT seq, data FROM $S.journal j WHERE j.number = e.number AND j.seq > $2 ORDER BY seq LIMIT 256) j
@@ -139,13 +185,61 @@ func newStatements(schema string) statements {
 			FROM queues q`),
 		behind: q(`SELECT q.queue, (SELECT x.due_at FROM $S.execution x WHERE x.queue = q.queue AND x.due_at < q.mark ORDER BY x.due_at LIMIT 1)
 			FROM unnest($1::bytea[], $2::bigint[]) AS q (queue, mark)`),
-		expire: q(`WITH x AS (SELECT e.number FROM $S.execution e LEFT JOIN $S.execution c ON c.number = e.caller_number
-				WHERE e.status <> 1 AND e.ended_at < $1 AND e.ended_at >= $3 AND (c.number IS NULL OR c.status <> 1)
-				ORDER BY e.ended_at LIMIT $2 FOR UPDATE OF e SKIP LOCKED),
-			j AS (DELETE FROM $S.journal USING x WHERE journal.number = x.number),
-			i AS (DELETE FROM $S.inbox USING x WHERE inbox.number = x.number),
-			c AS (DELETE FROM $S.callback USING x WHERE callback.number = x.number)
-			DELETE FROM $S.execution USING x WHERE execution.number = x.number RETURNING execution.ended_at`),
+		// It looks at 500 of those that have ended, and deletes so many of them that no more
+		// than 20,000 records go, but one at least. It tells how many, and where to go on.
+		expire: q(`WITH seen AS MATERIALIZED (SELECT e.ended_at, e.number, e.caller_number, e.tail FROM $S.execution e
+				WHERE e.status <> 1 AND e.ended_at < $1 AND (e.ended_at, e.number) > ($2::bigint, $3::bigint)
+				ORDER BY e.ended_at, e.number LIMIT 500),
+			free AS MATERIALIZED (SELECT s.ended_at, s.number, sum(s.tail) OVER (ORDER BY s.ended_at, s.number) - s.tail AS before FROM seen s
+				WHERE s.caller_number = 0 OR (SELECT c.status FROM $S.execution c WHERE c.number = s.caller_number) IS DISTINCT FROM 1
+				ORDER BY s.ended_at, s.number LIMIT $4),
+			chosen AS MATERIALIZED (SELECT * FROM free WHERE before < 20000),
+			bounded AS MATERIALIZED (SELECT (SELECT count(*) FROM chosen) = $4 OR (SELECT count(*) FROM free) > (SELECT count(*) FROM chosen) AS cut),
+			until AS (SELECT ended_at, number FROM chosen WHERE (SELECT cut FROM bounded)
+				UNION ALL SELECT ended_at, number FROM seen WHERE NOT (SELECT cut FROM bounded) AND (SELECT count(*) FROM seen) = 500),
+			x AS MATERIALIZED (SELECT e.number FROM $S.execution e WHERE e.number = ANY(ARRAY(SELECT number FROM chosen)) FOR UPDATE SKIP LOCKED),
+			j AS (DELETE FROM $S.journal WHERE number = ANY(ARRAY(SELECT number FROM x))),
+			i AS (DELETE FROM $S.inbox WHERE number = ANY(ARRAY(SELECT number FROM x))),
+			c AS (DELETE FROM $S.callback WHERE number = ANY(ARRAY(SELECT number FROM x))),
+			gone AS (DELETE FROM $S.execution WHERE number = ANY(ARRAY(SELECT number FROM x)) RETURNING 1)
+			SELECT (SELECT count(*) FROM gone), u.ended_at, u.number
+			FROM (VALUES (1)) one LEFT JOIN LATERAL (SELECT * FROM until ORDER BY ended_at DESC, number DESC LIMIT 1) u ON true`),
+		// These two read all.
+		count: q(`SELECT e.status, count(*) FROM $S.execution e ` + selected + ` GROUP BY e.status`),
+		backlog: q(`SELECT count(*), count(*) FILTER (WHERE due_at < 9223372036854775807)
+			FROM $S.execution WHERE status = 1 AND owner IS NULL`),
+		size: q(`SELECT coalesce(sum(pg_total_relation_size(t::regclass)), 0)::bigint
+			FROM unnest(ARRAY['$S.execution', '$S.journal', '$S.inbox', '$S.callback', '$S.process']) t`),
+
+		row:         q(`SELECT ` + columnNames + ` FROM $S.execution e WHERE e.number = $1`),
+		firstBeatOf: q(`SELECT min(heartbeat_at) FROM $S.callback WHERE number = $1 AND heartbeat_at <> 0`),
+		broken: q(`WITH RECURSIVE ` + queuesOf + `
+			SELECT x.number FROM queues q CROSS JOIN LATERAL (SELECT x.number, x.due_at FROM $S.execution x
+				WHERE x.queue = q.queue AND x.due_at >= q.mark AND (q.builds <> '' OR x.due_at <= ` + nanoseconds + `)
+				ORDER BY x.due_at, x.number LIMIT $3) x ORDER BY x.due_at, x.number`),
+
+		processes: q(`SELECT count(*) FILTER (WHERE lease_until <= ` + nanoseconds + `), count(*) FILTER (WHERE id <> $1),
+			min(lease_until - ` + nanoseconds + `) FILTER (WHERE id <> $1 AND lease_until > ` + nanoseconds + `),
+			count(*) FILTER (WHERE ` + isAhead + `) FROM $S.process`),
+		shorten: q(`UPDATE $S.process SET lease_until = ` + nanoseconds + ` + lease
+			WHERE id IN (SELECT id FROM $S.process WHERE ` + isAhead + ` ORDER BY id FOR UPDATE SKIP LOCKED)`),
+		endListeners: q(`SELECT pg_terminate_backend(l.pid) FROM pg_locks l
+			WHERE l.locktype = 'advisory' AND l.objsubid = 2 AND l.classid = $1::integer::oid AND l.granted
+			AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+			AND NOT EXISTS (SELECT FROM $S.process p WHERE (p.id & 4294967295) = l.objid::bigint)`),
+		register: q(`INSERT INTO $S.process (id, lease_until, round, lease) OVERRIDING SYSTEM VALUE
+			VALUES ($1, ` + nanoseconds + ` + $2::bigint, 0, $2) RETURNING ` + nanoseconds + `, NOT EXISTS (SELECT FROM $S.process)`),
+		round:       q(`SELECT round FROM $S.process WHERE id = $1`),
+		lockRound:   q(`SELECT round FROM $S.process WHERE id = $1 FOR UPDATE`),
+		settleRound: q(`UPDATE $S.process SET ` + ofRound + ` WHERE id = $1`),
+		resign:      q(`UPDATE $S.process SET lease_until = 0 WHERE id = $1`),
+
+		made:       q(`SELECT number FROM $S.execution WHERE number = ANY($1::bigint[])`),
+		lockStep:   q(`SELECT number, rev, owner, epoch, tail FROM $S.execution WHERE sha256(id) = $1 FOR UPDATE`),
+		stepWrites: q(`SELECT data FROM $S.journal WHERE number = $1 AND seq > $2 ORDER BY seq LIMIT $3`),
+
+		news:  q(`SELECT id FROM $S.execution WHERE owner = $1 AND inbox_tail > inbox_seen`),
+		ended: q(`SELECT id FROM $S.execution WHERE status <> 1 AND ended_at >= $1`),
 	}
 }
 

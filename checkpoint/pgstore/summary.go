@@ -11,34 +11,36 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// listed is a summary, or what of it can be read and why the rest can't.
-type listed struct {
+// found is a summary, or what of it can be read and why the rest can't.
+type found struct {
 	sum checkpoint.Summary
 	err error
 }
 
-// summaries reads what a condition selects. err is of all of them.
-func (s *Store) summaries(ctx context.Context, limit time.Duration, condition string, args ...any) (found []listed, err error) {
+// summaries reads what a statement selects: of a list a part at least, as far as a page has
+// the bytes for it; more says that there is a rest. err is of all of them.
+func (s *Store) summaries(ctx context.Context, limit time.Duration, r reading, args ...any) (all []found, more bool, err error) {
+	selected := 0
 	err = s.read(ctx, limit, func() *pgx.Batch {
 		b := &pgx.Batch{}
-		b.Queue(s.sql.sum+condition, args...).Query(func(rows pgx.Rows) (err error) {
-			found, err = pgx.CollectRows(rows, s.summary)
+		b.Queue(r.summaries, args...).Query(func(rows pgx.Rows) (err error) {
+			all, err = pgx.CollectRows(rows, func(row pgx.CollectableRow) (found, error) { return s.summary(row, &selected) })
 			return err
 		})
 		return b
 	})
 	if isDamage(err) { // of one page of the table, or of one value: the others can be read
-		return s.oneByOne(ctx, limit, condition, args...)
+		return s.oneByOne(ctx, limit, r, args...)
 	}
-	return found, err
+	return all, len(all) < selected, err
 }
 
-func (s *Store) summary(row pgx.CollectableRow) (l listed, err error) {
+func (s *Store) summary(row pgx.CollectableRow, selected *int) (l found, err error) {
 	w := &work{row: new(checkpoint.Row)}
 	c := newColumns(w)
 	var first, last []byte
 	var beat *int64
-	if err := row.Scan(append(c.targets(), &first, &last, &beat)...); err != nil {
+	if err := row.Scan(append(c.targets(), &first, &last, &beat, selected)...); err != nil {
 		return l, err
 	}
 	c.done()
@@ -52,7 +54,7 @@ func (s *Store) summary(row pgx.CollectableRow) (l listed, err error) {
 }
 
 // decode reads a record of the journal into its place.
-func (l *listed) decode(s *Store, r *checkpoint.Record, seq uint64, data []byte) {
+func (l *found) decode(s *Store, r *checkpoint.Record, seq uint64, data []byte) {
 	got, _, err := checkpoint.DecodeRecord(data)
 	if err == nil && got.Seq != seq {
 		err = fmt.Errorf("it has the number %d", got.Seq)
@@ -65,7 +67,7 @@ func (l *listed) decode(s *Store, r *checkpoint.Record, seq uint64, data []byte)
 }
 
 // fail keeps the first error.
-func (l *listed) fail(err error) {
+func (l *found) fail(err error) {
 	if l.err == nil {
 		l.err = err
 	}
@@ -79,33 +81,38 @@ func isDamage(err error) bool {
 
 // oneByOne is summaries where the server can't read all of it: each execution, and each
 // of its records, is asked for alone.
-func (s *Store) oneByOne(ctx context.Context, limit time.Duration, condition string, args ...any) (found []listed, err error) {
+func (s *Store) oneByOne(ctx context.Context, limit time.Duration, r reading, args ...any) (all []found, more bool, err error) {
 	var numbers []int64
-	err = s.ask(ctx, limit, `SELECT e.number FROM $S.execution e `+condition, func(rows pgx.Rows) (err error) {
+	err = s.ask(ctx, limit, r.numbers, func(rows pgx.Rows) (err error) {
 		numbers, err = pgx.CollectRows(rows, pgx.RowTo[int64])
 		return err
 	}, args...)
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
+	bytes := 0
 	for _, number := range numbers {
+		if bytes >= pageBytes {
+			return all, true, nil
+		}
 		l, there, err := s.carefully(ctx, limit, number)
 		if err != nil {
-			return nil, err
+			return nil, false, err
 		}
 		if there {
-			found = append(found, l)
+			all = append(all, l)
+			bytes += sizes(l.sum.Started, l.sum.Ended)
 		}
 	}
-	return found, nil
+	return all, false, nil
 }
 
 // carefully reads what can be read of an execution.
-func (s *Store) carefully(ctx context.Context, limit time.Duration, number int64) (l listed, there bool, err error) {
+func (s *Store) carefully(ctx context.Context, limit time.Duration, number int64) (l found, there bool, err error) {
 	l.sum.Number = uint64(number)
 	damaged := func(part string, err error) error { return s.unreadable(fmt.Sprint("number ", number), part, err) }
 	w := &work{row: new(checkpoint.Row)}
-	err = s.ask(ctx, limit, `SELECT `+columnNames+` FROM $S.execution e WHERE e.number = $1`, func(rows pgx.Rows) error {
+	err = s.ask(ctx, limit, s.sql.row, func(rows pgx.Rows) error {
 		c := newColumns(w)
 		_, err := pgx.ForEachRow(rows, c.targets(), func() error {
 			c.done()
@@ -123,7 +130,7 @@ func (s *Store) carefully(ctx context.Context, limit time.Duration, number int64
 	}
 	record := func(r *checkpoint.Record, seq uint64) error {
 		var data []byte
-		err := s.ask(ctx, limit, `SELECT data FROM $S.journal WHERE number = $1 AND seq = $2`, into(&data), number, int64(seq))
+		err := s.ask(ctx, limit, s.sql.record, into(&data), number, int64(seq))
 		switch {
 		case isDamage(err):
 			l.fail(damaged(fmt.Sprintf("record %d", seq), err))
@@ -143,7 +150,7 @@ func (s *Store) carefully(ctx context.Context, limit time.Duration, number int64
 		}
 	}
 	var beat *int64
-	err = s.ask(ctx, limit, `SELECT min(heartbeat_at) FROM $S.callback WHERE number = $1 AND heartbeat_at <> 0`, into(&beat), number)
+	err = s.ask(ctx, limit, s.sql.firstBeatOf, into(&beat), number)
 	switch {
 	case isDamage(err):
 		l.fail(damaged("the callbacks", err))
@@ -157,16 +164,12 @@ func (s *Store) carefully(ctx context.Context, limit time.Duration, number int64
 // setAside takes out of what is due for a claim what the server can't read, so that the
 // others can be claimed.
 func (s *Store) setAside(ctx context.Context, req *checkpoint.ClaimRequest) (found bool, err error) {
-	functions := make([][]byte, len(req.Functions))
-	for i, f := range req.Functions {
-		functions[i] = hash(f)
-	}
+	keys := queueKeys(req.Functions)
 	var numbers []int64
-	err = s.ask(ctx, s.opts.Lease, `SELECT number FROM $S.execution WHERE sha256(function) = ANY($1::bytea[]) AND due_at <= `+nanoseconds+`
-		ORDER BY due_at, number LIMIT $2`, func(rows pgx.Rows) (err error) {
+	err = s.ask(ctx, s.opts.Lease, s.sql.broken, func(rows pgx.Rows) (err error) {
 		numbers, err = pgx.CollectRows(rows, pgx.RowTo[int64])
 		return err
-	}, functions, int64(max(req.Max, 1))*int64(len(functions)))
+	}, keys, s.marks.of(keys), int64(max(req.Max, 1)))
 	for _, number := range numbers {
 		l, _, failed := s.carefully(ctx, s.opts.Lease, number)
 		if failed != nil {
@@ -192,7 +195,7 @@ func (s *Store) ask(ctx context.Context, limit time.Duration, sql string, take f
 func (s *Store) question(sql string, take func(pgx.Rows) error, args ...any) func() *pgx.Batch {
 	return func() *pgx.Batch {
 		b := &pgx.Batch{}
-		b.Queue(sqlFor(s.opts.Schema, sql), args...).Query(take)
+		b.Queue(sql, args...).Query(take)
 		return b
 	}
 }

@@ -331,7 +331,6 @@ var errEnded = fmt.Errorf("%w: the body of the step has ended its transaction wi
 // fate finds out whether the commit of an append was made whose answer did not arrive;
 // without data it was not, and fate tells why. It waits for those that hold the execution's row, and tries as long as ctx lasts.
 func (s *Store) fate(ctx context.Context, a *checkpoint.Append, data [][]byte, cause error) (made bool, err error) {
-	sql := func(q string) string { return sqlFor(s.opts.Schema, q) }
 	for wait := 10 * time.Millisecond; ; wait = min(2*wait, time.Second) {
 		news := advance{lastEvent: lastEvent(a.Records)}
 		var owner *int64
@@ -339,12 +338,12 @@ func (s *Store) fate(ctx context.Context, a *checkpoint.Append, data [][]byte, c
 		var found [][]byte
 		err = s.session(ctx, func(conn *pgxpool.Conn) error {
 			return pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
-				err := tx.QueryRow(ctx, sql(`SELECT number, rev, owner, epoch, tail FROM $S.execution WHERE sha256(id) = $1 FOR UPDATE`), hash(a.ID)).
+				err := tx.QueryRow(ctx, s.sql.lockStep, hash(a.ID)).
 					Scan(&news.number, &news.rev, &owner, &epoch, &news.tail)
 				if err != nil {
 					return err
 				}
-				rows, err := tx.Query(ctx, sql(`SELECT data FROM $S.journal WHERE number = $1 AND seq > $2 ORDER BY seq LIMIT $3`), news.number, int64(a.Tail), len(data))
+				rows, err := tx.Query(ctx, s.sql.stepWrites, news.number, int64(a.Tail), len(data))
 				if err != nil {
 					return err
 				}
