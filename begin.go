@@ -109,20 +109,29 @@ func (x *residency) load() (input []byte, codec string, err error) {
 		x.ops.apply(rec, failure)
 		return nil
 	}
-	if x.sum.Tail == 1 && x.sum.Started.Seq == 1 {
-		first := x.sum.Started
-		if err := fold(&first); err != nil {
+	known, last := x.claimed, uint64(0)
+	if x.claimed = nil; len(known) == 0 && x.sum.Tail == 1 && x.sum.Started.Seq == 1 {
+		known = []checkpoint.Record{x.sum.Started}
+	}
+	for _, rec := range known {
+		last = rec.Seq
+		if err := fold(&rec); err != nil {
 			return nil, "", err
 		}
-	} else {
-		for rec, err := range x.e.store.Records(x.context(), x.id, 0) {
+	}
+	if last < x.sum.Tail {
+		for rec, err := range x.e.store.Records(x.context(), x.id, last) {
 			if err != nil {
 				return nil, "", &unreadError{err}
 			}
+			last = rec.Seq
 			if err := fold(&rec); err != nil {
 				return nil, "", err
 			}
 		}
+	}
+	if last < x.sum.Tail {
+		return nil, "", &unreadError{fmt.Errorf("durable: the journal of execution %s ends with record %d, not with %d: the store reads from a server that is behind", x.id, last, x.sum.Tail)}
 	}
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -175,7 +184,8 @@ func (x *residency) catchUp() {
 			noNews = false
 		}
 	}
-	var entries []checkpoint.Record
+	entries := x.came
+	x.came = nil
 	var err error
 	if !noNews { // else there is no need to ask, which takes a store on a server a message
 		entries, err = x.e.store.Inbox(x.e.life, x.id, x.sum.InboxSeen)

@@ -68,7 +68,7 @@ func (e *Engine) run() {
 
 // claimDue claims what is due and starts it, as long as there are places.
 func (e *Engine) claimDue() error {
-	for !e.retired() {
+	for !e.retired() && len(e.defs) > 0 {
 		places := e.reserveForClaims(claimBite)
 		if places == 0 {
 			at, err := e.store.NextDue(e.life, e.claims)
@@ -94,7 +94,7 @@ func (e *Engine) claimDue() error {
 			e.admit(&claims[i], from)
 		}
 		e.arrived()
-		if len(claims) == 0 {
+		if len(claims) < places { // nothing else is due
 			e.starved.Store(false)
 			return nil
 		}
@@ -106,6 +106,9 @@ func (e *Engine) claimDue() error {
 func (e *Engine) untilNext() (time.Duration, error) {
 	if e.starved.Load() {
 		return time.Second, nil // a kick comes when a place is free
+	}
+	if len(e.defs) == 0 {
+		return e.clockCheck, nil
 	}
 	at, err := e.store.NextDue(e.life, e.claims)
 	if err != nil || at.IsZero() {
@@ -150,7 +153,8 @@ func (e *Engine) admit(c *checkpoint.Claim, from vantage) {
 		x.earlier = earlier
 		e.linger(x)
 	}
-	x.noNews = earlier == nil && other == nil && e.astray == from.astray && c.InboxTail == c.InboxSeen
+	x.came = c.Inbox
+	x.noNews = earlier == nil && other == nil && e.astray == from.astray && (c.InboxTail == c.InboxSeen || len(c.Inbox) > 0)
 	e.watchLease(x, from.lease)
 	e.reserved--
 	e.invocations++

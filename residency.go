@@ -42,25 +42,27 @@ type residency struct {
 	journal
 	answer         func(error) // answered
 	inboxSeen      uint64
-	lastInvocation uint64     // sequence of the last InvocationCompleted before this residency
-	cutOff         bool       // an earlier invocation was cut off
-	held           error      // why it is held
-	draining       bool       // a goroutine moves the inbox into the journal
-	drainAgain     bool       // and something came since it looked
-	cancelling     int        // cancels that are being recorded: nothing else is taken over
-	noNews         bool       // the inbox was empty when the residency began to get hints
-	newsPending    bool       // the inbox got something while the residency was loading
-	replayed       bool       // its last append was not made: what it did may be done again
-	retiring       bool       // the engine shuts down
-	retireWake     bool       // it was not idle when the engine shut down
-	earlier        *residency // of the same execution, whose code goes on: it waits for it
-	lapsed         bool       // its place was given to others; under the engine's mu
-	lends          int        // waits in Result by its code; under the engine's mu
-	left           bool       // it has no place any more; under the engine's mu
-	warned         bool       // that it is stalled
-	troubled       bool       // the residency before was lost
-	replay         *replayRun // nothing begins and nothing is recorded; nil: it is for real
-	ended          *outcome   // it is durable that the execution has ended like this
+	lastInvocation uint64              // sequence of the last InvocationCompleted before this residency
+	cutOff         bool                // an earlier invocation was cut off
+	held           error               // why it is held
+	draining       bool                // a goroutine moves the inbox into the journal
+	drainAgain     bool                // and something came since it looked
+	cancelling     int                 // cancels that are being recorded: nothing else is taken over
+	came           []checkpoint.Record // what was in the inbox when it was claimed, if that is known
+	noNews         bool                // nothing else was in it when the residency began to get hints
+	claimed        []checkpoint.Record // the beginning of the journal, as it was claimed
+	newsPending    bool                // the inbox got something while the residency was loading
+	replayed       bool                // its last append was not made: what it did may be done again
+	retiring       bool                // the engine shuts down
+	retireWake     bool                // it was not idle when the engine shut down
+	earlier        *residency          // of the same execution, whose code goes on: it waits for it
+	lapsed         bool                // its place was given to others; under the engine's mu
+	lends          int                 // waits in Result by its code; under the engine's mu
+	left           bool                // it has no place any more; under the engine's mu
+	warned         bool                // that it is stalled
+	troubled       bool                // the residency before was lost
+	replay         *replayRun          // nothing begins and nothing is recorded; nil: it is for real
+	ended          *outcome            // it is durable that the execution has ended like this
 
 	routines map[*routine]struct{}
 	running  int                     // routines that run code: not blocked, not abandoned
@@ -117,6 +119,7 @@ func newResidency(e *Engine, def *definition, claim *checkpoint.Claim) *residenc
 	x.seq, x.sent, x.durable = claim.Tail, claim.Tail, claim.Tail
 	x.event = claim.LastEvent
 	x.inboxSeen = claim.InboxSeen
+	x.claimed = claim.Records
 	return x
 }
 

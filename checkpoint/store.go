@@ -252,6 +252,13 @@ type Claim struct {
 	Summary
 	// Lost: an earlier owner did not release it; its invocation was cut off.
 	Lost bool
+
+	// Records, if there are any, are the beginning of the journal, from its first record
+	// on: a store that is asked over a network has read them along. What is behind them, up
+	// to Tail, is read by Store.Records.
+	Records []Record
+	// Inbox, if there are any, are the entries of the inbox behind InboxSeen, up to InboxTail.
+	Inbox []Record
 }
 
 // Append is one atomic change that an owner makes to its execution.

@@ -52,6 +52,7 @@ func (c *columns) done() {
 	switch {
 	case c.owner != nil:
 		r.Owned, w.owner = true, *c.owner
+		r.WakeAt = 0 // see wakeAtOf
 		w.place = ledger.Place{Kind: ledger.Owned}
 	case r.Status != checkpoint.Running:
 		w.place = ledger.Place{Kind: ledger.Ended, At: r.EndedAt}

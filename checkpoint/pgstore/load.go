@@ -3,7 +3,6 @@ package pgstore
 import (
 	"context"
 	"errors"
-	"math"
 	"slices"
 	"time"
 
@@ -114,46 +113,6 @@ func (v *view) queueDraw(b *pgx.Batch, n int) {
 	})
 }
 
-// findDue locks what a claim takes: for each function its share of req.Max, and nothing
-// that somebody else has locked.
-func (v *view) findDue(req *checkpoint.ClaimRequest) error {
-	clear(v.queues)
-	clear(v.held)
-	if req.Max <= 0 || len(req.Functions) == 0 {
-		return nil
-	}
-	w := &v.s.writer
-	functions := w.turns.Order(req.Functions)
-	keys := queueKeys(functions)
-	marks := v.s.marks.of(keys)
-	taken := make([]int64, 0, 8)
-	for number, w := range v.works {
-		if w.taken {
-			taken = append(taken, int64(number))
-		}
-	}
-	limit := min(int64(req.Max), math.MaxInt32)
-	found := 0
-	b := &pgx.Batch{}
-	b.Queue(v.s.sql.claim, keys, marks, []byte(ledger.Holding(req.Build)), limit, taken).Query(func(rows pgx.Rows) (err error) {
-		found, err = v.takeDue(rows)
-		return err
-	})
-	if err := v.begin(b); err != nil {
-		return err
-	}
-	for i, f := range functions {
-		key := string(keys[i])
-		switch due := v.queues[ledger.Queue{Function: f}]; {
-		case int64(found) < limit: // that was all
-			v.emptied[key] = emptied{marks[i], v.now}
-		case len(due) > 0:
-			v.emptied[key] = emptied{marks[i], due[len(due)-1].at}
-		}
-	}
-	return nil
-}
-
 // queueKeys are those of functions, as far as no build holds them.
 func queueKeys(functions []string) [][]byte {
 	keys := make([][]byte, len(functions))
@@ -161,40 +120,6 @@ func queueKeys(functions []string) [][]byte {
 		keys[i] = queueKey(ledger.Queue{Function: f})
 	}
 	return keys
-}
-
-func (v *view) takeDue(rows pgx.Rows) (found int, err error) {
-	defer rows.Close()
-	for rows.Next() {
-		w := &work{row: new(checkpoint.Row)}
-		c := newColumns(w)
-		var first []byte
-		var now int64
-		if err := rows.Scan(append(c.targets(), &first, &now)...); err != nil {
-			return 0, err
-		}
-		c.done()
-		found++
-		v.now = max(v.now, now)
-		w.base = *w.row
-		place := w.place
-		if known := v.works[w.row.Number]; known != nil {
-			if known.removed || known.place != place {
-				continue // the round has done something else with it
-			}
-		} else {
-			if r, _, err := checkpoint.DecodeRecord(first); err == nil {
-				w.first = &r
-			}
-			v.put(w)
-		}
-		q := place.Queue
-		if q.Builds != "" && !slices.Contains(v.held[q.Function], q) {
-			v.held[q.Function] = append(v.held[q.Function], q)
-		}
-		v.queues[q] = append(v.queues[q], ledgerDue{place.At, w.row.Number})
-	}
-	return found, rows.Err()
 }
 
 func (v *view) callback(number uint64, operationID string) (c ledger.Callback, ok bool, err error) {

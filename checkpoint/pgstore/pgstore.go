@@ -181,30 +181,6 @@ func (s *Store) Create(ctx context.Context, c checkpoint.Creation) (sum checkpoi
 	return sum, created && err == nil, err
 }
 
-// Claim makes the caller the owner of executions that are due.
-func (s *Store) Claim(ctx context.Context, req checkpoint.ClaimRequest) (claims []checkpoint.Claim, err error) {
-	claim := func(v *view, r *ledger.Round) (err error) {
-		if err := v.findDue(&req); err != nil {
-			return err
-		}
-		r.At(time.Unix(0, v.now)) // until when it has looked
-		claims, err = r.Claim(&req)
-		return err
-	}
-	err = s.do(ctx, &command{change: claim})
-	if isDamage(err) {
-		found, failed := s.setAside(ctx, &req)
-		if failed != nil || !found {
-			return nil, errors.Join(err, failed)
-		}
-		err = s.do(ctx, &command{change: claim})
-	}
-	if err != nil {
-		return nil, err
-	}
-	return claims, nil
-}
-
 // Disown gives up ownership as if the owner had died.
 func (s *Store) Disown(ctx context.Context, id string, epoch uint64) error {
 	return s.do(ctx, &command{ids: []string{id}, change: func(_ *view, r *ledger.Round) error { return r.Disown(id, epoch) }})

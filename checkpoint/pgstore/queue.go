@@ -16,6 +16,7 @@ type command struct {
 	// Any other change. It may be run more than once, and sets its results each time.
 	// Nil: the lease alone is renewed.
 	change  func(*view, *ledger.Round) error
+	claim   *claim   // a claim, which is a round of its own
 	ids     []string // executions that it will look at
 	number  uint64   // another one; 0: none
 	about   string   // the operation ID of a callback of the first of them that it will look at

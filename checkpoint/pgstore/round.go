@@ -50,8 +50,8 @@ func (s *Store) write() {
 	}
 }
 
-// makeRound makes one transaction of all commands and answers them. strict says that
-// nothing that was kept is used.
+// makeRound makes one transaction of all commands and answers them; claims come behind
+// the others, each alone. strict says that nothing that was kept is used.
 //
 //	a command                                       | its round                  | its answer
 //	changes something                               | is made; again, strictly,  | comes with it
@@ -62,6 +62,17 @@ func (s *Store) write() {
 //	is refused half-way, over damaged data          | is made again without it   | comes with it
 //	is what the server does not take                | is made again in halves    | comes with its half
 func (s *Store) makeRound(round []*command, strict bool) {
+	isClaim := func(c *command) bool { return c.claim != nil }
+	if len(round) > 1 && slices.ContainsFunc(round, isClaim) {
+		for _, c := range round {
+			if isClaim(c) {
+				defer s.makeRound([]*command{c}, strict)
+			}
+		}
+		if round = slices.DeleteFunc(round, isClaim); len(round) == 0 {
+			return
+		}
+	}
 	hints, err := s.settle(round, strict)
 	if err != nil && len(round) > 1 && refusal(err) != nil {
 		// Only those whose fault it is shall suffer.
@@ -124,6 +135,9 @@ func (s *Store) settle(round []*command, strict bool) (hints []checkpoint.Hint, 
 				settled = s.findMissed(round)
 			}
 			switch {
+			case made && settled && round[0].claim != nil: // nobody knows what it has taken
+				c := round[0].claim
+				c.process, c.round = s.process.Load(), w.round
 			case made && settled:
 				return s.last(hints), nil
 			case !settled:
@@ -199,6 +213,12 @@ func (s *Store) try(round []*command, strict bool) (again bool, hints []checkpoi
 		return false, nil, err
 	}
 	sent := time.Now()
+	if c := round[0].claim; c != nil {
+		if hints, err = s.tryClaim(c); err == nil && len(c.claims) > 0 {
+			s.wasCommitted(sent, len(c.claims))
+		}
+		return false, hints, err
+	}
 	v := s.newView(strict)
 	r := ledger.NewRound(v, w.turns)
 	if err := v.gather(round); err != nil {
@@ -225,10 +245,14 @@ func (s *Store) try(round []*command, strict bool) (again bool, hints []checkpoi
 	v.leaveOut()
 	v.keep(sent)
 	made = true
-	if watch := s.committed.Load(); watch != nil {
-		(*watch)(checkpoint.Commit{Took: time.Since(sent), Changes: len(round)})
-	}
+	s.wasCommitted(sent, len(round))
 	return false, hints, nil
+}
+
+func (s *Store) wasCommitted(sent time.Time, changes int) {
+	if watch := s.committed.Load(); watch != nil {
+		(*watch)(checkpoint.Commit{Took: time.Since(sent), Changes: changes})
+	}
 }
 
 // undo takes back what a try that was not made has done to what is kept.

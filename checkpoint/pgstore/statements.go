@@ -7,9 +7,9 @@ import (
 
 // statements are the SQL of the hot paths, with the schema's name in it.
 type statements struct {
-	renew, draw                           string
-	lock, claim, lockOwned, expired       string
-	callback, firstBeat, children, record string
+	renew, draw                              string
+	lock, claim, claimed, lockOwned, expired string
+	callback, firstBeat, children, record    string
 
 	steps                                        [1 << stepParts]string // by what they do, see stepOf
 	append, hold, inbox                          string
@@ -87,10 +87,8 @@ const isAhead = `lease <> 0 AND lease_until > ` + nanoseconds + ` + lease`
 // heldIn is what the index of held executions is of: no other index can serve instead.
 const heldIn = `(CASE WHEN x.builds <> '' THEN x.queue END)`
 
-// dueInOpen are the executions of a queue o, from its mark until a time, in their order,
-// but those that the round has taken already ($5).
-const dueInOpen = `FROM $S.execution x WHERE x.queue = o.queue AND x.due_at >= o.mark AND x.due_at <= o.until
-				AND x.number <> ALL($5::bigint[]) ORDER BY x.due_at, x.number`
+// dueInOpen are the executions of a queue o, from its mark until a time, in their order.
+const dueInOpen = `FROM $S.execution d WHERE d.queue = o.queue AND d.due_at >= o.mark AND d.due_at <= o.until ORDER BY d.due_at, d.number`
 
 // ofRound sets what a process's row says of its last round, $2. era is a part of the key, so
 // that who looks for the row by both goes past no more dead ones than were left in one era.
@@ -114,16 +112,8 @@ func newStatements(schema string) statements {
 
 		lock: q(`SELECT ` + columnNames + ` FROM $S.execution e
 			WHERE sha256(e.id) = ANY($1::bytea[]) OR e.number = ANY($2::bigint[]) ORDER BY e.number FOR UPDATE`),
-		claim: q(`WITH RECURSIVE clock AS MATERIALIZED (SELECT ` + nanoseconds + ` AS now), ` + queuesOf + `,
-			open AS MATERIALIZED (SELECT q.*, CASE WHEN q.builds = '' OR position($3::bytea IN q.builds || '/') > 0
-				THEN (SELECT now FROM clock) ELSE 9223372036854775807 END AS until FROM queues q),
-			waiting AS (SELECT o.*, row_number() OVER (PARTITION BY o.turn ORDER BY o.builds = '', o.queue, x.due_at, x.number) AS pass
-				FROM open o CROSS JOIN LATERAL (SELECT x.due_at, x.number ` + dueInOpen + ` LIMIT $4) x),
-			shares AS MATERIALIZED (SELECT w.queue, w.mark, w.until, count(*) AS n
-				FROM (SELECT * FROM waiting ORDER BY pass, turn LIMIT $4) w GROUP BY w.queue, w.mark, w.until)
-			SELECT ` + columnNames + `, (SELECT f.data FROM $S.journal f WHERE f.number = e.number AND f.seq = 1), (SELECT now FROM clock)
-			FROM shares o CROSS JOIN LATERAL (SELECT x.* ` + dueInOpen + ` LIMIT o.n FOR UPDATE SKIP LOCKED) e
-			ORDER BY e.due_at, e.number`),
+		claim:   q(takeDue + strings.ReplaceAll(columnNames, "e.", "x.") + `, ` + taken + ` FROM x`),
+		claimed: q(`SELECT number FROM $S.execution WHERE owner = $1 AND wake_at = $2`),
 		expired: q(`SELECT id FROM $S.process WHERE lease_until <= ` + nanoseconds + ` ORDER BY id LIMIT 16 FOR UPDATE SKIP LOCKED`),
 		lockOwned: q(`SELECT ` + columnNames + ` FROM $S.execution e
 			WHERE e.owner = ANY($1::bigint[]) ORDER BY e.number LIMIT $2 FOR UPDATE`),

@@ -22,7 +22,6 @@ type work struct {
 
 	// What the round has changed.
 	isNew, removed, dirty, moved bool
-	taken                        bool // out of a queue, in which others still see it
 	records                      []checkpoint.Record
 	inbox                        []checkpoint.Record
 	cutInbox                     uint64
@@ -30,6 +29,11 @@ type work struct {
 	dropCallbacks                bool
 	first                        *checkpoint.Record // of the journal, if it is known
 	maker                        *command           // that makes it, if no other one changes what it makes
+
+	// What a claim has read.
+	journal, entries []checkpoint.Record
+	beat             *int64 // the earliest heartbeat
+	damage           error  // of the first record
 }
 
 // keep makes a work that a round is done with one that another can begin with.
@@ -129,6 +133,16 @@ func (k *known) learn(operationID string, c ledger.Callback, there bool) {
 	(*k)[operationID] = knownCallback{c, there}
 }
 
+// learn learns of entries of the inbox that callbacks are closed.
+func (w *work) learn(entries []checkpoint.Record) {
+	for i := range entries {
+		switch entries[i].Type {
+		case checkpoint.CallbackSucceeded, checkpoint.CallbackFailed, checkpoint.CallbackTimedOut:
+			w.known.learn(entries[i].OperationID, ledger.Callback{Closed: true}, true)
+		}
+	}
+}
+
 // knows reports whether an execution can be used without reading it.
 func (v *view) knows(id string) bool {
 	if _, ok := v.ids[id]; ok {
@@ -219,6 +233,9 @@ func (v *view) Summary(row *checkpoint.Row) (sum checkpoint.Summary, err error) 
 			}
 		}
 		return v.record(row.Number, seq)
+	}
+	if w.damage != nil {
+		return sum, w.damage
 	}
 	if w.first == nil {
 		r, err := record(1)
@@ -324,6 +341,9 @@ func (v *view) DropCallbacks(number uint64) {
 
 func (v *view) FirstBeat(number uint64) (first int64, err error) {
 	w := v.works[number]
+	if w.beat != nil {
+		return *w.beat, nil
+	}
 	if !w.isNew && !w.dropCallbacks && w.base.Heartbeats {
 		if first, err = v.firstBeat(number, w.callbacks); err != nil {
 			return 0, err
@@ -373,7 +393,6 @@ func (v *view) Move(number uint64, from, to ledger.Place) (first bool) {
 		}
 		v.queues[from.Queue] = slices.DeleteFunc(v.queues[from.Queue], func(d ledgerDue) bool { return d.number == number })
 	}
-	w.taken = w.taken || from.Kind == ledger.Queued
 	w.place, w.moved, w.dirty = to, true, true // also when it is only taken out, because it is damaged
 	w.owner = 0
 	if to.Kind == ledger.Owned {

@@ -2,6 +2,7 @@ package storetest
 
 import (
 	"fmt"
+	"reflect"
 	"time"
 
 	"github.com/durable-go/durable/checkpoint"
@@ -135,6 +136,46 @@ var claimTests = []test{
 		}
 		p.claims(request("f"), "d")
 		same(p, "NextDue", p.nextDue(request("f")).UnixNano(), minute)
+	}},
+	{"BringsNothingButWhatIsThere", func(p *probe) {
+		o := p.own("a")
+		o.append(callback("1", p.now(), 0, 0), callback("2", p.now(), 0, 0))
+		p.ok(p.s.Deliver(p.ctx, outcome("a", "1")))
+		o.seen = 1
+		o.append(checkpoint.Record{Type: checkpoint.CallbackSucceeded, OperationID: "1"})
+		o.release(0)
+		p.ok(p.s.Deliver(p.ctx, outcome("a", "2")))
+		p.ok(p.s.Deliver(p.ctx, cancel("a")))
+		brought := func(c checkpoint.Claim) {
+			p.Helper()
+			all := p.journal("a", 0)
+			if n := len(c.Records); n > len(all) || !reflect.DeepEqual(c.Records, all[:n:n]) && n > 0 {
+				p.Fatalf("the claim brings %v, the journal begins with %v", c.Records, all)
+			}
+			entries := p.inbox("a", c.InboxSeen)
+			if len(c.Inbox) > 0 && !reflect.DeepEqual(c.Inbox, entries) {
+				p.Fatalf("the claim brings the inbox %v, it is %v", c.Inbox, entries)
+			}
+		}
+		c := p.claims(request("f"), "a")["a"]
+		brought(c)
+		o = p.ownerOf(c.Summary)
+		for i := range 150 { // longer than anybody brings along
+			o.append(checkpoint.Record{Type: checkpoint.StepSucceeded, OperationID: fmt.Sprint(3 + i), Payload: make([]byte, 500)})
+			if i == 100 {
+				o.append(checkpoint.Record{Type: checkpoint.StepSucceeded, OperationID: "big", Payload: make([]byte, 1<<20)})
+			}
+		}
+		p.ok(p.s.Disown(p.ctx, "a", o.epoch))
+		c = p.claims(request("f"), "a")["a"]
+		brought(c)
+		same(p, "Tail", c.Tail, o.tail)
+		o = p.ownerOf(c.Summary)
+		o.seen = c.InboxTail
+		o.release(p.now())
+		c = p.claims(request("f"), "a")["a"]
+		brought(c)
+		same(p, "inbox", len(c.Inbox), 0)
 	}},
 	{"DisownedAreLost", func(p *probe) {
 		o := p.own("a")

@@ -26,7 +26,8 @@ type FlakyStore struct {
 
 // Flaky wraps a store. Of all calls that can fail, the share rate does, half of
 // them without having done anything, the other half after they have succeeded.
-// The same seed and the same order of calls give the same failures.
+// The same seed and the same order of calls give the same failures. Claims bring what
+// they may bring along, or parts of it, whether or not the store does that.
 //
 // Append keeps its promises: done is called once for each append of an
 // execution, in their order. Secret, Now, Watch and Close never fail.
@@ -119,6 +120,9 @@ func (f *FlakyStore) Claim(ctx context.Context, r checkpoint.ClaimRequest) (clai
 		return err
 	})
 	if err == nil {
+		for i := range claims {
+			f.bring(ctx, &claims[i])
+		}
 		return claims, nil
 	}
 	for _, c := range claims {
@@ -127,6 +131,27 @@ func (f *FlakyStore) Claim(ctx context.Context, r checkpoint.ClaimRequest) (clai
 		}
 	}
 	return nil, err
+}
+
+// bring adds to a claim what a store may have read along: none, some or all of it.
+func (f *FlakyStore) bring(ctx context.Context, c *checkpoint.Claim) {
+	f.mu.Lock()
+	records, inbox := f.random.Uint64N(c.Tail+2), f.random.IntN(2) == 0
+	f.mu.Unlock()
+	if len(c.Records) == 0 && records > 0 {
+		for r, err := range f.Store.Records(ctx, c.ID, 0) {
+			if err != nil || r.Seq > min(records, c.Tail) {
+				break
+			}
+			c.Records = append(c.Records, r)
+		}
+	}
+	if len(c.Inbox) == 0 && inbox && c.InboxTail > c.InboxSeen {
+		entries, err := f.Store.Inbox(ctx, c.ID, c.InboxSeen)
+		if n := c.InboxTail - c.InboxSeen; err == nil && uint64(len(entries)) >= n {
+			c.Inbox = entries[:n]
+		}
+	}
 }
 
 // Disown of checkpoint.Store.
