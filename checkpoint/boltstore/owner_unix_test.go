@@ -4,6 +4,7 @@ package boltstore
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -41,8 +42,12 @@ func requireOwner(t *testing.T, path string, uid, gid uint32) {
 	t.Helper()
 	info, err := os.Stat(path)
 	require.NoError(t, err)
+	require.Equal(t, []uint32{uid, gid}, owner(info), path)
+}
+
+func owner(info fs.FileInfo) []uint32 {
 	s := info.Sys().(*syscall.Stat_t)
-	require.Equal(t, []uint32{uid, gid}, []uint32{s.Uid, s.Gid}, path)
+	return []uint32{s.Uid, s.Gid}
 }
 
 func TestCompactKeepsOwnerGroupAndMode(t *testing.T) {
@@ -109,8 +114,15 @@ func TestTheLogHasTheOwnerOfTheFile(t *testing.T) {
 	requireOwner(t, path+logSuffix, service, group)
 	segments, err := filepath.Glob(path + logSuffix + "/*")
 	require.NoError(t, err)
-	require.Greater(t, len(segments), 1)
+	seen := 0
 	for _, segment := range segments {
-		requireOwner(t, segment, service, group)
+		info, err := os.Stat(segment)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue // it was being made, or was of no use any more
+		}
+		require.NoError(t, err)
+		require.Equal(t, []uint32{service, group}, owner(info), segment)
+		seen++
 	}
+	require.Greater(t, seen, 1)
 }
