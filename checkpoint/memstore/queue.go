@@ -29,6 +29,7 @@ type queue struct {
 	waiting []request
 	answers []answer
 	watch   func(checkpoint.Hint)
+	making  bool // somebody has taken what was waiting, whose answers are to come
 	closed  bool // the goroutine is to end
 	gone    bool // it has ended
 	ended   chan struct{}
@@ -116,6 +117,7 @@ func (s *Store) catchUp() {
 	}
 	q.mu.Lock()
 	s.batch, q.waiting = q.waiting, s.batch
+	q.making = true
 	q.some.Store(false)
 	q.asked.Store(false)
 	q.mu.Unlock()
@@ -136,6 +138,10 @@ func (s *Store) catchUp() {
 	}
 	clear(s.batch)
 	s.batch = s.batch[:0]
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.making = false
+	q.filled.Signal()
 }
 
 // answer leaves an answer to the goroutine. s.mu is held, so that answers come in the
@@ -155,7 +161,7 @@ func (s *Store) work() {
 	var answers []answer
 	for {
 		q.mu.Lock()
-		for len(q.waiting)+len(q.answers) == 0 && !q.closed {
+		for len(q.waiting)+len(q.answers) == 0 && (q.making || !q.closed) {
 			q.filled.Wait()
 		}
 		if len(q.waiting)+len(q.answers) == 0 {

@@ -3,11 +3,13 @@ package memstore
 import (
 	"runtime"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/durable-go/durable/checkpoint"
+	"github.com/durable-go/durable/checkpoint/internal/ledger"
 )
 
 // A change that finds the tables in use is made by whoever uses them: the goroutine of
@@ -62,4 +64,40 @@ func TestChangeDoesNotWaitForACallback(t *testing.T) {
 			}
 		})
 	}
+}
+
+// The store is closed while somebody else than its goroutine makes what was waiting: the
+// answers are still given.
+func TestCloseAnswersWhatOthersMake(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := New()
+		called, making := make(chan struct{}), make(chan struct{})
+		s.Append(checkpoint.Append{ID: "none"}, func(error) { <-called }) // keeps the goroutine
+		synctest.Wait()
+
+		changed, appended := make(chan error, 1), make(chan error, 1)
+		s.turn.Lock()
+		go func() {
+			changed <- s.change(t.Context(), func(*ledger.Round) error {
+				<-making
+				return nil
+			})
+		}()
+		synctest.Wait()
+		s.Append(checkpoint.Append{ID: "none"}, func(err error) { appended <- err })
+		s.turn.Unlock()
+		go s.help()
+		synctest.Wait()
+		go s.queue.close()
+		synctest.Wait()
+
+		close(called) // the goroutine sees that the store is to be closed
+		synctest.Wait()
+		close(making)
+		synctest.Wait()
+		require.Len(t, appended, 1)
+		require.ErrorIs(t, <-appended, checkpoint.ErrFenced)
+		require.NoError(t, <-changed)
+		require.NoError(t, s.Close())
+	})
 }
