@@ -88,6 +88,7 @@ type Engine struct {
 	alarm      alarm.Clock
 	leased     checkpoint.Leased     // the store, if it is one
 	identities checkpoint.Identities // the store, if it is one
+	glancer    checkpoint.Glancer    // the store, if it is one
 	macs       sync.Pool             // of hash.Hash, see mac
 
 	life      context.Context // ends when the engine closes
@@ -106,8 +107,8 @@ type Engine struct {
 	parked    parkedList
 	feed      feed
 	bookmarks bookmarks
+	lookout   lookout
 	starved   atomic.Bool // work is due and there is no place for it
-	looking   atomic.Bool // mayHaveEnded("") is to come
 	hungry    atomic.Bool // the next one that becomes idle is to give its place up
 
 	mu        sync.Mutex
@@ -242,6 +243,7 @@ func prepareEngine(store checkpoint.Store, opts *Options) *Engine {
 	e.clockCheck, e.early = clockCheck, alarm.Early
 	e.leased, _ = store.(checkpoint.Leased)
 	e.identities, _ = store.(checkpoint.Identities)
+	e.glancer, _ = store.(checkpoint.Glancer)
 	if s, ok := store.(checkpoint.SteadyClock); ok && s.SteadyClock() {
 		e.clockCheck = 10_000 * 24 * time.Hour // still far from what int64 nanoseconds hold
 		e.early = 0
@@ -287,12 +289,7 @@ func (e *Engine) hint(h checkpoint.Hint) {
 	switch h.Kind {
 	case checkpoint.HintDue:
 		e.wake()
-		if e.shared && e.looking.CompareAndSwap(false, true) { // from others it is a hint at anything
-			time.AfterFunc(lookAgain, func() {
-				e.looking.Store(false)
-				e.mayHaveEnded("")
-			})
-		}
+		e.lookOut()
 		return
 	case checkpoint.HintInbox:
 		e.mu.Lock()
@@ -305,6 +302,10 @@ func (e *Engine) hint(h checkpoint.Hint) {
 			x.news()
 		}
 	case checkpoint.HintEnded:
+		if h.ID == "" && e.shared { // any of them
+			e.lookOut()
+			return
+		}
 		if x := e.resident(h.ID); x != nil && !x.ending() {
 			go e.checkEnded(x)
 		}

@@ -70,6 +70,26 @@ func (f *feed) tell(id string) {
 	}
 }
 
+// followed are the executions that somebody follows.
+func (f *feed) followed() map[string]struct{} {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	ids := make(map[string]struct{}, len(f.of))
+	for id := range f.of {
+		if id != "" {
+			ids[id] = struct{}{}
+		}
+	}
+	return ids
+}
+
+// follows reports whether there are any.
+func (f *feed) follows() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return len(f.of) > 1 || len(f.of) == 1 && f.of[""] == nil
+}
+
 func (l *listener) wake(id string) {
 	if id != "" {
 		if l.ids == nil {
@@ -90,9 +110,6 @@ func (f *feed) taken(l *listener) (ids map[string]struct{}) {
 	ids, l.ids = l.ids, nil
 	return ids
 }
-
-// lookAgain is how often those who look on ask a store that other processes write to.
-const lookAgain = time.Second
 
 // ticks is when to look without being told; nil where everything is told.
 func (e *Engine) ticks() (ticks <-chan time.Time, stop func()) {

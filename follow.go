@@ -15,8 +15,9 @@ import (
 // does when it goes on. When ctx ends, or the engine, the last thing it yields is that
 // error; ErrExecutionNotFound when the execution was deleted meanwhile.
 //
-// It is woken, it does not poll; only on a store that other processes write to does it
-// also look each second. Each event is read once, however many there are.
+// It is woken, it does not poll; only on a store that other processes write to does the
+// engine also look each second how far all executions are that are followed, and reads of
+// those that have got further. Each event is read once, however many there are.
 func (e *Engine) Follow(ctx context.Context, id string, after int64) iter.Seq2[Event, error] {
 	return func(yield func(Event, error) bool) {
 		if err := e.given(ctx); err != nil {
@@ -25,8 +26,7 @@ func (e *Engine) Follow(ctx context.Context, id string, after int64) iter.Seq2[E
 		}
 		l := e.feed.join(id)
 		defer e.feed.leave(id, l)
-		ticks, stop := e.ticks()
-		defer stop()
+		e.lookOut()
 		f := &follower{e: e, id: id, after: after}
 		for {
 			// Not only what was there when it was asked: what a read finds on its way counts.
@@ -35,7 +35,7 @@ func (e *Engine) Follow(ctx context.Context, id string, after int64) iter.Seq2[E
 				err = context.Cause(ctx)
 			}
 			if err == nil && more {
-				_, err = e.await(ctx, l, ticks)
+				_, err = e.await(ctx, l, nil)
 			}
 			if err != nil {
 				yield(Event{}, err)

@@ -161,12 +161,31 @@ type Identities interface {
 
 // Shared is what a Store may be, too: one that other processes may have open at the
 // same time. An engine on it starts executions of functions that it does not have,
-// which wait for a process that has them; and those who follow executions look from
-// time to time, beside what they are told by hints. A store without it is taken to be
+// which wait for a process that has them; and it looks from time to time, for those who
+// wait for executions or follow them, beside what it is told by hints (see Glancer). A store without it is taken to be
 // this process's own.
 type Shared interface {
 	// Shared reports whether that is so.
 	Shared() bool
+}
+
+// Glancer is what a Store that is Shared may be, too: one that tells of many executions at
+// once how far they are. An engine asks it of those that somebody waits for, once a second
+// at most, in case a hint of their end got lost, and because others' records are not hinted
+// at. Of another store it asks for each of them, of 64 in a second.
+type Glancer interface {
+	// Glance tells of executions by their IDs, which are no more than 1,000 and different
+	// ones. Those that there are not it passes over; the order is any.
+	Glance(ctx context.Context, ids []string) ([]Glance, error)
+}
+
+// Glance is what says whether to look at an execution again.
+type Glance struct {
+	ID          string
+	Incarnation Incarnation
+	Status      Status
+	Tail        uint64 // of its journal
+	Held        bool   // by builds, and nobody owns it
 }
 
 // Backuper is what a Store may be, too: one that can copy itself while it is used.

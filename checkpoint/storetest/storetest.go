@@ -51,6 +51,7 @@ func (h Harness) Run(t *testing.T) {
 		{"End", endTests},
 		{"Read", readTests},
 		{"Count", countTests},
+		{"Glance", glanceTests},
 		{"Delete", deleteTests},
 		{"Hint", hintTests},
 		{"Measure", measureTests},
