@@ -202,7 +202,7 @@ func wantsLease(round []*command) bool {
 func (s *Store) sweep(ctx context.Context) error {
 	for {
 		var more bool
-		err := s.do(ctx, &command{change: func(v *view, r *ledger.Round) (err error) {
+		err := s.do(ctx, &command{apart: true, change: func(v *view, r *ledger.Round) (err error) {
 			more, err = v.recover(r)
 			return err
 		}})

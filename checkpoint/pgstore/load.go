@@ -61,16 +61,29 @@ func (v *view) sawLease(err error) error {
 // load reads and locks executions.
 func (v *view) load(ids []string, numbers []int64) error {
 	b := &pgx.Batch{}
-	v.queueLoad(b, ids, numbers)
-	return v.begin(b)
+	v.queueLoad(b, ids, numbers, nil)
+	err := v.begin(b)
+	if e := refusal(err); e != nil && e.Code == lockNotAvailable {
+		w := &v.s.writer.wanted
+		w.ids, w.numbers = append(w.ids, ids...), append(w.numbers, numbers...)
+	}
+	return err
 }
 
-func (v *view) queueLoad(b *pgx.Batch, ids []string, numbers []int64) {
+// queueLoad asks for executions, and for those that parents have invoked and that run.
+func (v *view) queueLoad(b *pgx.Batch, ids []string, numbers, parents []int64) {
 	hashes := make([][]byte, len(ids))
 	for i, id := range ids {
 		hashes[i] = hash(id)
 	}
-	b.Queue(v.s.sql.lock, hashes, numbers).Query(func(rows pgx.Rows) error {
+	sql, args := v.s.sql.lock, []any{hashes, numbers}
+	switch {
+	case v.locks.top != 0:
+		sql = v.s.sql.lockNow
+	case len(parents) > 0:
+		sql, args = v.s.sql.lockFamilies, append(args, parents)
+	}
+	b.Queue(sql, args...).Query(func(rows pgx.Rows) error {
 		if err := v.take(rows); err != nil {
 			return err
 		}
@@ -81,15 +94,16 @@ func (v *view) queueLoad(b *pgx.Batch, ids []string, numbers []int64) {
 		}
 		return nil
 	})
+	if len(parents) > 0 {
+		v.queueFamilies(b, parents) // some may have come while it waited
+	}
 }
 
 // take adds the executions that were read to those of the round.
 func (v *view) take(rows pgx.Rows) error {
 	works, err := pgx.CollectRows(rows, v.rowOf)
 	for _, w := range works {
-		if v.works[w.row.Number] == nil {
-			v.put(w)
-		}
+		v.hold(w)
 	}
 	return err
 }
@@ -184,28 +198,45 @@ func (v *view) firstBeat(number uint64, changed map[string]ledger.Callback) (fir
 }
 
 // children are those that run, or did before this round.
-func (v *view) children(parent uint64) (children []uint64, err error) {
-	b := &pgx.Batch{}
-	b.Queue(v.s.sql.children, int64(parent)).Query(func(rows pgx.Rows) (err error) {
-		numbers, err := pgx.CollectRows(rows, pgx.RowTo[int64])
-		for _, n := range numbers {
-			children = append(children, uint64(n))
+func (v *view) children(parent uint64) ([]uint64, error) {
+	if _, ok := v.families[parent]; !ok {
+		b := &pgx.Batch{}
+		v.queueFamilies(b, []int64{int64(parent)})
+		if err := v.begin(b); err != nil {
+			return nil, err
 		}
-		return err
-	})
-	if err := v.begin(b); err != nil || len(children) == 0 {
-		return nil, err
 	}
+	children := slices.Clone(v.families[parent])
 	var unread []int64
 	for _, n := range children {
-		if v.works[n] == nil && (v.strict || v.s.writer.cache[n] == nil) {
+		if !v.knowsNumber(n) {
 			unread = append(unread, int64(n))
 		}
 	}
 	if len(unread) > 0 {
-		err = v.load(nil, unread)
+		return children, v.load(nil, unread)
 	}
-	return children, err
+	return children, nil
+}
+
+// queueFamilies asks for the children of parents. They are all that there are if the
+// parents' rows are locked, or their revisions compared in the end: each new child changes
+// that of its parent.
+func (v *view) queueFamilies(b *pgx.Batch, parents []int64) {
+	b.Queue(v.s.sql.children, parents).Query(func(rows pgx.Rows) error {
+		if v.families == nil {
+			v.families = make(map[uint64][]uint64)
+		}
+		for _, p := range parents {
+			v.families[uint64(p)] = nil
+		}
+		var parent, child int64
+		_, err := pgx.ForEachRow(rows, []any{&parent, &child}, func() error {
+			v.families[uint64(parent)] = append(v.families[uint64(parent)], uint64(child))
+			return nil
+		})
+		return err
+	})
 }
 
 func (v *view) record(number, seq uint64) (r checkpoint.Record, err error) {
@@ -241,26 +272,20 @@ func (v *view) recover(r *ledger.Round) (more bool, err error) {
 		return false, err
 	}
 	// Only now: those that were at work when their lease was looked at have ended.
-	var left []uint64
+	var left []locked
 	b = &pgx.Batch{}
 	b.Queue(v.s.sql.lockOwned, gone, bite).Query(func(rows pgx.Rows) error {
 		works, err := pgx.CollectRows(rows, v.rowOf)
 		for _, w := range works {
-			if v.works[w.row.Number] == nil {
-				v.put(w)
-			}
-			left = append(left, w.row.Number)
+			left = append(left, v.hold(w))
 		}
 		return err
 	})
 	if err := v.begin(b); err != nil {
 		return false, err
 	}
-	for _, number := range left {
-		if w := v.works[number]; !slices.Contains(gone, w.owner) {
-			continue // the round has done something else with it
-		}
-		if err := r.Recover(number); err != nil {
+	for _, l := range left {
+		if err := r.Recover(l.row.Number); err != nil {
 			return false, err
 		}
 	}

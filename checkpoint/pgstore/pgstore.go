@@ -96,7 +96,7 @@ func New(ctx context.Context, pool *pgxpool.Pool, opts *Options) (*Store, error)
 	s.sql = newStatements(s.opts.Schema)
 	s.life, s.end = context.WithCancel(context.Background())
 	s.marks.at = make(map[string]int64)
-	s.writer = writer{turns: ledger.NewTurns(), cache: make(map[uint64]*work), ids: make(map[string]uint64), next: make(map[ledger.Queue]int64)}
+	s.writer = writer{turns: ledger.NewTurns(), cache: make(map[uint64]believed), ids: make(map[string]uint64), next: make(map[ledger.Queue]int64)}
 	if err := s.open(ctx); err != nil {
 		s.end()
 		s.calls.Close()

@@ -21,7 +21,7 @@ type writer struct {
 	round int64     // last one that was made, or can't be made any more
 	until time.Time // when the lease has run out at the latest, by this process's clock
 	over  int64     // the lease of which the log says that it has run out
-	cache map[uint64]*work
+	cache map[uint64]believed
 	ids   map[string]uint64
 	next  map[ledger.Queue]int64 // due times that a hint has told of, and the earliest since
 
@@ -29,6 +29,7 @@ type writer struct {
 	numbers []int64           // for new executions, drawn by an earlier round
 	drawn   time.Time         // the oldest of them
 	wary    int               // so many creations are looked up first, because one was there
+	wanted  wanted            // by the last tries of this round
 }
 
 // fresh is how long a number that was drawn can be used: numbers are in the order of
@@ -62,14 +63,14 @@ func (s *Store) write() {
 //	is refused half-way, over damaged data          | is made again without it   | comes with it
 //	is what the server does not take                | is made again in halves    | comes with its half
 func (s *Store) makeRound(round []*command, strict bool) {
-	isClaim := func(c *command) bool { return c.claim != nil }
-	if len(round) > 1 && slices.ContainsFunc(round, isClaim) {
+	isApart := func(c *command) bool { return c.claim != nil || c.apart }
+	if len(round) > 1 && slices.ContainsFunc(round, isApart) {
 		for _, c := range round {
-			if isClaim(c) {
+			if isApart(c) {
 				defer s.makeRound([]*command{c}, strict)
 			}
 		}
-		if round = slices.DeleteFunc(round, isClaim); len(round) == 0 {
+		if round = slices.DeleteFunc(round, isApart); len(round) == 0 {
 			return
 		}
 	}
@@ -107,6 +108,7 @@ func (s *Store) makeRound(round []*command, strict bool) {
 func (s *Store) settle(round []*command, strict bool) (hints []checkpoint.Hint, err error) {
 	w := &s.writer
 	s.catchUp()
+	w.wanted = wanted{}
 	for try := 0; ; try++ {
 		if !time.Now().Before(w.until) {
 			if err := s.lapse(); err != nil {
@@ -157,6 +159,8 @@ func (s *Store) settle(round []*command, strict bool) (hints []checkpoint.Hint, 
 		case e.Code == uniqueViolation && !strict: // most likely an execution that was not hoped for
 			strict = true
 			w.beWary()
+		case e.Code == lockNotAvailable && !strict: // nothing that was kept was found to be wrong
+			strict = true
 		case e.Code == divisionByZero, e.Code == negativeRoot, e.Code == serialization, e.Code == deadlock, e.Code == lockNotAvailable, e.Code == uniqueViolation:
 			w.drop()
 			strict = true
@@ -260,7 +264,7 @@ func (v *view) undo() {
 	w := &v.s.writer
 	clear(w.next)
 	for number, x := range v.works {
-		if w.cache[number] == x {
+		if w.cache[number].work == x {
 			x.restore(v.s.process.Load())
 		}
 	}
@@ -272,6 +276,7 @@ func (v *view) gather(round []*command) error {
 	var ids []string
 	var numbers []int64
 	var callbacks []*command
+	var parents []int64
 	creations := 0
 	want := func(id string) {
 		if !v.knows(id) {
@@ -300,13 +305,19 @@ func (v *view) gather(round []*command) error {
 		}
 		if c.Done != nil {
 			want(c.a.ID)
+			if b, ok := v.locks.believed[v.ids[c.a.ID]]; ok && c.a.Status != 0 && b.row.Invoked {
+				parents = append(parents, int64(b.row.Number))
+			}
 			for i := range c.a.Deliver {
 				want(c.a.Deliver[i].ID)
 			}
 		}
 	}
-	if len(ids)+len(numbers) > 0 {
-		v.queueLoad(b, ids, numbers)
+	if v.strict {
+		ids, numbers = append(ids, w.wanted.ids...), append(numbers, w.wanted.numbers...)
+	}
+	if len(ids)+len(numbers)+len(parents) > 0 {
+		v.queueLoad(b, ids, numbers, parents)
 	}
 	for _, c := range callbacks {
 		v.queueCallback(b, c)
@@ -452,7 +463,7 @@ func (v *view) keep(sent time.Time) {
 			continue
 		}
 		x.keep()
-		w.cache[number] = x
+		w.cache[number] = believed{x}
 		w.ids[x.row.ID] = number
 	}
 }

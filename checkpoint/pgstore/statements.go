@@ -7,9 +7,10 @@ import (
 
 // statements are the SQL of the hot paths, with the schema's name in it.
 type statements struct {
-	renew, draw                              string
-	lock, claim, claimed, lockOwned, expired string
-	callback, firstBeat, children, record    string
+	renew, draw                           string
+	lock, lockNow, lockFamilies, keep     string
+	claim, claimed, lockOwned, expired    string
+	callback, firstBeat, children, record string
 
 	steps                                        [1 << stepParts]string // by what they do, see stepOf
 	append, hold, inbox                          string
@@ -43,6 +44,10 @@ func guarded(sql, rows string) string {
 // renewLease is what each transaction begins with, see outcome.
 const renewLease = `UPDATE $S.process SET ` + ofRound + `, lease_until = ` + nanoseconds + ` + $3::bigint
 	WHERE id = $1 AND era = ($2::bigint - 1) / 256 AND round = $2::bigint - 1 AND lease_until > ` + nanoseconds + ` RETURNING 1`
+
+// lock reads executions and locks them, in the order of all rounds.
+const lock = `SELECT ` + columnNames + ` FROM $S.execution e
+			WHERE sha256(e.id) = ANY($1::bytea[]) OR e.number = ANY($2::bigint[]) ORDER BY e.number FOR UPDATE`
 
 // queuesOf are the queues of functions, with their marks: $1 are the keys of those that are
 // not held, $2 the marks of those. turn is the place of a function in $1. The queues that builds hold are found in an
@@ -110,8 +115,12 @@ func newStatements(schema string) statements {
 		renew: q(guarded(renewLease, `1`)),
 		draw:  q(`SELECT nextval('$S.execution_number') FROM generate_series(1, $1::integer)`),
 
-		lock: q(`SELECT ` + columnNames + ` FROM $S.execution e
-			WHERE sha256(e.id) = ANY($1::bytea[]) OR e.number = ANY($2::bigint[]) ORDER BY e.number FOR UPDATE`),
+		lock:    q(lock),
+		lockNow: q(lock + ` NOWAIT`),
+		lockFamilies: q(`SELECT ` + columnNames + ` FROM $S.execution e
+			WHERE sha256(e.id) = ANY($1::bytea[]) OR e.number = ANY($2::bigint[]) OR e.caller_number = ANY($3::bigint[]) AND e.caller_number <> 0 AND e.status = 1
+			ORDER BY e.number FOR UPDATE`),
+		keep:    q(`SELECT FROM $S.execution e WHERE e.number = ANY($1::bigint[]) ORDER BY e.number FOR UPDATE NOWAIT`),
 		claim:   q(takeDue + strings.ReplaceAll(columnNames, "e.", "x.") + `, ` + taken + ` FROM x`),
 		claimed: q(`SELECT number FROM $S.execution WHERE owner = $1 AND wake_at = $2`),
 		expired: q(`SELECT id FROM $S.process WHERE lease_until <= ` + nanoseconds + ` ORDER BY id LIMIT 16 FOR UPDATE SKIP LOCKED`),
@@ -122,13 +131,14 @@ func newStatements(schema string) statements {
 			WHERE number = $1 AND sha256(operation) = $2`),
 		firstBeat: q(`SELECT operation, heartbeat_at FROM $S.callback
 			WHERE number = $1 AND heartbeat_at <> 0 ORDER BY heartbeat_at LIMIT $2`),
-		children: q(`SELECT number FROM $S.execution WHERE caller_number = $1 AND caller_number <> 0 AND status = 1`),
-		record:   q(`SELECT data FROM $S.journal WHERE number = $1 AND seq = $2`),
+		children: q(`SELECT caller_number, number FROM $S.execution
+			WHERE caller_number = ANY($1::bigint[]) AND caller_number <> 0 AND status = 1 ORDER BY number`),
+		record: q(`SELECT data FROM $S.journal WHERE number = $1 AND seq = $2`),
 
 		steps: steps,
 		// The same for one record of one execution, which is what a lone step needs.
 		append: q(`WITH renewed AS (` + renewLease + `), advanced AS (UPDATE $S.execution SET rev = rev + 1, tail = $7, last_event = $8,
-				inbox_seen = $9, inbox_tail = $10 WHERE number = $4 AND rev = $5 AND epoch = $6 RETURNING 1),
+				inbox_seen = $9, inbox_tail = $10 WHERE number = $4 AND rev = $5 AND epoch = $6 AND (SELECT count(*) FROM renewed) = 1 RETURNING 1),
 			written AS (INSERT INTO $S.journal VALUES ($4, $11, $12, $13, $14, $15))
 			SELECT 1 / (SELECT count(*) FROM renewed), ` + nanoseconds + `, sqrt(((SELECT count(*) FROM advanced) - 1)::float8)`),
 		hold: q(`UPDATE $S.execution SET held_builds = $2, held = $3 WHERE number = $1`),
@@ -241,6 +251,7 @@ const (
 	stepAdvances
 	stepMoves
 	stepWrites
+	stepOrders // it locks the rows first, whatever the server plans
 
 	stepParts = iota
 )
@@ -261,6 +272,10 @@ const (
 // there are: one statement has one price, however many rows it changes. It divides by
 // zero when the lease is over, and takes the root of a negative number when an
 // execution was changed by others. Those that are tried, and not made, are its last column.
+//
+// It waits in the order of all rounds, see locks.go: for the process's row, for the rows that
+// it changes by number, for others that create what it creates by the hash of the ID. What
+// comes first is what the next one looks at.
 func stepOf(parts int) string {
 	var with []string
 	next := 1
@@ -278,43 +293,64 @@ func stepOf(parts int) string {
 		with, renewed = append(with, `renewed AS (`+renewLease+`)`), `1 / (SELECT count(*) FROM renewed)`
 		next += 3
 	}
-	create := func() string {
-		return `INSERT INTO $S.execution (rev, held_builds, ` + namesOf(createdColumns, "") + `)
-			SELECT 1, '{}', ` + stateOf(createdColumns) + ` FROM ` + from(createdColumns)
-	}
+	creates := parts & (stepCreates | stepTries)
+	var made []string // what it creates
+	var must, may string
 	if parts&stepCreates != 0 {
-		with = append(with, `created AS (`+create()+`)`)
+		must, made = fmt.Sprintf("$%d::bigint[]", next), append(made, `SELECT * FROM `+from(createdColumns))
 	}
-	writes, missed := "", ""
 	if parts&stepTries != 0 {
-		numbers := fmt.Sprintf("$%d::bigint[]", next)
-		with = append(with, `tried AS (`+create()+` ON CONFLICT (sha256(id)) DO NOTHING RETURNING number)`,
-			`missed AS (SELECT CASE WHEN (SELECT count(*) FROM tried) = cardinality(`+numbers+`) THEN '{}'::bigint[]
-				ELSE ARRAY(SELECT unnest(`+numbers+`) EXCEPT SELECT number FROM tried) END AS numbers)`)
-		writes, missed = ` WHERE u.number <> ALL ((SELECT numbers FROM missed)::bigint[])`, `, (SELECT numbers FROM missed)`
+		may, made = fmt.Sprintf("$%d::bigint[]", next), append(made, `SELECT * FROM `+from(createdColumns))
 	}
-	var changed []string
-	change := func(name, set, columns string) {
-		changed = append(changed, `(SELECT count(*) FROM `+name+`)`)
-		epoch := ""
-		if name == "advanced" {
-			epoch = " AND e.epoch = u.epoch"
+	var counts []string // of what it changes
+	change := func(name, set, columns, same string) {
+		counts = append(counts, `(SELECT count(*) FROM `+name+`)`)
+		behind := ``
+		if parts&stepRenews != 0 {
+			behind = ` AND (SELECT count(*) FROM renewed) = 1`
+		}
+		if parts&stepOrders != 0 {
+			with = append(with, fmt.Sprintf(`ordered AS MATERIALIZED (SELECT FROM $S.execution e WHERE e.number = ANY($%d::bigint[])%s ORDER BY e.number FOR UPDATE)`, next, behind))
+			behind = ` AND (SELECT count(*) FROM ordered) >= 0`
 		}
 		with = append(with, name+` AS (UPDATE $S.execution e SET rev = e.rev + 1, `+set+` FROM `+from(columns)+`
-			WHERE e.number = u.number AND e.rev = u.rev`+epoch+` RETURNING 1)`)
+			WHERE e.number = u.number AND e.rev = u.rev`+same+behind+` RETURNING 1)`)
 	}
 	if parts&stepAdvances != 0 {
-		change("advanced", `tail = u.tail, last_event = u.last_event, inbox_seen = u.inbox_seen, inbox_tail = u.inbox_tail`, advancedColumns)
+		change("advanced", `tail = u.tail, last_event = u.last_event, inbox_seen = u.inbox_seen, inbox_tail = u.inbox_tail`, advancedColumns, ` AND e.epoch = u.epoch`)
 	}
 	if parts&stepMoves != 0 {
-		change("moved", `held_builds = '{}', held = NULL, (`+namesOf(stateColumns, "")+`) = ROW(`+stateOf(stateColumns)+`)`, movedColumns)
+		change("moved", `held_builds = '{}', held = NULL, (`+namesOf(stateColumns, "")+`) = ROW(`+stateOf(stateColumns)+`)`, movedColumns, ``)
+	}
+	if creates != 0 {
+		behind, conflict := `true`, ``
+		switch {
+		case len(counts) > 0:
+			behind = strings.Join(counts, " + ") + ` >= 0`
+		case parts&stepRenews != 0:
+			behind = `(SELECT count(*) FROM renewed) = 1`
+		}
+		if parts&stepTries != 0 {
+			conflict = ` ON CONFLICT (sha256(id)) DO NOTHING RETURNING number`
+		}
+		with = append(with, `created AS (INSERT INTO $S.execution (rev, held_builds, `+namesOf(createdColumns, "")+`)
+			SELECT 1, '{}', `+stateOf(createdColumns)+` FROM (`+strings.Join(made, " UNION ALL ")+`) u WHERE `+behind+` ORDER BY sha256(u.id)`+conflict+`)`)
+	}
+	writes, missed, lacks := "", "", "0"
+	if parts&stepTries != 0 {
+		with = append(with, `missed AS (SELECT CASE WHEN (SELECT count(*) FROM created WHERE number = ANY(`+may+`)) = cardinality(`+may+`) THEN '{}'::bigint[]
+				ELSE ARRAY(SELECT unnest(`+may+`) EXCEPT SELECT number FROM created) END AS numbers)`)
+		writes, missed = ` WHERE u.number <> ALL ((SELECT numbers FROM missed)::bigint[])`, `, (SELECT numbers FROM missed)`
+		if must != "" {
+			lacks = `cardinality(` + must + `) - (SELECT count(*) FROM created WHERE number = ANY(` + must + `))`
+		}
 	}
 	if parts&stepWrites != 0 {
 		with = append(with, `written AS (INSERT INTO $S.journal SELECT * FROM `+from(writtenColumns)+writes+`)`)
 	}
-	guard := `0::float8`
-	if len(changed) > 0 {
-		guard = fmt.Sprintf(`sqrt((%s - $%d::bigint)::float8)`, strings.Join(changed, " + "), next)
+	guard := `sqrt(-(` + lacks + `)::float8)`
+	if len(counts) > 0 {
+		guard = fmt.Sprintf(`sqrt((%s - $%d::bigint - (%s))::float8)`, strings.Join(counts, " + "), next, lacks)
 	}
 	sql := `SELECT ` + renewed + `, ` + nanoseconds + `, ` + guard + missed
 	if len(with) > 0 {

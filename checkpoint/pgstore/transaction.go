@@ -397,11 +397,11 @@ func (s *Store) catchUp() {
 	s.steps.mu.Unlock()
 	w := &s.writer
 	for _, n := range news {
-		switch x := w.cache[n.number]; {
-		case x != nil && n.doubtful:
+		switch x, ok := w.cache[n.number]; {
+		case ok && n.doubtful:
 			delete(w.cache, n.number)
 			delete(w.ids, x.row.ID)
-		case x == nil || x.rev >= n.rev:
+		case !ok || x.rev >= n.rev:
 		case x.rev == n.rev-1:
 			x.rev, x.row.Tail, x.row.LastEvent = n.rev, n.tail, max(x.row.LastEvent, n.lastEvent)
 			x.base = *x.row

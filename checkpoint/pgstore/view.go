@@ -70,7 +70,8 @@ type view struct {
 	err    error
 	works  map[uint64]*work
 	ids    map[string]uint64 // 0: there is none
-	drew   int               // numbers used
+	locks  locks
+	drew   int // numbers used
 	queues map[ledger.Queue][]ledgerDue
 	held   map[string][]ledger.Queue
 	// emptied are the queues of which all was taken that is due until a time, by their key.
@@ -78,9 +79,11 @@ type view struct {
 	writes  int
 	gone    []int64 // processes to delete
 
+	families map[uint64][]uint64 // children of parents that were asked for
+
 	hoped   map[string]bool // IDs that there are no executions of, as is hoped
 	at      *command        // the one that is run
-	leansOn []*work         // what it has looked at, as it was kept, or as another one makes it and it may be left out
+	leansOn []*work         // what it has looked at, as it is believed to be, or as another one makes it and it may be left out
 	hopes   bool            // it has looked for what is hoped not to be there
 	missed  []int64         // what was left out: there are executions of the IDs
 }
@@ -169,19 +172,16 @@ func (v *view) knowsNumber(number uint64) bool {
 	return ok
 }
 
-func (v *view) use(number uint64) *work {
-	w := v.s.writer.cache[number]
-	v.put(w)
-	return w
+// use takes an execution as it was kept.
+func (v *view) use(number uint64) {
+	b := v.s.writer.cache[number]
+	v.locks.believe(b)
+	v.put(b.work)
 }
-
-// isKept reports whether an execution is as an earlier round has left it: others may
-// have changed it since.
-func (v *view) isKept(w *work) bool { return v.s.writer.cache[w.row.Number] == w }
 
 // look returns the row of an execution to the command that is run.
 func (v *view) look(w *work) *checkpoint.Row {
-	if w.maker != nil && w.maker != v.at || v.isKept(w) {
+	if _, ok := v.locks.believed[w.row.Number]; ok || w.maker != nil && w.maker != v.at {
 		v.leansOn = append(v.leansOn, w)
 	}
 	return w.row
@@ -207,8 +207,8 @@ func (v *view) Find(id string) (*checkpoint.Row, error) {
 
 func (v *view) Load(number uint64) (*checkpoint.Row, error) {
 	if w := v.works[number]; w == nil {
-		if _, ok := v.s.writer.cache[number]; ok && !v.strict {
-			return v.look(v.use(number)), nil
+		if v.knowsNumber(number) {
+			return v.look(v.works[number]), nil
 		}
 		if err := v.load(nil, []int64{int64(number)}); err != nil {
 			return nil, err

@@ -18,6 +18,9 @@ func (v *view) commit() error {
 	}
 	sql, b := &v.s.sql, &pgx.Batch{}
 	works := v.inOrder()
+	if low := v.below(); len(low) > 0 {
+		b.Queue(sql.keep, low)
+	}
 	if !v.begun {
 		v.queueStep(b, works)
 	}
@@ -104,8 +107,12 @@ func (v *view) queueStep(b *pgx.Batch, works []*work) {
 	if parts == 0 {
 		return
 	}
-	if changed := len(advanced.numbers) + len(moved.numbers); changed > 0 {
+	changed := len(advanced.numbers) + len(moved.numbers)
+	if changed > 0 {
 		args = append(args, int64(changed))
+	}
+	if changed > 1 && v.s.opts.NoListen { // see connect
+		parts |= stepOrders
 	}
 	if parts&stepTries == 0 {
 		b.Queue(v.s.sql.steps[parts], args...).QueryRow(v.stepped)
@@ -126,8 +133,7 @@ func (v *view) stepped(row pgx.Row) error {
 	return v.sawLease(err)
 }
 
-// inOrder are the executions by number: two processes that change the same ones
-// wait for each other rarely, and never in a ring.
+// inOrder are the executions by number, in the order in which they are locked.
 func (v *view) inOrder() []*work {
 	works := make([]*work, 0, len(v.works))
 	for _, w := range v.works {

@@ -1,0 +1,86 @@
+package pgstore
+
+import "slices"
+
+// Rounds of several processes touch each other's executions: what is invoked tells its
+// caller, what ends cancels what it invoked. So that they never wait for each other in a
+// ring, each transaction waits in one order, and for nothing else:
+//
+//  1. for the row of its own process;
+//  2. for rows of executions, by number, be they its own or not;
+//  3. for others that create an execution with an ID that it creates, by the hash of the ID.
+//
+// What comes out of turn it takes without waiting, or not at all:
+//
+//	row                                              taken
+//	named by the commands, not believed              in the first message, waits
+//	children of a believed one that ends             with them
+//	met while deciding                               waits if nothing is locked yet, else NOWAIT
+//	due, for a claim                                 SKIP LOCKED
+//	believed and changed, above all that is locked   as it is written, in the last message, waits
+//	believed and changed, below                      in the last message, NOWAIT
+//	owned by a process that is gone                  in a round of its own, waits
+//
+// A row that can't be had at once is about to be changed by others, so that what is
+// believed of it is no good anyway. The try ends and lets go of everything; the next one
+// believes nothing, and waits in its first message for all that the commands name and all
+// that was met, see writer.wanted.
+
+// believed is an execution as this process has kept it: it owned it, and was the last to
+// write it as far as it knows. Nobody holds the row. So no answer may come from it alone, and
+// when it is written its revision is compared.
+type believed struct{ *work }
+
+// locked is an execution as this transaction has read it, which holds the row until it ends.
+type locked struct{ *work }
+
+// locks are what a try knows of the rows that it uses.
+type locks struct {
+	believed map[uint64]believed
+	top      uint64 // the highest number that is locked; 0: none is
+}
+
+func (l *locks) believe(b believed) {
+	if l.believed == nil {
+		l.believed = make(map[uint64]believed)
+	}
+	l.believed[b.row.Number] = b
+}
+
+// wanted are executions that a try could not have at once.
+type wanted struct {
+	ids     []string
+	numbers []int64
+}
+
+// hold takes an execution that was read with its row locked, and returns it as the round
+// has it, with what the round has changed.
+func (v *view) hold(w *work) locked {
+	number := w.row.Number
+	v.locks.top = max(v.locks.top, number)
+	known := v.works[number]
+	if b, ok := v.locks.believed[number]; ok && b.work == known {
+		if b.rev != w.rev && !b.dirty { // nothing has come of it yet
+			known = nil
+		}
+		if b.rev == w.rev || known == nil {
+			delete(v.locks.believed, number)
+		}
+	}
+	if known == nil {
+		v.put(w)
+		known = w
+	}
+	return locked{known}
+}
+
+// below are the believed executions that the round changes and would wait for out of turn.
+func (v *view) below() (numbers []int64) {
+	for number, b := range v.locks.believed {
+		if b.dirty && number < v.locks.top {
+			numbers = append(numbers, int64(number))
+		}
+	}
+	slices.Sort(numbers)
+	return numbers
+}
