@@ -73,17 +73,14 @@ func compact(ctx context.Context, path string, like os.FileInfo) error {
 	}
 	defer db.Close()
 	v := newVerifier(ctx, path, nil)
-	m, whole, err := newestMeta(s.file, db.Info().PageSize)
-	if err != nil {
-		return fail(err)
-	}
+	m, whole := newestMeta(s.file, db.Info().PageSize)
 	if _, err := v.end(v.verify(s.file, like.Size(), m, whole, nil)); err != nil {
 		return err
 	}
 	if v.format == formatLog {
 		return fmt.Errorf("%s: %w: somebody opened it in this moment", path, checkpoint.ErrLocked)
 	}
-	aside, err := makeAside(path)
+	aside, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".*"+asideSuffix)
 	if err != nil {
 		return fail(err)
 	}

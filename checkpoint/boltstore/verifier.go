@@ -23,9 +23,8 @@ type verifier struct {
 	done Verified
 
 	first *Problem
-	err   error // ctx has ended, or it can't be read
+	err   error // ctx has ended
 
-	file   *source
 	r      *btree.Reader
 	trees  [tables]btree.Tree
 	has    [tables]bool
@@ -47,9 +46,6 @@ func newVerifier(ctx context.Context, path string, opts *VerifyOptions) *verifie
 }
 
 func (v *verifier) problem(p Problem) {
-	if v.unread() {
-		return // it may be nothing but that
-	}
 	if p.File == "" {
 		p.File = v.path
 	}
@@ -71,20 +67,8 @@ func (v *verifier) bad(t table, key []byte, row *checkpoint.Row, what string, er
 	v.problem(p)
 }
 
-// unread reports whether the system could not read the file: what was found behind that is
-// of no worth.
-func (v *verifier) unread() bool {
-	if v.err == nil && v.file != nil && v.file.err != nil {
-		v.err = fmt.Errorf("durable: verify %s: %w", v.path, v.file.err)
-	}
-	return v.file != nil && v.file.err != nil
-}
-
 // tick is called for each entry; false: it is enough.
 func (v *verifier) tick() bool {
-	if v.unread() {
-		return false
-	}
 	v.done.Entries++
 	if v.done.Entries%4096 == 0 {
 		v.progress()
@@ -114,18 +98,14 @@ func (v *verifier) verify(file io.ReaderAt, size int64, m btree.Meta, whole [2]b
 		v.problem(Problem{What: fmt.Sprintf("it was truncated: it has %d bytes of %d", size, want)})
 	}
 	v.done.Pages = m.Pages
-	v.file = &source{ReaderAt: file}
-	v.r = btree.NewReader(v.file, m, func(page uint64, what string) { v.problem(Problem{Page: page, What: what}) })
+	v.r = btree.NewReader(file, m, func(page uint64, what string) { v.problem(Problem{Page: page, What: what}) })
 	v.findTables()
 	position, ok := v.verifyMeta()
-	if v.unread() || !ok {
-		return v.err
+	if !ok {
+		return nil
 	}
 	if log != nil {
 		v.redo(log(position, v.format))
-	}
-	if v.err != nil {
-		return v.err
 	}
 	v.verifyQueues()
 	v.verifyExecutions()
@@ -134,9 +114,8 @@ func (v *verifier) verify(file io.ReaderAt, size int64, m btree.Meta, whole [2]b
 	v.verifyPlaces(ownedTable)
 	v.verifyPlaces(endedTable)
 	v.verifyChildren()
-	if !v.unread() && v.err == nil {
+	if v.err == nil {
 		v.done.FreePages = v.r.Finish()
-		v.unread()
 	}
 	v.progress()
 	return v.err

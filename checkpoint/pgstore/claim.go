@@ -145,6 +145,7 @@ func (s *Store) tryClaim(c *claim) (hints []checkpoint.Hint, err error) {
 	limit := min(int64(c.req.Max), math.MaxInt32)
 	var waiting int64 // that it has seen; one more than it can take may be many more
 	b := &pgx.Batch{}
+	s.set(b)
 	b.Queue(s.sql.claim, keys, marks, []byte(ledger.Holding(c.req.Build)), limit, c.bare,
 		s.process.Load(), w.round+1, int64(s.opts.Lease)).Query(func(rows pgx.Rows) (err error) {
 		waiting, err = v.takeDue(rows)

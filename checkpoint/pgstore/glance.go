@@ -15,8 +15,7 @@ func (s *Store) Glance(ctx context.Context, ids []string) (glances []checkpoint.
 	for i, id := range ids {
 		hashes[i] = hash(id)
 	}
-	err = s.read(ctx, s.opts.Lease, s.question(`SELECT id, incarnation, status, tail, cardinality(held_builds) > 0 AND owner IS NULL
-		FROM $S.execution WHERE sha256(id) = ANY($1::bytea[])`, func(rows pgx.Rows) error {
+	err = s.read(ctx, s.opts.Lease, s.question(s.sql.glance, func(rows pgx.Rows) error {
 		glances = make([]checkpoint.Glance, 0, len(ids))
 		var g checkpoint.Glance
 		var id, incarnation []byte

@@ -25,9 +25,7 @@ func (v *view) begin(more *pgx.Batch) (err error) {
 		w := &v.s.writer
 		b := &pgx.Batch{}
 		b.Queue("begin isolation level read committed") // what a later statement sees may be newer, see recover
-		if v.s.opts.NoListen {                          // see connect
-			b.Queue("set local " + v.s.idleTimeout())
-		}
+		v.s.set(b)
 		b.Queue(v.s.sql.renew, v.s.process.Load(), w.round+1, int64(v.s.opts.Lease)).QueryRow(v.renewed)
 		b.QueuedQueries = append(b.QueuedQueries, more.QueuedQueries...)
 		v.begun = true
@@ -75,6 +73,9 @@ func (v *view) queueLoad(b *pgx.Batch, ids []string, numbers, parents []int64) {
 	hashes := make([][]byte, len(ids))
 	for i, id := range ids {
 		hashes[i] = hash(id)
+	}
+	if numbers == nil {
+		numbers = []int64{} // of NULL the server makes another plan
 	}
 	sql, args := v.s.sql.lock, []any{hashes, numbers}
 	switch {

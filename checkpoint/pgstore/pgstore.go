@@ -312,7 +312,7 @@ func (s *Store) connect(ctx context.Context) (err error) {
 	// Every statement of the writer finds its rows by keys. To think about that anew each
 	// time costs more than the statement; to think once, while the tables were empty,
 	// would end in reading all of them. (What stands between might give the settings to
-	// somebody else, if it can't LISTEN.)
+	// somebody else, if it can't LISTEN: each transaction has its own then, see set.)
 	_, err = s.writer.conn.Exec(ctx, `SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off;
 		SET enable_hashjoin = off; SET enable_mergejoin = off; SET jit = off; SET `+s.idleTimeout(), pgx.QueryExecModeSimpleProtocol)
 	return err
@@ -350,4 +350,11 @@ func (s *Store) dial(ctx context.Context, change func(*pgx.ConnConfig)) (*pgx.Co
 // idleTimeout is the setting of idle.
 func (s *Store) idleTimeout() string {
 	return fmt.Sprintf("idle_in_transaction_session_timeout = %d", s.idle().Milliseconds())
+}
+
+// set has a transaction begin with the settings that the session does not have, see connect.
+func (s *Store) set(b *pgx.Batch) {
+	if s.opts.NoListen {
+		b.Queue(`SELECT set_config('idle_in_transaction_session_timeout', $1, true)`+byKeys, fmt.Sprint(s.idle().Milliseconds()))
+	}
 }

@@ -31,7 +31,7 @@ func (s *Store) read(ctx context.Context, limit time.Duration, ask func() *pgx.B
 	}
 }
 
-// wholeTable is the limit of what reads all of a table: it may take for ever.
+// wholeTable is the limit of what may have to read all of a table: it may take for ever.
 const wholeTable = time.Duration(-1)
 
 // readTries is how often a read is tried again: for 0.6 s.
@@ -148,7 +148,7 @@ func (s *Store) List(ctx context.Context, q checkpoint.Query) iter.Seq2[checkpoi
 			if q.Limit > 0 {
 				limit = min(limit, q.Limit-n)
 			}
-			found, more, err := s.summaries(ctx, 0, s.sql.list, append(selecting(&q), before, limit)...)
+			found, more, err := s.summaries(ctx, wholeTable, s.sql.list, append(selecting(&q), before, limit)...)
 			if err != nil {
 				yield(checkpoint.Summary{}, err)
 				return

@@ -22,7 +22,7 @@ type statements struct {
 	records, inboxAfter, due, behind string
 	expire, count, backlog, size     string
 	row, firstBeatOf, broken         string // where the server can't read all
-	news, ended                      string
+	news, ended, glance              string
 
 	// Of processes.
 	processes, shorten, endListeners                string
@@ -124,8 +124,9 @@ func newStatements(schema string) statements {
 		claim:   q(takeDue + strings.ReplaceAll(columnNames, "e.", "x.") + `, ` + taken + ` FROM x`),
 		claimed: q(`SELECT number FROM $S.execution WHERE owner = $1 AND wake_at = $2`),
 		expired: q(`SELECT id FROM $S.process WHERE lease_until <= ` + nanoseconds + ` ORDER BY id LIMIT 16 FOR UPDATE SKIP LOCKED`),
+		// The sum has no index, so that the server does not look for owners in the order of numbers.
 		lockOwned: q(`SELECT ` + columnNames + ` FROM $S.execution e
-			WHERE e.owner = ANY($1::bigint[]) ORDER BY e.number LIMIT $2 FOR UPDATE`),
+			WHERE e.owner = ANY($1::bigint[]) ORDER BY e.number + 0 LIMIT $2 FOR UPDATE`),
 
 		callback: q(`SELECT timeout_at, heartbeat_timeout, heartbeat_at, closed FROM $S.callback
 			WHERE number = $1 AND sha256(operation) = $2`),
@@ -238,7 +239,9 @@ func newStatements(schema string) statements {
 		lockStep:   q(`SELECT number, rev, owner, epoch, tail FROM $S.execution WHERE sha256(id) = $1 FOR UPDATE`),
 		stepWrites: q(`SELECT data FROM $S.journal WHERE number = $1 AND seq > $2 ORDER BY seq LIMIT $3`),
 
-		news:  q(`SELECT id FROM $S.execution WHERE owner = $1 AND inbox_tail > inbox_seen`),
+		news: q(`SELECT id FROM $S.execution WHERE owner = $1 AND inbox_tail > inbox_seen`),
+		glance: q(`SELECT id, incarnation, status, tail, cardinality(held_builds) > 0 AND owner IS NULL
+			FROM $S.execution WHERE sha256(id) = ANY($1::bytea[])`),
 		ended: q(`SELECT id FROM $S.execution WHERE status <> 1 AND ended_at >= $1`),
 	}
 }

@@ -17,6 +17,9 @@ func (v *view) commit() error {
 		return v.err
 	}
 	sql, b := &v.s.sql, &pgx.Batch{}
+	if !v.begun {
+		v.s.set(b)
+	}
 	works := v.inOrder()
 	if low := v.below(); len(low) > 0 {
 		b.Queue(sql.keep, low)
