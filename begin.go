@@ -74,11 +74,15 @@ func (x *residency) begin() (r *routine, run func()) {
 	return r, func() { x.runHandler(f, codec, input) }
 }
 
-// unreadError is an error of the store that the journal is read from.
+// unreadError is an error of the store that the journal, or the inbox, is read from.
 type unreadError struct{ err error }
 
 func (e *unreadError) Error() string { return e.err.Error() }
 func (e *unreadError) Unwrap() error { return e.err }
+
+// errFollowed is of a journal that goes on behind what was claimed: who wrote that has the
+// execution now.
+var errFollowed = errors.New("durable: the journal goes on behind what was claimed")
 
 // load reads the journal and folds it. What it folds is nobody else's while the residency
 // is loading, so others need not wait for a store, or a sealer, that is slow.
@@ -120,7 +124,10 @@ func (x *residency) load() (input []byte, codec string, err error) {
 		}
 	}
 	if last < x.sum.Tail {
-		for rec, err := range x.e.store.Records(x.context(), x.id, last) {
+		for rec, err := range x.e.journalOf(x.context(), &x.sum, last) {
+			if err == nil && rec.Seq > x.sum.Tail {
+				err = errFollowed
+			}
 			if err != nil {
 				return nil, "", &unreadError{err}
 			}
@@ -129,9 +136,6 @@ func (x *residency) load() (input []byte, codec string, err error) {
 				return nil, "", err
 			}
 		}
-	}
-	if last < x.sum.Tail {
-		return nil, "", &unreadError{fmt.Errorf("durable: the journal of execution %s ends with record %d, not with %d: the store reads from a server that is behind", x.id, last, x.sum.Tail)}
 	}
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -188,7 +192,7 @@ func (x *residency) catchUp() {
 	x.came = nil
 	var err error
 	if !noNews { // else there is no need to ask, which takes a store on a server a message
-		entries, err = x.e.store.Inbox(x.e.life, x.id, x.sum.InboxSeen)
+		entries, err = x.inboxFrom(x.e.life, x.sum.InboxSeen)
 	}
 	if err != nil {
 		x.mu.Lock()

@@ -119,7 +119,7 @@ func (e *Engine) readHistory(ctx context.Context, s *checkpoint.Summary, b *book
 	}
 	// readOn reads what is in the journal behind the bookmark.
 	readOn := func() (more bool, err error) {
-		for rec, err := range e.store.Records(ctx, s.ID, b.seq) {
+		for rec, err := range e.journalOf(ctx, s, b.seq) {
 			if err != nil {
 				return false, err
 			}

@@ -277,6 +277,7 @@ func (e *Engine) residencyGone(x *residency) {
 type writtenOff struct {
 	times       int // in a row
 	incarnation checkpoint.Incarnation
+	number      uint64
 	epoch       uint64
 }
 
@@ -284,7 +285,7 @@ type writtenOff struct {
 // more often in a row, the later.
 func (e *Engine) disown(x *residency) {
 	e.mu.Lock()
-	w := writtenOff{e.disowned[x.id].times + 1, x.sum.Incarnation, x.sum.Epoch}
+	w := writtenOff{e.disowned[x.id].times + 1, x.sum.Incarnation, x.sum.Number, x.sum.Epoch}
 	e.disowned[x.id] = w
 	e.mu.Unlock()
 	delay := min(20*time.Millisecond<<min(w.times, 10), clockCheck)
@@ -294,12 +295,16 @@ func (e *Engine) disown(x *residency) {
 		case <-e.life.Done():
 			return
 		}
-		if _, err := e.giveUp(x.id, w); err != nil && e.life.Err() == nil {
+		mine, err := e.giveUp(x.id, w)
+		if err != nil && e.life.Err() == nil {
 			if errors.Is(e.outward(err), ErrStoreFailed) {
 				return
 			}
 			e.disown(x)
 			return
+		}
+		if !mine {
+			e.goneOn(x.id, w)
 		}
 		e.wake()
 	})
@@ -309,11 +314,11 @@ func (e *Engine) disown(x *residency) {
 // off, or ended it, or another one has its ID. mine says that nobody has.
 func (e *Engine) giveUp(id string, w writtenOff) (mine bool, err error) {
 	s, err := e.store.Get(e.life, id)
-	if errors.Is(err, checkpoint.ErrNotFound) ||
-		err == nil && (s.Incarnation != w.incarnation || s.Epoch != w.epoch || s.Status != checkpoint.Running) {
+	if err == nil && w.isOver(&s) {
 		return false, nil
 	}
-	return true, e.store.Disown(e.life, id, w.epoch)
+	// Also when it is not found: what was read may be from before it was there.
+	return !errors.Is(err, checkpoint.ErrNotFound), e.store.Disown(e.life, id, w.epoch)
 }
 
 // giveAllUp gives up what was written off and was not gone on with, and returns how many
@@ -329,6 +334,15 @@ func (e *Engine) giveAllUp() (lost int) {
 		}
 	}
 	return lost
+}
+
+// goneOn forgets what was written off, and is not this process's to go on with.
+func (e *Engine) goneOn(id string, w writtenOff) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.disowned[id] == w {
+		delete(e.disowned, id)
+	}
 }
 
 // recovered forgets that an execution was disowned.

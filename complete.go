@@ -85,7 +85,7 @@ func (c *callbackSearch) read(ctx context.Context) (open []string, err error) {
 		c.seq, c.ops, c.named = 0, newOperations(s.Tail), nil
 	}
 	c.sum = s
-	for rec, err := range c.e.store.Records(ctx, c.executionID, c.seq) {
+	for rec, err := range c.e.journalOf(ctx, &s, c.seq) {
 		if err != nil {
 			return nil, c.e.lookup(c.executionID, err)
 		}

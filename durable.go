@@ -324,8 +324,12 @@ func (e *Engine) checkEnded(x *residency) {
 	}
 	switch {
 	case err == nil && s.Incarnation == x.sum.Incarnation && s.Status == checkpoint.Running:
-	case err == nil, errors.Is(err, checkpoint.ErrNotFound):
+	case err == nil && s.Number < x.sum.Number: // what is read is behind: its next record tells
+	case err == nil:
 		x.stopNow(ErrStopped)
+	case errors.Is(err, checkpoint.ErrNotFound):
+		x.stopNow(ErrStopped)
+		e.disown(x) // if what is read is behind
 	}
 }
 

@@ -162,7 +162,7 @@ func (e *Engine) records(ctx context.Context, s *checkpoint.Summary) iter.Seq2[*
 		}
 		settled := make(map[string]bool)
 		tail := uint64(0)
-		for rec, err := range e.store.Records(ctx, s.ID, 0) {
+		for rec, err := range e.journalOf(ctx, s, 0) {
 			if err == nil {
 				err = e.openRecord(&rec, s.Incarnation)
 			}

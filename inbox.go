@@ -56,7 +56,7 @@ func (x *residency) drain() {
 	x.mu.Lock()
 	seen := x.inboxSeen
 	x.mu.Unlock()
-	entries, err := x.e.store.Inbox(x.context(), x.id, seen)
+	entries, err := x.inboxFrom(x.context(), seen)
 	if err != nil {
 		x.mu.Lock()
 		x.lostUnlessEnded(err)

@@ -33,7 +33,7 @@ func (e *Engine) Recording(ctx context.Context, id string) (*Recording, error) {
 		return nil, err
 	}
 	r := &Recording{ID: s.ID, Function: s.Function, Status: ExecutionStatus(s.Status.String()), incarnation: s.Incarnation}
-	for rec, err := range e.store.Records(ctx, id, 0) {
+	for rec, err := range e.journalOf(ctx, &s, 0) {
 		if err == nil {
 			err = e.openRecord(&rec, s.Incarnation)
 		}

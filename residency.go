@@ -42,6 +42,7 @@ type residency struct {
 	journal
 	answer         func(error) // answered
 	inboxSeen      uint64
+	inboxTail      uint64              // the last inbox entry that is known of
 	lastInvocation uint64              // sequence of the last InvocationCompleted before this residency
 	cutOff         bool                // an earlier invocation was cut off
 	held           error               // why it is held
@@ -118,7 +119,7 @@ func newResidency(e *Engine, def *definition, claim *checkpoint.Claim) *residenc
 	x.answer = x.answered
 	x.seq, x.sent, x.durable = claim.Tail, claim.Tail, claim.Tail
 	x.event = claim.LastEvent
-	x.inboxSeen = claim.InboxSeen
+	x.inboxSeen, x.inboxTail = claim.InboxSeen, claim.InboxTail
 	x.claimed = claim.Records
 	return x
 }

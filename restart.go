@@ -218,7 +218,7 @@ func (e *Engine) endedJournal(ctx context.Context, id string) (*endedJournal, er
 		return nil, fmt.Errorf("%w: %s: stop it before", ErrExecutionRunning, id)
 	}
 	j := &endedJournal{sum: s, records: make([]checkpoint.Record, 0, s.Tail)}
-	for rec, err := range e.store.Records(ctx, id, 0) {
+	for rec, err := range e.journalOf(ctx, &s, 0) {
 		if err == nil {
 			err = e.openRecord(&rec, s.Incarnation)
 		}

@@ -55,6 +55,17 @@ func (l *looks) require(t *testing.T) {
 	}
 }
 
+// poll looks so many times, and each run once less.
+func (l *looks) poll(ctx *durable.Context, times int) {
+	l.mu.Lock()
+	times -= len(l.runs) - 1
+	l.mu.Unlock()
+	for range times {
+		_ = ctx.Context().Err()
+		time.Sleep(time.Second)
+	}
+}
+
 // lookers are handlers that look at their standard context in a scope that is cancelled
 // after an hour, and do something else when they see that.
 var lookers = map[string]func(ctx *durable.Context, l *looks) error{
@@ -206,6 +217,14 @@ var lookers = map[string]func(ctx *durable.Context, l *looks) error{
 		})
 		return l.arms(ctx, err)
 	},
+	"BehindLooksInAFunctionThatDoesNotRunAgain": func(ctx *durable.Context, l *looks) error {
+		_, err := durable.RunInChildContext(ctx, "child", func(*durable.Context) (int, error) {
+			l.poll(ctx, 5)
+			return 0, nil
+		})
+		time.Sleep(2 * time.Hour) // plain code: the cancel comes meanwhile
+		return l.arms(ctx, err)
+	},
 	"NotAtAllAtFirst": func(ctx *durable.Context, l *looks) error {
 		err := durable.Wait(ctx, "wait", 20*time.Hour)
 		err = errors.Join(err, durable.Wait(ctx.WithoutCancel(), "pause", time.Hour))
@@ -287,4 +306,32 @@ func TestStandardContext(t *testing.T) {
 			})
 		}
 	}
+}
+
+// TestLooksCountWhereTheyAre: code looks while it waits for something else, which is there
+// when it runs again. So it looks less often then, and that is no business of a look in an
+// operation behind it.
+func TestLooksCountWhereTheyAre(t *testing.T) {
+	inBubble(t, "InAnOperation", func(t *testing.T) {
+		var l looks
+		f := durable.Define("f", func(ctx *durable.Context, _ int) (bool, error) {
+			l.run()
+			l.poll(ctx, 5)
+			return durable.RunInChildContext(ctx.WithoutCancel(), "child", func(below *durable.Context) (bool, error) {
+				if err := durable.Wait(below, "wait", 20*time.Hour); err != nil {
+					return false, err
+				}
+				seen := l.at(ctx.Context(), "inside")
+				return seen, durable.Wait(below, "pause", time.Hour)
+			})
+		})
+		b := setup(t, f)
+		x := start(b, f, 0)
+		time.Sleep(time.Hour)
+		b.cancel(x.ID())
+		seen, err := within(b, x, 100*time.Hour)
+		require.NoError(t, err)
+		require.True(t, seen, "the scope was cancelled 19 hours before: %v", l.runs)
+		l.require(t)
+	})
 }

@@ -103,6 +103,7 @@ func (x *residency) released(sent uint64, err error) {
 	case errors.Is(err, checkpoint.ErrInboxNews):
 		x.seq, x.sent = sent, sent
 		x.event--
+		x.inboxTail = max(x.inboxTail, x.inboxSeen+1)
 		x.phase = phaseRunning
 		x.idleSince = time.Time{}
 		if x.retiring {
@@ -285,13 +286,17 @@ func (x *residency) lost(err error) {
 	switch {
 	case errors.Is(err, checkpoint.ErrFenced):
 		// It was stopped, or timed out, or somebody else owns it.
-	case err == errLeaseOver: // the store tells
+	case err == errLeaseOver, errors.Is(err, errFollowed): // the store tells
 		x.e.disown(x)
 	case errors.Is(err, checkpoint.ErrFailed), errors.Is(err, checkpoint.ErrClosed):
 		x.e.countUnwritten()
 		x.e.storeFailed(err)
 	default:
-		x.logger().Error("durable: checkpoint not written, the execution is replayed", "error", err.Error())
+		message := "durable: checkpoint not written, the execution is replayed"
+		if _, unread := errors.AsType[*unreadError](err); unread {
+			message = "durable: what is recorded was not read, the execution is loaded again"
+		}
+		x.logger().Error(message, "error", err.Error())
 		x.e.disown(x)
 	}
 	x.closeNow(err)

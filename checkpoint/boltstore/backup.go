@@ -79,8 +79,14 @@ type patch struct {
 // wholePatches are what makes of a file in use one that was closed: its format, and a
 // log of its own.
 func (s *Store) wholePatches(p *pin) (patches []patch, err error) {
-	r := btree.NewReader(p, p.meta, nil)
-	damaged := func(key []byte) error { return s.corrupt(metaTable, key, "it is missing or damaged: run Verify", nil) }
+	file := &source{ReaderAt: p}
+	r := btree.NewReader(file, p.meta, nil)
+	damaged := func(key []byte) error {
+		if file.err != nil {
+			return fmt.Errorf("durable: backup of %s: %w", s.path, file.err)
+		}
+		return s.corrupt(metaTable, key, "it is missing or damaged: run Verify", nil)
+	}
 	e, found, _ := r.Root().Get([]byte(tableNames[metaTable]))
 	meta, ok := r.Bucket(e)
 	if !found || !ok {

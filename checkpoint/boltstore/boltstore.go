@@ -19,6 +19,10 @@
 // two belong together: move or copy both, or none. One without the other is not
 // opened, if it would lose anything. Verify looks for damage in both.
 //
+// In a container, mount the folder that the file is in, not the file alone: its log would
+// lie in what the container keeps for itself. Open refuses that. The file may be a link,
+// and the folder of the log, too, but not to what is not there: Open does not replace them.
+//
 // # Caveats
 //
 //   - When a write or a flush fails, every method returns checkpoint.ErrFailed until

@@ -203,6 +203,11 @@ func (s *Store) panicked(p any) error {
 	if e, ok := p.(*checkpoint.CorruptError); ok {
 		return e
 	}
+	if f, ok := p.(fault); ok {
+		if err := s.unread(f); err != nil {
+			return err
+		}
+	}
 	err, ok := p.(error)
 	if !ok {
 		err = errors.New(fmt.Sprint(p))

@@ -73,14 +73,17 @@ func compact(ctx context.Context, path string, like os.FileInfo) error {
 	}
 	defer db.Close()
 	v := newVerifier(ctx, path, nil)
-	m, whole := newestMeta(s.file, db.Info().PageSize)
+	m, whole, err := newestMeta(s.file, db.Info().PageSize)
+	if err != nil {
+		return fail(err)
+	}
 	if _, err := v.end(v.verify(s.file, like.Size(), m, whole, nil)); err != nil {
 		return err
 	}
 	if v.format == formatLog {
 		return fmt.Errorf("%s: %w: somebody opened it in this moment", path, checkpoint.ErrLocked)
 	}
-	aside, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".*"+asideSuffix)
+	aside, err := makeAside(path)
 	if err != nil {
 		return fail(err)
 	}

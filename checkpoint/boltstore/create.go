@@ -19,6 +19,9 @@ import (
 // when it is whole and on the disk: a crash leaves a good file or none.
 func ensure(path string, opts *Options) (err error) {
 	dir := filepath.Dir(path)
+	if err := checkLink(path); err != nil {
+		return err
+	}
 	if _, err := os.Stat(path); err == nil {
 		// Whoever made it may have been killed before its name was on the disk.
 		if err := wal.SyncFolder(dir); !errors.Is(err, fs.ErrPermission) {
@@ -36,7 +39,7 @@ func ensure(path string, opts *Options) (err error) {
 	if err := ensureFolder(dir); err != nil {
 		return err
 	}
-	aside, err := os.CreateTemp(dir, filepath.Base(path)+".*"+asideSuffix)
+	aside, err := makeAside(path)
 	if err != nil {
 		return err
 	}
@@ -50,8 +53,12 @@ func ensure(path string, opts *Options) (err error) {
 	}
 	// A link fails when another process was faster, where a rename would
 	// replace its file. Not every file system has links.
-	if err := os.Link(name, path); err != nil {
-		if _, err := os.Stat(path); err == nil {
+	err = os.Link(name, path)
+	if errors.Is(err, fs.ErrExist) {
+		return nil
+	}
+	if err != nil {
+		if _, err := os.Lstat(path); err == nil {
 			return nil
 		}
 		if err := os.Rename(name, path); err != nil {
@@ -61,23 +68,27 @@ func ensure(path string, opts *Options) (err error) {
 	return wal.SyncFolder(dir)
 }
 
-// asideSuffix ends the names of files that are being made.
-const asideSuffix = ".new"
+// asideSuffix ends the names of files that are being made: no other program makes such.
+const asideSuffix = ".durable-new"
 
-// removeAside removes what is left of makings that were cut off. One that is
-// going on does no harm and takes none: the file exists, so it will be used.
-func (s *Store) removeAside() {
-	for _, path := range []string{s.path, s.real} { // Compact follows links, making does not
-		left, _ := filepath.Glob(globEscape(path) + ".*" + asideSuffix)
-		for _, name := range left {
-			os.Remove(name)
-		}
-	}
+// makeAside makes a file beside another one, which the next Open removes if it is left.
+func makeAside(path string) (*os.File, error) {
+	return os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".*"+asideSuffix)
 }
 
-// globEscape quotes what has a meaning in a pattern.
-func globEscape(path string) string {
-	return strings.NewReplacer(`[`, `[[]`, `*`, `[*]`, `?`, `[?]`).Replace(path)
+// removeAside removes what is left of makings that were cut off, and nothing else. One that
+// is going on does no harm and takes none: the file exists, so it will be used.
+func (s *Store) removeAside() {
+	for _, path := range []string{s.path, s.real} { // Compact follows links, making does not
+		left, _ := os.ReadDir(filepath.Dir(path))
+		for _, e := range left {
+			name, ours := strings.CutPrefix(e.Name(), filepath.Base(path)+".")
+			drawn, aside := strings.CutSuffix(name, asideSuffix)
+			if ours && aside && drawn != "" && e.Type().IsRegular() && strings.Trim(drawn, "0123456789") == "" {
+				os.Remove(filepath.Join(filepath.Dir(path), e.Name()))
+			}
+		}
+	}
 }
 
 // ensureFolder makes a folder and those above it, and makes their names durable. Those

@@ -79,3 +79,8 @@ func SmallSegments(unsafeNoSync, unsafeNoLogSync bool) *Options {
 		files: wal.Disk{NoSync: unsafeNoSync || unsafeNoLogSync},
 	}
 }
+
+// globEscape quotes what has a meaning in a pattern.
+func globEscape(path string) string {
+	return strings.NewReplacer(`[`, `[[]`, `*`, `[*]`, `?`, `[?]`).Replace(path)
+}

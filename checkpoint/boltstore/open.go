@@ -6,7 +6,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -33,6 +32,9 @@ import (
 //   - ErrLocked: this or another process has the file open; nothing is waited for
 //   - ErrCorrupt: the file or its log is damaged or missing, or is something else,
 //     or a newer release made it. Nothing was changed.
+//   - what the system says: it says nothing of what is in the file
+//   - a place where a store can't be: a link that leads to nothing, which a new store would
+//     replace, and a file that is mounted by itself, without its log
 func Open(path string, opts *Options) (*Store, error) {
 	if path == "" {
 		return nil, errors.New("durable: open the store: the path is empty")
@@ -53,6 +55,9 @@ func Open(path string, opts *Options) (*Store, error) {
 	}
 	if err != nil {
 		return nil, fmt.Errorf("durable: open the store: %w", err)
+	}
+	if err := checkPlace(real); err != nil {
+		return nil, fmt.Errorf("durable: open the store %s: %w", path, err)
 	}
 	s := &Store{
 		path: path, real: real, now: opts.now, queue: queue.New[*command](maxRound, maxRoundBytes), calls: dispatch.New(), writer: newWriter(), heads: make(map[uint32]head),
@@ -188,7 +193,6 @@ func mapSize(path string, opts *Options) int {
 
 // openError is what an error of bbolt's Open means.
 func openError(path string, err error) error {
-	var pathError *fs.PathError
 	var corrupt *checkpoint.CorruptError
 	switch {
 	case err == nil:
@@ -197,10 +201,12 @@ func openError(path string, err error) error {
 		return corrupt
 	case errors.Is(err, berrors.ErrTimeout):
 		return fmt.Errorf("%s: %w: close it there first", path, checkpoint.ErrLocked)
-	case errors.As(err, &pathError):
-		return fmt.Errorf("durable: open the store: %w", err)
+	case errors.Is(err, berrors.ErrInvalid), errors.Is(err, berrors.ErrVersionMismatch), errors.Is(err, berrors.ErrChecksum), errors.Is(err, errEmpty):
+		return &checkpoint.CorruptError{Where: path, What: "it is not a bbolt file, or its first pages are damaged", Err: err}
 	}
-	return &checkpoint.CorruptError{Where: path, What: "it is not a bbolt file, or its first pages are damaged", Err: err}
+	// A folder, a lock that the file system does not know, no rights, no memory, a disk that
+	// can't be read.
+	return fmt.Errorf("durable: open the store %s: %w", path, err)
 }
 
 var errEmpty = errors.New("the file is empty")
@@ -211,7 +217,10 @@ var errEmpty = errors.New("the file is empty")
 func checkSize(f *os.File) error {
 	// Another process may use the file, and enlarge it meanwhile: first what the size
 	// must be, then what it is.
-	m, _ := newestMeta(f, os.Getpagesize())
+	m, _, err := newestMeta(f, os.Getpagesize())
+	if err != nil {
+		return err
+	}
 	info, err := f.Stat()
 	switch {
 	case err != nil:

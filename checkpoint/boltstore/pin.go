@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 	"runtime"
 	"runtime/debug"
 	"sync"
@@ -62,7 +61,9 @@ func (s *Store) pinned(ctx context.Context, f func(*pin) error) error {
 			return err
 		}
 		p.size = info.Size()
-		p.meta, p.whole = newestMeta(s.file, s.db.Info().PageSize)
+		if p.meta, p.whole, err = newestMeta(s.file, s.db.Info().PageSize); err != nil {
+			return s.systemError(err)
+		}
 		if p.meta.TxID != uint64(p.tx.ID()) {
 			return &checkpoint.CorruptError{Where: s.path, What: fmt.Sprintf("its first pages are of transaction %d, the last one was %d", p.meta.TxID, p.tx.ID())}
 		}
@@ -196,11 +197,6 @@ func (p *pin) copyAside(from int64) (aside *os.File, err error) {
 	rest := io.NewSectionReader(p, from, p.length()-from)
 	_, err = io.CopyBuffer(struct{ io.Writer }{aside}, rest, make([]byte, 1<<20))
 	return aside, err
-}
-
-// makeAside makes a file beside the store, which the next Open removes if it is left.
-func makeAside(path string) (*os.File, error) {
-	return os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".*"+asideSuffix)
 }
 
 func dropAside(f *os.File) {

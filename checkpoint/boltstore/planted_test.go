@@ -309,7 +309,7 @@ func TestVerifyFindsWhatWasPlantedInPages(t *testing.T) {
 			f, err := os.Open(path)
 			require.NoError(t, err)
 			defer f.Close()
-			m, _ := newestMeta(f, os.Getpagesize())
+			m, _, _ := newestMeta(f, os.Getpagesize())
 			b, err := os.ReadFile(path)
 			require.NoError(t, err)
 			p.plant(b, m)

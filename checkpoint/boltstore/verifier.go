@@ -23,8 +23,9 @@ type verifier struct {
 	done Verified
 
 	first *Problem
-	err   error // ctx has ended
+	err   error // ctx has ended, or it can't be read
 
+	file   *source
 	r      *btree.Reader
 	trees  [tables]btree.Tree
 	has    [tables]bool
@@ -46,6 +47,9 @@ func newVerifier(ctx context.Context, path string, opts *VerifyOptions) *verifie
 }
 
 func (v *verifier) problem(p Problem) {
+	if v.unread() {
+		return // it may be nothing but that
+	}
 	if p.File == "" {
 		p.File = v.path
 	}
@@ -67,8 +71,20 @@ func (v *verifier) bad(t table, key []byte, row *checkpoint.Row, what string, er
 	v.problem(p)
 }
 
+// unread reports whether the system could not read the file: what was found behind that is
+// of no worth.
+func (v *verifier) unread() bool {
+	if v.err == nil && v.file != nil && v.file.err != nil {
+		v.err = fmt.Errorf("durable: verify %s: %w", v.path, v.file.err)
+	}
+	return v.file != nil && v.file.err != nil
+}
+
 // tick is called for each entry; false: it is enough.
 func (v *verifier) tick() bool {
+	if v.unread() {
+		return false
+	}
 	v.done.Entries++
 	if v.done.Entries%4096 == 0 {
 		v.progress()
@@ -98,14 +114,18 @@ func (v *verifier) verify(file io.ReaderAt, size int64, m btree.Meta, whole [2]b
 		v.problem(Problem{What: fmt.Sprintf("it was truncated: it has %d bytes of %d", size, want)})
 	}
 	v.done.Pages = m.Pages
-	v.r = btree.NewReader(file, m, func(page uint64, what string) { v.problem(Problem{Page: page, What: what}) })
+	v.file = &source{ReaderAt: file}
+	v.r = btree.NewReader(v.file, m, func(page uint64, what string) { v.problem(Problem{Page: page, What: what}) })
 	v.findTables()
 	position, ok := v.verifyMeta()
-	if !ok {
-		return nil
+	if v.unread() || !ok {
+		return v.err
 	}
 	if log != nil {
 		v.redo(log(position, v.format))
+	}
+	if v.err != nil {
+		return v.err
 	}
 	v.verifyQueues()
 	v.verifyExecutions()
@@ -114,8 +134,9 @@ func (v *verifier) verify(file io.ReaderAt, size int64, m btree.Meta, whole [2]b
 	v.verifyPlaces(ownedTable)
 	v.verifyPlaces(endedTable)
 	v.verifyChildren()
-	if v.err == nil {
+	if !v.unread() && v.err == nil {
 		v.done.FreePages = v.r.Finish()
+		v.unread()
 	}
 	v.progress()
 	return v.err

@@ -70,15 +70,19 @@ func (s *Store) Verify(ctx context.Context, opts *VerifyOptions) (Verified, erro
 	return v.end(err)
 }
 
-// newestMeta reads the meta pages and returns the one that counts, and which are whole.
-func newestMeta(file *os.File, pageSize int) (m btree.Meta, whole [2]bool) {
+// newestMeta reads the meta pages and returns the one that counts, and which are whole. An
+// error is the system's.
+func newestMeta(file *os.File, pageSize int) (m btree.Meta, whole [2]bool, err error) {
+	if _, err := readable(file, 0, 2*int64(pageSize)); err != nil {
+		return m, whole, err
+	}
 	for n := range whole {
 		meta, ok := btree.ReadMeta(file, pageSize, n)
 		if whole[n] = ok; ok && (m.Pages == 0 || meta.TxID > m.TxID) {
 			m = meta
 		}
 	}
-	return m, whole
+	return m, whole, nil
 }
 
 // verifyHeads checks what the store remembers of where queues begin.
@@ -116,7 +120,10 @@ func (v *verifier) verifyClosed() (err error) {
 	if err != nil {
 		return fmt.Errorf("durable: verify %s: %w", v.path, err)
 	}
-	m, whole := newestMeta(file, db.Info().PageSize)
+	m, whole, err := newestMeta(file, db.Info().PageSize)
+	if err != nil {
+		return fmt.Errorf("durable: verify %s: %w", v.path, err)
+	}
 	return v.verify(file, info.Size(), m, whole, func(p wal.Position, format uint32) []wal.Batch {
 		return v.readLog(real+logSuffix, p, format)
 	})
@@ -126,8 +133,13 @@ func (v *verifier) verifyClosed() (err error) {
 func openToRead(path string) (db *bolt.DB, file *os.File, err error) {
 	defer func() {
 		if p := recover(); p != nil {
+			defer file.Close()
 			unlock(file) // what bbolt has mapped keeps it
-			file.Close()
+			if f, ok := p.(fault); ok {
+				if err = (&Store{path: path, file: file}).unread(f); err != nil {
+					return
+				}
+			}
 			err = &checkpoint.CorruptError{Where: path, What: "its first pages are damaged, or it was truncated", Err: fmt.Errorf("%v", p)}
 		}
 	}()
@@ -153,7 +165,7 @@ func (v *verifier) readLog(dir string, p wal.Position, format uint32) []wal.Batc
 	switch {
 	case err != nil:
 	case format == formatLog && !exists:
-		err = errors.New("the log is missing: the file was not closed, and what was acknowledged last is in the log")
+		v.problem(Problem{File: dir, What: "the log is missing: the file was not closed, and what was acknowledged last is in the log"})
 	case format == formatLog:
 		batches, err = wal.Read(dir, p, opts)
 	case exists: // Open removes it, if nothing in it is needed
@@ -164,7 +176,7 @@ func (v *verifier) readLog(dir string, p wal.Position, format uint32) []wal.Batc
 		return nil
 	}
 	if err != nil {
-		v.problem(Problem{File: dir, What: "the log can't be read", Err: err})
+		v.err = fmt.Errorf("durable: verify %s: the log %s can't be read: %w", v.path, dir, err)
 	}
 	return batches
 }

@@ -2,34 +2,43 @@ package memstore
 
 import "cmp"
 
-// dueHeap is a heap of executions by time, then number.
-type dueHeap []*execution
+// dueHeap is a heap, for container/heap, of what is due at a time: what is due first is
+// first. Each element knows its place in it.
+type dueHeap[E due[E]] []E
 
-func byTime(a, b *execution) int {
-	return cmp.Or(cmp.Compare(a.at, b.at), cmp.Compare(a.row.Number, b.row.Number))
+// due is an element of a dueHeap.
+type due[E any] interface {
+	before(E) bool
+	place() *int // where its place is kept
 }
 
-func (h dueHeap) Len() int           { return len(h) }
-func (h dueHeap) Less(i, j int) bool { return byTime(h[i], h[j]) < 0 }
-func (h dueHeap) Swap(i, j int) {
+func (h dueHeap[E]) Len() int           { return len(h) }
+func (h dueHeap[E]) Less(i, j int) bool { return h[i].before(h[j]) }
+func (h dueHeap[E]) Swap(i, j int) {
 	h[i], h[j] = h[j], h[i]
-	h[i].index, h[j].index = i, j
+	*h[i].place(), *h[j].place() = i, j
 }
 
-func (h *dueHeap) Push(v any) {
-	x := v.(*execution)
-	x.index = len(*h)
-	*h = append(*h, x)
+func (h *dueHeap[E]) Push(v any) {
+	e := v.(E)
+	*e.place() = len(*h)
+	*h = append(*h, e)
 }
 
-func (h *dueHeap) Pop() any {
-	old := *h
-	last := len(old) - 1
-	x := old[last]
-	old[last] = nil
-	*h = old[:last]
-	return x
+func (h *dueHeap[E]) Pop() any {
+	last := len(*h) - 1
+	e := (*h)[last]
+	clear((*h)[last:])
+	*h = (*h)[:last]
+	return e
 }
+
+// Executions are due by their times, then their numbers.
+func (x *execution) before(other *execution) bool {
+	return cmp.Or(cmp.Compare(x.at, other.at), cmp.Compare(x.row.Number, other.row.Number)) < 0
+}
+
+func (x *execution) place() *int { return &x.index }
 
 // beat is when the heartbeat of an open callback is overdue.
 type beat struct {
@@ -37,27 +46,5 @@ type beat struct {
 	index int // its place in the heap
 }
 
-// beatHeap is a heap of those of one execution.
-type beatHeap []*beat
-
-func (h beatHeap) Len() int           { return len(h) }
-func (h beatHeap) Less(i, j int) bool { return h[i].at < h[j].at }
-func (h beatHeap) Swap(i, j int) {
-	h[i], h[j] = h[j], h[i]
-	h[i].index, h[j].index = i, j
-}
-
-func (h *beatHeap) Push(v any) {
-	b := v.(*beat)
-	b.index = len(*h)
-	*h = append(*h, b)
-}
-
-func (h *beatHeap) Pop() any {
-	old := *h
-	last := len(old) - 1
-	b := old[last]
-	old[last] = nil
-	*h = old[:last]
-	return b
-}
+func (b *beat) before(other *beat) bool { return b.at < other.at }
+func (b *beat) place() *int             { return &b.index }

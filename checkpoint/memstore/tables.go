@@ -16,9 +16,9 @@ type tables struct {
 	ordered  []*execution // by number; deleted ones stay until they are half of it
 	deleted  int
 	number   uint64
-	queues   map[ledger.Queue]*dueHeap
+	queues   map[ledger.Queue]*dueHeap[*execution]
 	held     map[string][]ledger.Queue
-	ended    dueHeap
+	ended    dueHeap[*execution]
 }
 
 var _ ledger.View = (*tables)(nil)
@@ -28,7 +28,7 @@ type execution struct {
 	journal   journal
 	inbox     []checkpoint.Record
 	callbacks map[string]ledger.Callback
-	beats     beatHeap         // of the open callbacks that have a HeartbeatAt
+	beats     dueHeap[*beat]   // of the open callbacks that have a HeartbeatAt
 	beating   map[string]*beat // the same by operation
 	children  map[uint64]struct{}
 	kept      map[*execution]struct{} // those it has invoked that have ended, as long as it runs
@@ -41,7 +41,7 @@ func newTables() tables {
 	return tables{
 		byID:     make(map[string]*execution),
 		byNumber: make(map[uint64]*execution),
-		queues:   make(map[ledger.Queue]*dueHeap),
+		queues:   make(map[ledger.Queue]*dueHeap[*execution]),
 		held:     make(map[string][]ledger.Queue),
 	}
 }
@@ -251,10 +251,10 @@ func (t *tables) callerOf(x *execution) *execution {
 	return nil
 }
 
-func (t *tables) queue(name ledger.Queue) *dueHeap {
+func (t *tables) queue(name ledger.Queue) *dueHeap[*execution] {
 	q := t.queues[name]
 	if q == nil {
-		q = new(dueHeap)
+		q = new(dueHeap[*execution])
 		t.queues[name] = q
 		if name.Builds != "" {
 			t.held[name.Function] = append(t.held[name.Function], name)

@@ -58,6 +58,7 @@ func (h Harness) Run(t *testing.T) {
 		{"Close", closeTests},
 		{"Concurrency", concurrencyTests},
 		{"Flaky", flakyTests},
+		{"Lagging", laggingTests},
 	}
 	for _, g := range groups {
 		h.group(t, g.name, g.tests)

@@ -21,7 +21,7 @@ type Files interface {
 	Open(name string) (File, error)                // a segment, to write batches into it
 	Sync(name string) error                        // makes what is in a file durable, whoever wrote it
 	Rename(from, to string) error                  // to does not exist
-	Remove(name string) error                      // a file or an empty folder
+	Remove(name string) error                      // a file or an empty folder; a link to a folder stays
 	SyncFolder(dir string) error                   // makes the names in it durable
 }
 
@@ -161,7 +161,15 @@ func unfit(err error) bool {
 }
 
 func (d Disk) Rename(from, to string) error { return os.Rename(from, to) }
-func (d Disk) Remove(name string) error     { return os.Remove(name) }
+
+func (d Disk) Remove(name string) error {
+	if link, err := os.Lstat(name); err == nil && link.Mode()&fs.ModeSymlink != 0 {
+		if info, err := os.Stat(name); err == nil && info.IsDir() {
+			return nil // somebody has chosen where the log lies
+		}
+	}
+	return os.Remove(name)
+}
 
 func (d Disk) SyncFolder(dir string) error {
 	if d.NoSync {
