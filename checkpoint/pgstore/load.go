@@ -102,7 +102,7 @@ func (v *view) queueLoad(b *pgx.Batch, ids []string, numbers, parents []int64) {
 
 // take adds the executions that were read to those of the round.
 func (v *view) take(rows pgx.Rows) error {
-	works, err := pgx.CollectRows(rows, v.rowOf)
+	works, err := pgx.CollectRows(rows, rowOf)
 	for _, w := range works {
 		v.hold(w)
 	}
@@ -276,7 +276,7 @@ func (v *view) recover(r *ledger.Round) (more bool, err error) {
 	var left []locked
 	b = &pgx.Batch{}
 	b.Queue(v.s.sql.lockOwned, gone, bite).Query(func(rows pgx.Rows) error {
-		works, err := pgx.CollectRows(rows, v.rowOf)
+		works, err := pgx.CollectRows(rows, rowOf)
 		for _, w := range works {
 			left = append(left, v.hold(w))
 		}

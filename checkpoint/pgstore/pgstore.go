@@ -36,6 +36,7 @@ type Store struct {
 	writer writer
 	marks  marks
 	steps  transactions
+	seen   seen
 
 	notifier *notifier
 	listener atomic.Pointer[context.CancelFunc] // has the session that listens begun anew

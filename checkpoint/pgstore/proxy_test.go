@@ -19,6 +19,7 @@ type proxy struct {
 	name     string // of its connections
 	more     string // of its connection string
 	dropped  atomic.Int64
+	turns    atomic.Int64 // answers that clients have waited for
 
 	mu    sync.Mutex
 	conns map[net.Conn]bool
@@ -79,11 +80,13 @@ func (p *proxy) serve(client net.Conn) {
 		server.Close()
 	}()
 	b := make([]byte, 64<<10)
+	var ready readies
 	for {
 		n, err := server.Read(b)
 		if err != nil {
 			return
 		}
+		p.turns.Add(ready.count(b[:n]))
 		p.mu.Lock()
 		drop, frozen := p.drop || p.lose != nil && p.lose(b[:n]), p.frozen
 		p.drop = false

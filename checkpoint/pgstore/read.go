@@ -260,6 +260,7 @@ func (s *Store) Records(ctx context.Context, id string, after uint64) iter.Seq2[
 // Inbox returns what is in an inbox.
 func (s *Store) Inbox(ctx context.Context, id string, after uint64) (entries []checkpoint.Record, err error) {
 	var number int64
+	var mine []*work
 	err = s.read(ctx, s.opts.Lease, func() *pgx.Batch {
 		number, entries = 0, nil
 		b := &pgx.Batch{}
@@ -279,9 +280,17 @@ func (s *Store) Inbox(ctx context.Context, id string, after uint64) (entries []c
 			})
 			return err
 		})
+		// Behind it, so that the row knows of all of them.
+		b.Queue(s.sql.owned, hash(id), s.process.Load()).Query(func(rows pgx.Rows) (err error) {
+			mine, err = pgx.CollectRows(rows, rowOf)
+			return err
+		})
 		return b
 	})
 	switch {
+	case err == nil && len(mine) == 1 && len(entries) > 0:
+		mine[0].learn(entries)
+		s.seen.take(mine[0])
 	case isDamage(err):
 		err = s.unreadable(id, "inbox", err)
 	case err == nil && number == 0:

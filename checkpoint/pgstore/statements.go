@@ -18,11 +18,12 @@ type statements struct {
 	cutInbox, setCallback, dropCallbacks, notify string
 	deleteProcess, within                        string
 
-	get, find, list                  reading
-	records, inboxAfter, due, behind string
-	expire, count, backlog, size     string
-	row, firstBeatOf, broken         string // where the server can't read all
-	news, ended, glance              string
+	get, find, list              reading
+	records, inboxAfter, owned   string
+	due, behind                  string
+	expire, count, backlog, size string
+	row, firstBeatOf, broken     string // where the server can't read all
+	news, ended, glance          string
 
 	// Of processes.
 	processes, shorten, endListeners                string
@@ -181,6 +182,7 @@ func newStatements(schema string) statements {
 			) p ON p.before < 4194304 WHERE sha256(e.id) = $1 ORDER BY p.seq`),
 		inboxAfter: q(`SELECT e.number, i.data FROM $S.execution e LEFT JOIN $S.inbox i ON i.number = e.number AND i.seq > $2
 			WHERE sha256(e.id) = $1 ORDER BY i.seq`),
+		owned: q(`SELECT ` + columnNames + ` FROM $S.execution e WHERE sha256(e.id) = $1 AND e.owner = $2`),
 		due: q(`WITH RECURSIVE ` + queuesOf + `
 			SELECT q.turn, q.builds, (SELECT x.due_at FROM $S.execution x WHERE x.queue = q.queue AND x.due_at >= q.mark ORDER BY x.due_at LIMIT 1)
 			FROM queues q`),

@@ -434,7 +434,7 @@ func hash(s string) []byte {
 }
 
 // rowOf reads a row of columns.
-func (v *view) rowOf(rows pgx.CollectableRow) (*work, error) {
+func rowOf(rows pgx.CollectableRow) (*work, error) {
 	w := &work{row: new(checkpoint.Row)}
 	c := newColumns(w)
 	if err := rows.Scan(c.targets()...); err != nil {
