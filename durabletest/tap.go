@@ -130,7 +130,7 @@ func (t *tap) Append(a checkpoint.Append, done func(error)) {
 			t.mu.Lock()
 			dead := t.dead
 			if err == nil {
-				t.note(&a)
+				t.note(a.ID, a.Records)
 			}
 			t.mu.Unlock()
 			if dead {
@@ -144,16 +144,16 @@ func (t *tap) Append(a checkpoint.Append, done func(error)) {
 	}
 }
 
-// note takes note of what became durable. t.mu is held.
-func (t *tap) note(a *checkpoint.Append) {
+// note takes note of records of an execution that became durable. t.mu is held.
+func (t *tap) note(id string, records []checkpoint.Record) {
 	opens := false
-	for i := range a.Records {
-		rec := &a.Records[i]
-		t.finish(a.ID, rec)
+	for i := range records {
+		rec := &records[i]
+		t.finish(id, rec)
 		opens = opens || rec.Type == checkpoint.CallbackStarted
 	}
 	if opens && t.opened != nil && !t.dead {
-		go t.opened(a.ID)
+		go t.opened(id)
 	}
 }
 
@@ -181,9 +181,7 @@ func (t *tap) Create(ctx context.Context, c checkpoint.Creation) (s checkpoint.S
 		s, created, err = t.Store.Create(ctx, c)
 		if created {
 			t.ids.note(c.ID)
-		}
-		for i := range c.Records { // of a restart
-			t.finish(c.ID, &c.Records[i])
+			t.note(c.ID, c.Records) // of a restart, or an import
 		}
 	}) {
 		return checkpoint.Summary{}, false, checkpoint.ErrClosed

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -69,6 +70,37 @@ func TestTheWorldOutsideGoesOn(t *testing.T) {
 		Outside: func() any { return []int{answers, calls} },
 	}, rides, 0)
 	require.Equal(t, "sold 2h40m0s, driven 7 2h50m0s", out)
+}
+
+// A callback that an execution begins with, because it was imported, is answered, too.
+func TestAnImportedCallbackIsAnswered(t *testing.T) {
+	t.Parallel()
+	f := durable.Define("f", func(ctx *durable.Context, _ int) (string, error) {
+		return durable.WaitForCallback[string](ctx, "approval", func(context.Context, string) error { return nil })
+	})
+	recorded := false
+	durabletest.Test(t, durabletest.Config{
+		Functions: []durable.Definition{f},
+		Answers: map[string]durabletest.Answer{"approval": func(cb *durabletest.Callback) {
+			time.Sleep(time.Hour)
+			if recorded {
+				require.NoError(t, cb.Succeed("yes"))
+			}
+		}},
+	}, func(t *testing.T, e *durabletest.Engine) {
+		x, err := f.Start(t.Context(), e.Engine, 0)
+		require.NoError(t, err)
+		e.Callback(x.ID(), "approval")
+		synctest.Wait()
+		rec, err := e.Recording(t.Context(), x.ID())
+		require.NoError(t, err)
+		recorded = true
+		id, err := e.Import(t.Context(), rec, durable.WithExecutionID("imported"))
+		require.NoError(t, err)
+		out, err := f.Attach(e.Engine, id).Result(t.Context())
+		require.NoError(t, err)
+		require.Equal(t, "yes", out)
+	})
 }
 
 // An answer may go on when it has answered.
