@@ -227,6 +227,18 @@ func TestStuck(t *testing.T) {
 	})
 }
 
+func TestRefusedOptions(t *testing.T) {
+	if !inChild() {
+		t.Parallel()
+		output, err := child(t, "^TestRefusedOptions$")
+		require.Error(t, err, output)
+		require.Contains(t, output, "Options.Errors[0] is nil")
+		require.NotContains(t, output, "panic")
+		return
+	}
+	durabletest.Test(t, durabletest.Config{Options: durable.Options{Errors: []error{nil}}}, func(*testing.T, *durabletest.Engine) {})
+}
+
 // TestPlausible are handlers and configs in which nothing is wrong.
 func TestPlausible(t *testing.T) {
 	t.Parallel()

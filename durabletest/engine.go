@@ -107,6 +107,7 @@ func (e *Engine) open(tap *tap) {
 	tap.ids, tap.opened = e.ids, e.answer
 	engine, err := durable.New(tap, &opts)
 	if err != nil {
+		e.store.Close() // no life does: the bubble would not end
 		e.t.Fatal(err)
 	}
 	e.mu.Lock()
