@@ -733,6 +733,47 @@ func TestLargeResult(t *testing.T) {
 		}.run(t)
 	})
 
+	// What never had an outcome is awaited in vain on each run.
+	t.Run("WithWhatWasLeftBehind", func(t *testing.T) {
+		t.Parallel()
+		slow := func(ctx *durable.Context) (string, error) { return "", durable.Wait(ctx, "w", 50*time.Hour) }
+		for name, fn := range map[string]func(*durable.Context) (string, error){
+			"BySettled": func(ctx *durable.Context) (string, error) {
+				some := []durable.Awaitable{durable.Go(ctx, "slow", slow), durable.After(ctx, "quick", time.Minute)}
+				for a := range durable.Settled(ctx, "settled", some...) {
+					return large + a.Name(), nil
+				}
+				return "", errors.New("nothing has settled")
+			},
+			"ByWhatACancelEnded": func(ctx *durable.Context) (string, error) {
+				f := durable.Go(ctx, "slow", slow)
+				b, err := durable.Map(ctx, "m", []int{1}, func(ctx *durable.Context, _, _ int) (string, error) {
+					_, err := f.Await(ctx)
+					return large + matching(err), nil
+				}, durable.WithTimeout(time.Minute))
+				if !errors.Is(err, durable.ErrTimeout) {
+					return "", fmt.Errorf("want a timeout, got %w", err)
+				}
+				return strings.Join(b.Values(), ""), nil
+			},
+		} {
+			t.Run(name, func(t *testing.T) {
+				trial[string]{
+					opts: opts,
+					op: func(ctx *durable.Context) (string, error) {
+						s, err := durable.RunInChildContext(ctx, "child", fn)
+						return strings.TrimPrefix(s, large), err
+					},
+					check: func(t *testing.T, got string, err error) {
+						require.NoError(t, err)
+						require.Contains(t, []string{"quick", "ErrTimeout"}, strings.TrimSpace(got))
+					},
+					varied: true, // whether what is left behind gets as far as its wait
+				}.run(t)
+			})
+		}
+	})
+
 	t.Run("AnotherValueIsNoticed", func(t *testing.T) {
 		t.Parallel()
 		for name, again := range map[string]func(ctx *durable.Context) (string, error){

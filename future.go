@@ -118,13 +118,26 @@ func (c *Context) awaitSettled(o *operation) error {
 	return nil
 }
 
+// anyAbandoned returns an error if one of the operations was abandoned: it will have no
+// outcome. While a value is rebuilt, what was left behind by then is as open as it was
+// when that was made. x.mu is held.
+func (x *residency) anyAbandoned(f *frame, ops ...*operation) error {
+	for _, o := range ops {
+		if !f.rebuild && o.dead() && !o.settled() {
+			return x.abandonedError(o)
+		}
+	}
+	return nil
+}
+
+func (x *residency) abandonedError(o *operation) error {
+	return x.opError(o, ownFailure("Canceled", "the function that started it has returned"))
+}
+
 // foreign returns an error if one of the operations is not of this residency.
 // x.mu is held.
 func (x *residency) foreign(f *frame, ops ...*operation) error {
 	for _, o := range ops {
-		if o.dead() && !o.settled() {
-			return x.opError(o, ownFailure("Canceled", "the function that started it has returned"))
-		}
 		if x.ops[o.id] != o && o.refused == nil {
 			return &OpError{Type: typeContext.String(), ExecutionID: x.id, OperationID: f.op.id, Name: f.op.name, Err: ErrConcurrentUse,
 				Hint: "what is awaited belongs to another execution, or to an earlier invocation of this one: keep futures, callbacks and timers in variables of the handler"}

@@ -1,6 +1,7 @@
 package durable
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -24,7 +25,7 @@ func (c *Context) gather(sub checkpoint.SubType, name string, ops []*operation, 
 	defer c.leave()
 	f.skips(o)
 	if !o.settled() {
-		if err := x.foreign(f, ops...); err != nil {
+		if err := cmp.Or(x.anyAbandoned(f, ops...), x.foreign(f, ops...)); err != nil {
 			x.mu.Unlock()
 			return 0, err
 		}

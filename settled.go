@@ -32,7 +32,7 @@ func Settled(ctx *Context, name string, as ...Awaitable) iter.Seq[Awaitable] {
 		return func(func(Awaitable) bool) {}
 	}
 	defer ctx.leave()
-	if err := x.foreign(ctx.f, ops...); err != nil {
+	if err := cmp.Or(x.anyAbandoned(ctx.f, ops...), x.foreign(ctx.f, ops...)); err != nil {
 		x.holdNow(err)
 		x.exit(ctx.f)
 		return func(func(Awaitable) bool) {}

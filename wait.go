@@ -67,7 +67,7 @@ func (c *Context) awaitOne(o *operation) error {
 		}
 		if o.dead() {
 			c.f.x.mu.Unlock()
-			return c.f.x.opError(o, ownFailure("Canceled", "the function that started it has returned"))
+			return c.f.x.abandonedError(o)
 		}
 		if c.f.rebuild {
 			return c.f.x.mismatched(c.f, o, "its outcome")
