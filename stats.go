@@ -31,6 +31,10 @@ type Stats struct {
 	Suspended  int   `json:"suspended"`  // running executions that no process has in memory, held ones included
 	Timers     int   `json:"timers"`     // what waits for a time: suspended executions that are due at one, and all waits, delays and timeouts of those in memory
 	StoreBytes int64 `json:"storeBytes"` // how much room the store takes
+	// NotificationQueue is how full the queue is by which processes on a store hint at what
+	// they do, from 0 to 1, as last looked at; 0 where there is none (see
+	// checkpoint.Notifier). One that does not take what is in it fills it, also for others.
+	NotificationQueue float64 `json:"notificationQueue"`
 
 	WakeDelay      Histogram `json:"wakeDelay"`      // seconds from when something could go on until it did, see Observer.Woken
 	CommitDuration Histogram `json:"commitDuration"` // seconds that a durable write of the store took
@@ -90,6 +94,9 @@ func (e *Engine) Stats() Stats {
 	backlog, size := e.askStore()
 	s.Suspended, s.StoreBytes = backlog.Waiting, size
 	s.Timers += backlog.Timed
+	if n, ok := e.store.(checkpoint.Notifier); ok {
+		s.NotificationQueue = n.NotificationQueue()
+	}
 	s.WakeDelay, s.CommitDuration = e.wakeDelay.histogram(), e.commitTime.histogram()
 	s.CommitChanges, s.ReplayLength = e.commitChanges.histogram(), e.replayLength.histogram()
 	return s

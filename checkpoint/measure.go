@@ -36,6 +36,14 @@ type Backlogger interface {
 	Backlog(ctx context.Context) (Backlog, error)
 }
 
+// Notifier is what a Store may be, too: one that tells other processes its hints by way of a
+// queue, which fills up when one of them does not take them.
+type Notifier interface {
+	// NotificationQueue is how full that queue was when it was last looked at, from 0 to 1.
+	// It asks nobody.
+	NotificationQueue() float64
+}
+
 // Backlog is how many running executions nobody owns.
 type Backlog struct {
 	Waiting int // all of them, those that are due or held included

@@ -75,14 +75,19 @@ func (t *Telemetry) Watch(e *durable.Engine) (stop func() error, err error) {
 	bodies := gauge("durable.attempt.running", "{attempt}", "Bodies that run.")
 	timers := gauge("durable.timer.pending", "{timer}", "What waits for a time.")
 	size := gauge("durable.store.size", "By", "Room that the store takes.")
+	queue, err := t.meter.Float64ObservableGauge("durable.store.notification.queue", metric.WithUnit("1"), metric.WithDescription("How full the queue is by which processes on a store hint at what they do."))
+	problems = append(problems, err)
 	r, err := t.meter.RegisterCallback(func(_ context.Context, o metric.Observer) error {
 		s := e.Stats()
 		for g, v := range map[metric.Int64Observable]int64{resident: int64(s.Resident), suspended: int64(s.Suspended), stalled: int64(s.Stalled),
 			bodies: int64(s.Bodies), timers: int64(s.Timers), size: s.StoreBytes} {
 			o.ObserveInt64(g, v)
 		}
+		if s.NotificationQueue > 0 { // most stores have none
+			o.ObserveFloat64(queue, s.NotificationQueue)
+		}
 		return nil
-	}, resident, suspended, stalled, bodies, timers, size)
+	}, resident, suspended, stalled, bodies, timers, size, queue)
 	if err := errors.Join(append(problems, err)...); err != nil {
 		return nil, err
 	}

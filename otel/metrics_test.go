@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/durable-go/durable"
+	"github.com/durable-go/durable/checkpoint"
 	"github.com/durable-go/durable/checkpoint/memstore"
 	durableotel "github.com/durable-go/durable/otel"
 	"github.com/stretchr/testify/require"
@@ -158,3 +159,41 @@ type nowhere struct{}
 
 func (nowhere) ExportSpans(context.Context, []sdktrace.ReadOnlySpan) error { return nil }
 func (nowhere) Shutdown(context.Context) error                             { return nil }
+
+// notifying is a store that tells others by way of a queue.
+type notifying struct {
+	checkpoint.Store
+	usage float64
+}
+
+func (n *notifying) NotificationQueue() float64 { return n.usage }
+
+// TestNotificationQueue is a gauge where there is such a queue, and something in it.
+func TestNotificationQueue(t *testing.T) {
+	reader := metric.NewManualReader()
+	telemetry, err := durableotel.New(durableotel.Options{MeterProvider: metric.NewMeterProvider(metric.WithReader(reader)), TracerProvider: noop.NewTracerProvider()})
+	require.NoError(t, err)
+	store := &notifying{Store: memstore.New()}
+	e, err := durable.New(store, nil)
+	require.NoError(t, err)
+	defer e.Close()
+	stop, err := telemetry.Watch(e)
+	require.NoError(t, err)
+	defer stop()
+	for _, usage := range []float64{0, 0.25, 0} {
+		store.usage = usage
+		require.Equal(t, usage, e.Stats().NotificationQueue)
+		var data metricdata.ResourceMetrics
+		require.NoError(t, reader.Collect(t.Context(), &data))
+		var got float64
+		for _, scope := range data.ScopeMetrics {
+			for _, m := range scope.Metrics {
+				if m.Name == "durable.store.notification.queue" {
+					require.Equal(t, "1", m.Unit)
+					got = m.Data.(metricdata.Gauge[float64]).DataPoints[0].Value
+				}
+			}
+		}
+		require.Equal(t, usage, got)
+	}
+}

@@ -11,6 +11,7 @@ var (
 	_ checkpoint.CommitWatcher = (*Store)(nil)
 	_ checkpoint.Sizer         = (*Store)(nil)
 	_ checkpoint.Backlogger    = (*Store)(nil)
+	_ checkpoint.Notifier      = (*Store)(nil)
 )
 
 // WatchCommits sets who is told of each transaction of this process, from its first
