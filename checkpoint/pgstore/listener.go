@@ -110,6 +110,7 @@ func (s *Store) listenOnce(ctx context.Context) (came bool, err error) {
 			s.notifier.ready()
 		}
 		for _, h := range hints {
+			s.rumours.add(h.ID)
 			s.calls.Hint(h)
 		}
 	}

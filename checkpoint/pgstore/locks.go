@@ -1,6 +1,9 @@
 package pgstore
 
-import "slices"
+import (
+	"slices"
+	"sync"
+)
 
 // Rounds of several processes touch each other's executions: what is invoked tells its
 // caller, what ends cancels what it invoked. So that they never wait for each other in a
@@ -83,4 +86,55 @@ func (v *view) below() (numbers []int64) {
 	}
 	slices.Sort(numbers)
 	return numbers
+}
+
+// forget drops what the try believed, of which something was found to be wrong.
+func (v *view) forget() {
+	for number, b := range v.locks.believed {
+		v.s.writer.forget(number, b)
+	}
+}
+
+func (w *writer) forget(number uint64, b believed) {
+	delete(w.cache, number)
+	if w.ids[b.row.ID] == number {
+		delete(w.ids, b.row.ID)
+	}
+}
+
+// rumours are executions of which other processes say that they have changed them. What is
+// believed of them is no good any more, and would cost all that is asked for together a
+// second try.
+type rumours struct {
+	mu  sync.Mutex
+	ids map[string]struct{}
+}
+
+func (r *rumours) add(id string) {
+	if id == "" {
+		return
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.ids == nil {
+		r.ids = make(map[string]struct{})
+	}
+	if len(r.ids) < maxNews {
+		r.ids[id] = struct{}{}
+	}
+}
+
+func (r *rumours) take() (ids map[string]struct{}) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	ids, r.ids = r.ids, nil
+	return ids
+}
+
+func (w *writer) forgetRumoured(ids map[string]struct{}) {
+	for id := range ids {
+		if number, ok := w.ids[id]; ok {
+			w.forget(number, w.cache[number])
+		}
+	}
 }

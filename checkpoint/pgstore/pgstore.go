@@ -38,6 +38,8 @@ type Store struct {
 	steps  transactions
 	seen   seen
 
+	rumours rumours
+
 	notifier *notifier
 	listener atomic.Pointer[context.CancelFunc] // has the session that listens begun anew
 

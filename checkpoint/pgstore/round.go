@@ -108,6 +108,7 @@ func (s *Store) makeRound(round []*command, strict bool) {
 func (s *Store) settle(round []*command, strict bool) (hints []checkpoint.Hint, err error) {
 	w := &s.writer
 	s.catchUp()
+	w.forgetRumoured(s.rumours.take())
 	w.wanted = wanted{}
 	for try := 0; ; try++ {
 		if !time.Now().Before(w.until) {
@@ -162,8 +163,10 @@ func (s *Store) settle(round []*command, strict bool) (hints []checkpoint.Hint, 
 		case e.Code == lockNotAvailable && !strict: // nothing that was kept was found to be wrong
 			strict = true
 		case e.Code == divisionByZero, e.Code == negativeRoot, e.Code == serialization, e.Code == deadlock, e.Code == lockNotAvailable, e.Code == uniqueViolation:
-			w.drop()
 			strict = true
+			if try > 0 {
+				w.drop()
+			}
 			if try > 100 {
 				return nil, fmt.Errorf("durable: others change the same executions all the time: %w", err)
 			}
@@ -244,6 +247,9 @@ func (s *Store) try(round []*command, strict bool) (again bool, hints []checkpoi
 	hints = r.Hints()
 	w.news = v.forOthers(hints)
 	if err := v.commit(); err != nil {
+		if refusal(err) != nil {
+			v.forget()
+		}
 		return false, hints, s.abandon(v, err)
 	}
 	v.leaveOut()

@@ -400,15 +400,13 @@ func (s *Store) catchUp() {
 	for _, n := range news {
 		switch x, ok := w.cache[n.number]; {
 		case ok && n.doubtful:
-			delete(w.cache, n.number)
-			delete(w.ids, x.row.ID)
+			w.forget(n.number, x)
 		case !ok || x.rev >= n.rev:
 		case x.rev == n.rev-1:
 			x.rev, x.row.Tail, x.row.LastEvent = n.rev, n.tail, max(x.row.LastEvent, n.lastEvent)
 			x.base = *x.row
 		default:
-			delete(w.cache, n.number)
-			delete(w.ids, x.row.ID)
+			w.forget(n.number, x)
 		}
 	}
 }
