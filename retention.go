@@ -6,8 +6,13 @@ import "time"
 // may go, whoever claims does not wait for it. It asks for small bites, so that no change
 // of an execution waits long behind one either.
 
-// expireBite is how many executions one call of the store deletes.
-const expireBite = 100
+// expireBite is how many executions one call of the store deletes, at first. As long as more
+// is left it gets larger: the store does it in pieces, and a large bite lets it keep up with
+// many that end at the same time.
+const (
+	expireBite  = 100
+	expireBites = 16 * expireBite
+)
 
 // retain deletes what is past its retention, from time to time, until the engine retires.
 func (e *Engine) retain() {
@@ -18,6 +23,7 @@ func (e *Engine) retain() {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	var store trouble
+	bite := expireBite
 	for {
 		select {
 		case <-e.life.Done():
@@ -27,14 +33,15 @@ func (e *Engine) retain() {
 		if e.retired() {
 			return
 		}
-		more, err := e.expire()
+		more, err := e.expire(bite)
 		switch {
 		case err != nil:
 			timer.Reset(store.troubled(e, "the store does not delete what is past its retention", err))
 		case more:
+			bite = min(2*bite, expireBites)
 			timer.Reset(0)
 		default:
-			store = trouble{}
+			store, bite = trouble{}, expireBite
 			e.wake() // it also looks after those that stall, however long nothing is due
 			timer.Reset(min(max(e.opts.Retention/10, time.Second), time.Minute))
 		}
@@ -42,7 +49,7 @@ func (e *Engine) retain() {
 }
 
 // expire deletes a bite of what is past its retention.
-func (e *Engine) expire() (more bool, err error) {
-	n, err := e.store.Expire(e.life, e.store.Now().Add(-e.opts.Retention), expireBite)
-	return n == expireBite, err
+func (e *Engine) expire(bite int) (more bool, err error) {
+	n, err := e.store.Expire(e.life, e.store.Now().Add(-e.opts.Retention), bite)
+	return n == bite, err
 }

@@ -126,7 +126,8 @@ type Store interface {
 	Delete(ctx context.Context, id string) error
 
 	// Expire deletes up to limit executions that ended before t and whose
-	// caller, if they have one, has ended too. It returns how many it deleted.
+	// caller, if they have one, has ended too. It returns how many it deleted. It
+	// does so in pieces: however many they are, nobody waits long for it.
 	Expire(ctx context.Context, t time.Time, limit int) (int, error)
 
 	// NextDue is the earliest due time, in the future or the past, of the

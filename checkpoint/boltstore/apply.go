@@ -30,8 +30,9 @@ func (t *transaction) delete(table table, key []byte) {
 	}
 }
 
-// update makes a transaction of bbolt. After an error nothing was changed.
-func (s *Store) update(f func(*transaction) error) (err error) {
+// update makes a transaction of bbolt. After an error nothing was changed. written is about
+// how many bytes it has written: whole pages, and the list of free ones with each.
+func (s *Store) update(f func(*transaction) error) (written int64, err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			err = s.panicked(p)
@@ -41,7 +42,7 @@ func (s *Store) update(f func(*transaction) error) (err error) {
 	defer s.writing.Unlock()
 	tx, err := s.beginTx(true)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	defer s.rollBack(tx)
 	// A file is enlarged by what it has, at most by 16 MiB. bbolt goes by how much of it
@@ -49,12 +50,14 @@ func (s *Store) update(f func(*transaction) error) (err error) {
 	s.db.AllocSize = min(max(int(tx.Size()), 32<<10), 16<<20)
 	t := &transaction{snapshot: snapshot{s: s, tx: tx}}
 	if err := f(t); err != nil {
-		return err
+		return 0, err
 	}
 	if t.err != nil {
-		return t.err
+		return 0, t.err
 	}
-	return s.commitTx(tx)
+	err = s.commitTx(tx)
+	stats := tx.Stats()
+	return stats.GetPageAlloc(), err
 }
 
 // rollBack gives up a transaction, if it is not over. If that is impossible the
@@ -69,15 +72,26 @@ func (s *Store) rollBack(tx *bolt.Tx) {
 	tx.Rollback()
 }
 
-// apply brings a generation into bbolt. trash says that journals of deleted
-// executions are left.
-func (s *Store) apply(g *generation, format uint32, base uint64) (trash bool, err error) {
-	err = s.update(func(t *transaction) error {
-		trash = t.apply(g)
+// applied is what became of a generation in bbolt.
+type applied struct {
+	trash   bool  // journals of deleted executions are left
+	written int64 // bytes, see update
+}
+
+// apply brings a generation into bbolt, and removes trash, if there is some: what is made
+// at the same time waits for it, so that it does not get more and more.
+func (s *Store) apply(g *generation, format uint32, base uint64) (a applied, err error) {
+	a.written, err = s.update(func(t *transaction) error {
+		left := t.apply(g)
+		if s.trash || left == 0 {
+			if a.trash, err = t.sweep(left); err != nil {
+				return err
+			}
+		}
 		t.mark(format, logMark{s.logID, g.last, base})
 		return nil
 	})
-	return trash, err
+	return a, err
 }
 
 // mark is what a transaction that changes the meta table ends with.
@@ -87,12 +101,14 @@ func (t *transaction) mark(format uint32, m logMark) {
 	t.put(metaTable, metaSum, sumOf(t.bucket(metaTable).Get))
 }
 
-func (t *transaction) apply(g *generation) (trash bool) {
+// apply makes the changes of a generation. left is how many more values of journals may be
+// deleted; 0: trash may be left.
+func (t *transaction) apply(g *generation) (left int) {
 	for _, table := range []table{journalTable, executionTable} {
 		t.bucket(table).FillPercent = filling
 	}
 	numbers := slices.Sorted(maps.Keys(g.executions))
-	left := bite
+	left = bite
 	for _, number := range numbers {
 		switch x := g.executions[number]; {
 		case x.removed:
@@ -100,7 +116,6 @@ func (t *transaction) apply(g *generation) (trash bool) {
 			n, all := t.deleteJournal(number, left)
 			if left -= n; !all {
 				t.put(trashTable, numberKey(number), nil)
-				trash = true
 			}
 		case x.plain != nil:
 			t.put(executionTable, numberKey(number), x.plain)
@@ -128,5 +143,5 @@ func (t *transaction) apply(g *generation) (trash bool) {
 	if g.number != 0 {
 		t.put(metaTable, metaNumber, numberKey(g.number))
 	}
-	return trash
+	return left
 }

@@ -128,7 +128,7 @@ type Store struct {
 	pins      map[*pin]bool
 	makeAside func() (*os.File, error)
 	queues    queues
-	expiredTo atomic.Pointer[[]byte] // where Expire goes on; nil: at the beginning
+	expiredTo atomic.Pointer[string] // where Expire goes on; nil: at the beginning
 	batches   atomic.Uint64
 	committed atomic.Pointer[func(checkpoint.Commit)] // nil: nobody watches
 }

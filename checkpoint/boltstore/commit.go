@@ -17,6 +17,7 @@ type writer struct {
 	rows   map[uint64]*checkpoint.Row // of executions with an owner
 	ids    map[string]uint64          // of rows
 	number uint64                     // last one given to an execution
+	slowed time.Time                  // when it was last told that the disk does not keep up
 
 	// Used again in each round.
 	works      map[uint64]*work

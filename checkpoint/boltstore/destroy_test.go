@@ -49,10 +49,11 @@ func TestDeletionOfADamagedID(t *testing.T) {
 	b := s.begin(t, "b", nil)
 	b.end(checkpoint.Succeeded, checkpoint.ExecutionSucceeded)
 	require.NoError(t, s.awaitApplied(t.Context()))
-	require.NoError(t, s.update(func(t *transaction) error {
+	_, err = s.update(func(t *transaction) error {
 		t.put(idTable, []byte("a"), numberKey(2))
 		return nil
-	}))
+	})
+	require.NoError(t, err)
 	sum, err := s.Get(t.Context(), "a")
 	require.ErrorIs(t, err, checkpoint.ErrCorrupt)
 	require.EqualValues(t, 2, sum.Number)

@@ -41,12 +41,13 @@ func (s *Store) damage(t testing.TB, id string, in table) {
 	if in == journalTable {
 		key = pairKey(sum.Number, 1)
 	}
-	require.NoError(t, s.update(func(t *transaction) error {
+	_, err = s.update(func(t *transaction) error {
 		value := bytes.Clone(t.bucket(in).Get(key))
 		value[len(value)/2] ^= 1
 		t.put(in, key, value)
 		return nil
-	}))
+	})
+	require.NoError(t, err)
 }
 
 // copyStore copies a file and its log.

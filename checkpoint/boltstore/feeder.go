@@ -17,9 +17,19 @@ import (
 const (
 	feedBytes = 16 << 20    // bbolt gets it when there is so much,
 	feedThin  = 4 << 20     // or so much that is mostly empty blocks,
-	feedAfter = time.Second // or after that time
+	feedAfter = time.Second // or after that time, or later, see pace
+	feedLast  = time.Minute // but not later than that
 	maxLag    = 64 << 20    // with more, the writer waits
 )
+
+// pace is when bbolt gets the next generation, however little there is in it, if the last
+// one has cost so many bytes beside what is in it. Where much was deleted the list of free
+// pages is long, and written with each one: a store that is nearly idle would write
+// nothing else.
+func pace(written int64) time.Duration {
+	const each = 128 << 10 // bytes a second
+	return min(max(time.Duration(written/each)*time.Second, feedAfter), feedLast)
+}
 
 // enough reports whether bbolt is to get a generation now. What lone writers leave is a
 // block of the log for each record, little to bring into bbolt, and much to read when
@@ -40,8 +50,9 @@ type feeder struct {
 	wanted   uint64      // somebody waits for that batch to be there
 	stuck    error       // why it can't be done now: the disk is full
 	progress chan struct{}
-	trash    bool // journals of deleted executions wait for their removal
+	trash    bool // journals of deleted executions wait for their removal; the feeder's alone
 	draining bool
+	after    time.Duration // how old a generation gets, see pace; 0: feedAfter
 }
 
 func (s *Store) wakeFeeder() {
@@ -66,6 +77,9 @@ func (s *Store) feed() {
 			wait = s.sweepTrash()
 		default:
 			s.sleep(wait)
+			if err := s.present(); wait > 0 && err != nil && s.failed() == nil {
+				s.fail(err)
+			}
 			continue
 		}
 		if wait > 0 {
@@ -105,9 +119,9 @@ func (s *Store) freeze() (g *generation, wait time.Duration, end bool) {
 	if s.active.empty() {
 		return nil, 0, s.draining
 	}
-	age := time.Since(s.active.since)
-	if !s.draining && !s.active.enough() && s.wanted <= s.applied && age < feedAfter {
-		return nil, feedAfter - age, false
+	age, after := time.Since(s.active.since), max(s.after, feedAfter)
+	if !s.draining && !s.active.enough() && s.wanted <= s.applied && age < after {
+		return nil, min(after-age, feedAfter), false // meanwhile the files are looked after
 	}
 	s.frozen, s.active = s.active, newGeneration()
 	return s.frozen, 0, false
@@ -115,7 +129,7 @@ func (s *Store) freeze() (g *generation, wait time.Duration, end bool) {
 
 // bring brings the frozen generation into bbolt. wait is when to try again.
 func (s *Store) bring(g *generation) (wait time.Duration) {
-	trash, err := s.apply(g, formatLog, s.base)
+	a, err := s.apply(g, formatLog, s.base)
 	if err == nil {
 		err = s.present()
 	}
@@ -125,7 +139,7 @@ func (s *Store) bring(g *generation) (wait time.Duration) {
 	switch {
 	case err == nil:
 		s.frozen, s.applied, s.stuck = nil, g.last, nil
-		s.trash = s.trash || trash
+		s.trash, s.after = a.trash, pace(a.written-2*int64(g.body))
 		s.wal.Release(g.last)
 	case isFull(err):
 		s.stuck = fmt.Errorf("durable: %s: %d bytes of the log wait for room in the file: %w", s.path, g.bytes, err)
@@ -213,8 +227,17 @@ func (s *Store) drain() error {
 	return s.stuck
 }
 
-// awaitRoom waits until not too much waits for bbolt.
+// awaitRoom waits until not too much waits for bbolt: so whatever is made, and deleted, is
+// made no quicker than bbolt gets it. If that takes long, people are told.
 func (s *Store) awaitRoom() error {
+	begun := time.Now()
+	defer func() {
+		const long = 2 * time.Second
+		if waited := time.Since(begun); waited >= long && time.Since(s.writer.slowed) > time.Minute {
+			s.writer.slowed = time.Now()
+			s.log.Warn("durable: the disk does not keep up: what is written waits until the file has what the log has", "path", s.path, "waited", waited.Round(time.Millisecond).String())
+		}
+	}()
 	return s.await(context.Background(), func() bool {
 		lag := s.active.bytes
 		if s.frozen != nil {

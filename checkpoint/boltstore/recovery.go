@@ -78,11 +78,11 @@ func (s *Store) applyAtOnce(v *view) error {
 	g := s.active
 	v.keep(g)
 	g.last = s.applied
-	trash, err := s.apply(g, formatWhole, s.base)
+	a, err := s.apply(g, formatWhole, s.base)
 	if err != nil {
 		return err
 	}
-	s.trash = s.trash || trash
+	s.trash = a.trash
 	s.active = newGeneration()
 	return nil
 }
@@ -156,7 +156,7 @@ func (s *Store) startLog() error {
 		return fail(err)
 	}
 	s.base = s.applied
-	err = s.update(func(t *transaction) error {
+	_, err = s.update(func(t *transaction) error {
 		t.mark(formatLog, logMark{s.logID, s.applied, s.base})
 		return nil
 	})
@@ -180,7 +180,7 @@ func (s *Store) endLog() error {
 	// The number that Open left out is not given again by the next log either: a header of
 	// it may be in a segment that is not removed.
 	last := max(s.applied, s.base)
-	err := s.update(func(t *transaction) error {
+	_, err := s.update(func(t *transaction) error {
 		t.mark(formatWhole, logMark{s.logID, last, s.base})
 		return nil
 	})

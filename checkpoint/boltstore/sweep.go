@@ -4,14 +4,17 @@ import (
 	"bytes"
 	"context"
 	"encoding/binary"
+	"errors"
 	"time"
 
+	"github.com/durable-go/durable/checkpoint"
 	"github.com/durable-go/durable/checkpoint/internal/ledger"
 )
 
-// bite is how many values of journals one transaction deletes at most, so that
-// nobody waits long behind it.
-const bite = 1024
+// bite is how many values of journals one transaction deletes at most, so that nobody
+// waits long behind it. With each one bbolt writes its list of free pages, which is long
+// then: so it is no less.
+const bite = 16 << 10
 
 // deleteJournal deletes up to limit values of a journal. It returns how many, and
 // whether that were all.
@@ -30,26 +33,45 @@ func (t *transaction) deleteJournal(number uint64, limit int) (n int, all bool) 
 	return len(keys), all
 }
 
+// sweep removes journals of deleted executions, up to limit values. more says that some are
+// left.
+func (t *transaction) sweep(limit int) (more bool, err error) {
+	for {
+		k, _ := t.bucket(trashTable).Cursor().First()
+		switch {
+		case k == nil:
+			return false, nil
+		case limit <= 0:
+			return true, nil
+		case len(k) != 8:
+			return false, t.s.corrupt(trashTable, bytes.Clone(k), "the key has a wrong size", nil)
+		}
+		key := bytes.Clone(k)
+		n, all := t.deleteJournal(binary.BigEndian.Uint64(key), limit)
+		if all {
+			t.delete(trashTable, key)
+		}
+		limit -= max(n, 1)
+		if t.err != nil {
+			return false, t.err
+		}
+	}
+}
+
 // sweepTrash removes a bite of the journals of deleted executions. wait is when
 // to try again.
 func (s *Store) sweepTrash() (wait time.Duration) {
-	err := s.update(func(t *transaction) error {
-		k, _ := t.bucket(trashTable).Cursor().First()
-		if k == nil {
-			s.trash = false
-			return nil
-		}
-		key := bytes.Clone(k)
-		if len(key) != 8 {
-			return s.corrupt(trashTable, key, "the key has a wrong size", nil)
-		}
-		if _, all := t.deleteJournal(binary.BigEndian.Uint64(key), bite); all {
-			t.delete(trashTable, key)
-		}
-		return nil
+	more := false
+	written, err := s.update(func(t *transaction) (err error) {
+		more, err = t.sweep(bite)
+		return err
 	})
 	switch {
 	case err == nil:
+		s.trash = more
+		s.mu.Lock()
+		s.after = pace(written)
+		s.mu.Unlock()
 		return 0
 	case isFull(err):
 		return retryAfter
@@ -58,27 +80,25 @@ func (s *Store) sweepTrash() (wait time.Duration) {
 	return 0
 }
 
-// Expire deletes executions that ended before t. It looks for them in read
-// transactions and deletes them a few at a time, between the changes of others. One that
-// reaches its limit is gone on with by the next one: what must be kept as long as its
-// caller runs is not looked at again by each.
+// Expire deletes executions that ended before t. It looks for them in read transactions
+// and deletes them some at a time, between the changes of others: a few, or a part of as many as
+// others make, so that it keeps up with them. One that reaches its limit is gone on with by
+// the next one: what must be kept as long as its caller runs is not looked at again by each.
 func (s *Store) Expire(ctx context.Context, t time.Time, limit int) (n int, err error) {
-	const few = 32
+	const few, many = 64, 1024
 	if err := s.usable(ctx); err != nil {
-		return 0, err
-	}
-	if err := s.awaitApplied(ctx); err != nil {
 		return 0, err
 	}
 	before := t.UnixNano()
 	after := s.expiredTo.Swap(nil)
 	whole := after == nil // nothing is left out so far
 	for n < limit {
-		var from []byte
+		from := ""
 		if after != nil {
 			from = *after
 		}
-		numbers, next, err := s.expired(ctx, before, from, min(few, limit-n))
+		some := min(max(s.queue.Len()/4, few), many, limit-n)
+		numbers, next, err := s.expired(ctx, before, from, some)
 		if err != nil {
 			return n, err
 		}
@@ -88,7 +108,9 @@ func (s *Store) Expire(ctx context.Context, t time.Time, limit int) (n int, err 
 				deleted = 0
 				for _, number := range numbers {
 					ok, err := r.Expire(number, before)
-					if err != nil {
+					if errors.Is(err, checkpoint.ErrCorrupt) {
+						s.unexpirable(err)
+					} else if err != nil {
 						return err
 					}
 					if ok {
@@ -103,7 +125,7 @@ func (s *Store) Expire(ctx context.Context, t time.Time, limit int) (n int, err 
 		}
 		n += deleted
 		switch {
-		case next != nil:
+		case next != "":
 			after = &next
 		case whole:
 			return n, nil
@@ -115,41 +137,65 @@ func (s *Store) Expire(ctx context.Context, t time.Time, limit int) (n int, err 
 	return n, nil
 }
 
-// expired finds up to limit executions that may be deleted, after a key of the
-// ended table; next is where to go on, nil at the end.
-func (s *Store) expired(ctx context.Context, before int64, after []byte, limit int) (numbers []uint64, next []byte, err error) {
-	err = s.readFile(ctx, func(p *snapshot) error {
-		c := p.bucket(endedTable).Cursor()
-		k, _ := c.Seek(after)
-		for looked := 0; k != nil; looked++ {
-			if len(k) != 16 {
-				return s.corrupt(endedTable, k, "the key has a wrong size", nil)
+func (s *Store) unexpirable(err error) {
+	s.log.Error("durable: an execution past its retention can't be deleted", "error", err.Error())
+}
+
+// expired finds up to limit executions that may be deleted, from a key of the ended table
+// on; next is where to go on, "" at the end.
+func (s *Store) expired(ctx context.Context, before int64, from string, limit int) (numbers []uint64, next string, err error) {
+	err = s.read(ctx, func(p *snapshot) error {
+		var found []string
+		for c := p.scan(endedTable, "", from); ; {
+			k, _, ok := c.next()
+			switch {
+			case !ok:
+			case len(k) != 16:
+				return s.corrupt(endedTable, []byte(k), "the key has a wrong size", nil)
+			case timeOfBits(binary.BigEndian.Uint64([]byte(k))) >= before:
+			case len(found) == max(page, limit):
+				next = k
+			default:
+				found = append(found, k)
+				continue
 			}
-			if timeOfBits(binary.BigEndian.Uint64(k)) >= before {
-				return nil
+			break
+		}
+		p.detach()                      // the round looks again
+		needed := make(map[uint64]bool) // by callers that run
+		for _, k := range found {
+			if len(numbers) == limit {
+				next = k
+				break
 			}
-			if len(numbers) == limit || looked == page {
-				next = append([]byte(nil), k...)
-				return nil
-			}
-			number := binary.BigEndian.Uint64(k[8:])
-			if ok, err := p.expirable(number); err != nil {
-				s.log.Error("durable: an execution past its retention can't be deleted", "error", err.Error())
+			number := binary.BigEndian.Uint64([]byte(k[8:]))
+			if ok, err := p.mayExpire(ctx, number, needed); err != nil {
+				s.unexpirable(err)
 			} else if ok {
 				numbers = append(numbers, number)
 			}
-			k, _ = c.Next()
 		}
 		return nil
 	})
 	return numbers, next, err
 }
 
-// expirable reports whether nobody needs an execution that has ended.
-func (p *snapshot) expirable(number uint64) (bool, error) {
-	row, err := p.row(number)
-	if row == nil || err != nil {
-		return false, err
+// mayExpire reports whether nobody needs an execution that has ended: as far as the file
+// has it, since nothing of that changes. p is detached. needed remembers which callers run.
+func (p *snapshot) mayExpire(ctx context.Context, number uint64, needed map[uint64]bool) (bool, error) {
+	file := snapshot{s: p.s, tx: p.tx, buckets: p.buckets}
+	row, err := file.row(number)
+	if err != nil || row == nil || row.CallerNumber == 0 {
+		return err == nil, err
 	}
-	return ledger.Expirable(row, p.row)
+	runs, known := needed[row.CallerNumber]
+	if !known {
+		err = p.s.read(ctx, func(p *snapshot) error {
+			expirable, err := ledger.Expirable(row, p.row)
+			runs = !expirable
+			return err
+		})
+		needed[row.CallerNumber] = runs
+	}
+	return err == nil && !runs, err
 }

@@ -178,10 +178,17 @@ func (s *Store) Delete(ctx context.Context, id string) error {
 
 // Expire deletes executions that ended before t.
 func (s *Store) Expire(ctx context.Context, t time.Time, limit int) (n int, err error) {
-	err = s.change(ctx, func(r *ledger.Round) (err error) {
-		n, err = s.tables.expire(r, t.UnixNano(), limit)
-		return err
-	})
+	const few = 100
+	for n < limit && err == nil {
+		deleted, some := 0, min(few, limit-n)
+		err = s.change(ctx, func(r *ledger.Round) (err error) {
+			deleted, err = s.tables.expire(r, t.UnixNano(), some)
+			return err
+		})
+		if n += deleted; deleted < some {
+			break
+		}
+	}
 	return n, err
 }
 

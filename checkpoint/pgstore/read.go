@@ -335,7 +335,7 @@ func (s *Store) Expire(ctx context.Context, t time.Time, limit int) (n int, err 
 	at := s.expiredTo.Swap(nil)
 	whole := at == nil // nothing is left out so far
 	for n < limit {
-		deleted, next, err := s.expire(ctx, t, cmp.Or(at, &ending{at: math.MinInt64}), limit-n)
+		deleted, next, err := s.expire(ctx, t, cmp.Or(at, &ending{at: math.MinInt64}), min(limit-n, 100))
 		n += deleted
 		switch {
 		case err != nil:

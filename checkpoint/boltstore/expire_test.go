@@ -1,0 +1,138 @@
+package boltstore
+
+import (
+	"fmt"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/durable-go/durable/checkpoint"
+	"github.com/stretchr/testify/require"
+)
+
+// endMany has executions with journals of so many values each end.
+func endMany(t testing.TB, s *Store, prefix string, executions, values int) {
+	t.Helper()
+	var all sync.WaitGroup
+	for worker := range 64 {
+		all.Go(func() {
+			for i := worker; i < executions; i += 64 {
+				id := fmt.Sprint(prefix, i)
+				if _, _, err := s.Create(t.Context(), checkpoint.Creation{ID: id, Claim: true, Started: checkpoint.Record{Function: "f"}}); err != nil {
+					t.Error(err)
+					return
+				}
+				for v := range values {
+					a := step(id, uint64(v+1))
+					a.Records[0].Payload = []byte(strings.Repeat("x", valueBytes))
+					if values == 1 {
+						a.Records[0].Payload = []byte("x")
+					}
+					if err := <-s.start(a); err != nil {
+						t.Error(err)
+					}
+				}
+				if _, err := s.End(t.Context(), checkpoint.Ending{ID: id, Status: checkpoint.Stopped, Record: checkpoint.Record{Type: checkpoint.ExecutionStopped}}); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	all.Wait()
+}
+
+// transactions is how many bbolt has made.
+func (s *Store) transactions() int {
+	tx, err := s.db.Begin(false)
+	if err != nil {
+		panic(err)
+	}
+	defer tx.Rollback()
+	return tx.ID()
+}
+
+// The journals of many deleted executions are removed together, not one transaction each.
+func TestTrashIsSweptTogether(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it writes much")
+	}
+	s, err := Open(filepath.Join(t.TempDir(), "store"), &Options{Logger: quiet.Logger, UnsafeNoSync: true})
+	require.NoError(t, err)
+	defer s.Close()
+	const executions = 3 * bite / 2
+	endMany(t, s, "x", executions, 1)
+	require.NoError(t, s.awaitApplied(t.Context()))
+	before := s.transactions()
+	n, err := s.Expire(t.Context(), s.Now().Add(time.Hour), executions+1)
+	require.NoError(t, err)
+	require.Equal(t, executions, n)
+	swept := func() (trash, journal int) {
+		require.NoError(t, s.readFile(t.Context(), func(p *snapshot) error {
+			trash, journal = p.bucket(trashTable).Stats().KeyN, p.bucket(journalTable).Stats().KeyN
+			return nil
+		}))
+		return trash, journal
+	}
+	require.Eventually(t, func() bool { trash, journal := swept(); return trash+journal == 0 }, time.Minute, 10*time.Millisecond)
+	require.Less(t, s.transactions()-before, 30)
+}
+
+// Who deletes does not wait until bbolt has what was written, nor has it brought there.
+func TestExpireSeesWhatOnlyTheLogHas(t *testing.T) {
+	s := openTemp(t)
+	defer s.Close()
+	s.own(t, "caller")
+	caller, err := s.Get(t.Context(), "caller")
+	require.NoError(t, err)
+	_, _, err = s.Create(t.Context(), checkpoint.Creation{ID: "invoked", Claim: true, Started: checkpoint.Record{Function: "f"},
+		Caller: &checkpoint.Caller{ID: "caller", Incarnation: caller.Incarnation, OperationID: "1"}})
+	require.NoError(t, err)
+	require.NoError(t, s.awaitApplied(t.Context()))
+	end := func(id string) {
+		_, err := s.End(t.Context(), checkpoint.Ending{ID: id, Status: checkpoint.Stopped, Record: checkpoint.Record{Type: checkpoint.ExecutionStopped}})
+		require.NoError(t, err)
+	}
+	expire := func(want int) {
+		t.Helper()
+		n, err := s.Expire(t.Context(), s.Now().Add(time.Hour), 10)
+		require.NoError(t, err)
+		require.Equal(t, want, n)
+	}
+	before, begun := s.transactions(), time.Now()
+	end("invoked")
+	expire(0)
+	end("caller")
+	expire(2)
+	endMany(t, s, "x", 5, 1)
+	expire(5)
+	expire(0)
+	byItself := 1 + int(time.Since(begun)/feedAfter) // the feeder may have come
+	require.LessOrEqual(t, s.transactions()-before, byItself)
+}
+
+// After much was deleted a store that is nearly idle writes little more than its log, though
+// bbolt's list of free pages is long.
+func TestNearlyIdleAfterADeletion(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it writes much")
+	}
+	s, err := Open(filepath.Join(t.TempDir(), "store"), &Options{Logger: quiet.Logger, UnsafeNoSync: true})
+	require.NoError(t, err)
+	defer s.Close()
+	endMany(t, s, "x", 500, 16) // half a GiB
+	n, err := s.Expire(t.Context(), s.Now().Add(time.Hour), 1000)
+	require.NoError(t, err)
+	require.Equal(t, 500, n)
+	require.NoError(t, s.awaitApplied(t.Context()))
+	s.own(t, "a")
+	require.NoError(t, s.awaitApplied(t.Context()))
+	s.mu.RLock()
+	after := s.after
+	s.mu.RUnlock()
+	require.Greater(t, after, 5*time.Second)
+	require.LessOrEqual(t, after, feedLast)
+	s.own(t, "b")
+	require.NoError(t, s.awaitApplied(t.Context()), "who asks does not wait for it")
+}
