@@ -157,19 +157,7 @@ func (m *machines) fleet(t *testing.T, builds [2]string, lease time.Duration) *s
 			return string(b)
 		},
 		Open: func() (checkpoint.Store, error) {
-			config, err := pgxpool.ParseConfig("")
-			if err != nil {
-				return nil, err
-			}
-			if config.ConnConfig, err = m.primary.config(); err != nil {
-				return nil, err
-			}
-			pool, err := pgxpool.NewWithConfig(t.Context(), config)
-			if err != nil {
-				return nil, err
-			}
-			t.Cleanup(pool.Close)
-			return pgstore.New(t.Context(), pool, &pgstore.Options{Schema: machinesSchema})
+			return m.primary.open(t, &pgstore.Options{Schema: machinesSchema})
 		},
 		Start: func(worker int, cmd *exec.Cmd) error { return m.workers[worker].Start(cmd) },
 		Cut:   func(worker int) { m.net.Around(m.workers[worker], lan.Cut, lan.Cut) },
@@ -184,6 +172,23 @@ func (m *machines) fleet(t *testing.T, builds [2]string, lease time.Duration) *s
 		},
 		Harms: m.harms(),
 	}
+}
+
+// open opens a store on the server, from its own host.
+func (s *site) open(t *testing.T, opts *pgstore.Options) (*pgstore.Store, error) {
+	config, err := pgxpool.ParseConfig("")
+	if err != nil {
+		return nil, err
+	}
+	if config.ConnConfig, err = s.config(); err != nil {
+		return nil, err
+	}
+	pool, err := pgxpool.NewWithConfig(t.Context(), config)
+	if err != nil {
+		return nil, err
+	}
+	t.Cleanup(pool.Close)
+	return pgstore.New(t.Context(), pool, opts)
 }
 
 // reached is the host to which the server's answers for a worker go.

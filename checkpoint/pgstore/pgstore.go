@@ -67,7 +67,8 @@ var (
 )
 
 // Open opens the store in a database, and makes its schema if it is not there.
-// connString is a URL or a DSN as of pgxpool.ParseConfig. Beside the pool, which
+// It refuses one that can't keep what the store promises, by its version, its encoding or
+// its settings, and says what to do. connString is a URL or a DSN as of pgxpool.ParseConfig. Beside the pool, which
 // serves reads, a store has three connections: one writes, one listens, and one notifies
 // other processes, if there are any; and up to Options.StepConns for transactions of
 // steps, made when they are needed.
@@ -77,7 +78,7 @@ func Open(ctx context.Context, connString string, opts *Options) (*Store, error)
 		return nil, fmt.Errorf("durable: open the database: %w", err)
 	}
 	config.PingTimeout = opts.orDefaults().Lease / 4 // connections that were idle may have gone silent
-	onPrimary(config.ConnConfig)
+	toPrimary(config.ConnConfig, opts.orDefaults().Lease)
 	pool, err := pgxpool.NewWithConfig(ctx, config)
 	if err != nil {
 		return nil, fmt.Errorf("durable: open the database: %w", err)
@@ -128,6 +129,9 @@ func (s *Store) open(ctx context.Context) (err error) {
 		return fmt.Errorf("durable: the name of the schema %q has %d bytes: the server would cut it to %d, which may be the name of another one: shorten it", s.opts.Schema, n, maxSchema)
 	}
 	if err := s.connect(ctx); err != nil {
+		return fmt.Errorf("durable: open the database: %w", err)
+	}
+	if err := s.inspect(ctx, s.writer.conn); err != nil {
 		return fmt.Errorf("durable: open the database: %w", err)
 	}
 	if s.secret, err = migrate(ctx, s.writer.conn, &s.opts); err != nil {
@@ -338,11 +342,17 @@ func (s *Store) dial(ctx context.Context, change func(*pgx.ConnConfig)) (*pgx.Co
 			return nil, err
 		}
 	}
-	onPrimary(config.ConnConfig)
+	toPrimary(config.ConnConfig, s.opts.Lease)
 	change(config.ConnConfig)
 	conn, err := pgx.ConnectConfig(ctx, config.ConnConfig)
 	if err == nil && config.AfterConnect != nil {
 		if err = config.AfterConnect(ctx, conn); err != nil {
+			conn.Close(ctx)
+			return nil, err
+		}
+	}
+	if err == nil && !s.opts.NoListen {
+		if _, err = conn.Exec(ctx, own); err != nil {
 			conn.Close(ctx)
 			return nil, err
 		}

@@ -1,9 +1,12 @@
 package pgstore
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"net"
+	"strconv"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -22,10 +25,21 @@ import (
 // errOnlyReads is of a session that is of no use any more.
 var errOnlyReads = errors.New("the connection leads to a server, or a session, that takes no writes: a replica after a failover, or default_transaction_read_only")
 
-// onPrimary has connections made to primaries only, unless somebody has chosen.
-func onPrimary(config *pgx.ConnConfig) {
+// toPrimary has connections made to primaries only, unless somebody has chosen. Of several
+// hosts one that says nothing, because its machine is gone, must leave time for the others:
+// all of them have an answer within a third of a lease, or none.
+func toPrimary(config *pgx.ConnConfig, lease time.Duration) {
 	if config.ValidateConnect == nil {
 		config.ValidateConnect = pgconn.ValidateConnectTargetSessionAttrsPrimary
+	}
+	address := func(host string, port uint16) string { return net.JoinHostPort(host, strconv.Itoa(int(port))) }
+	hosts := map[string]bool{address(config.Host, config.Port): true}
+	for _, f := range config.Fallbacks {
+		hosts[address(f.Host, f.Port)] = true
+	}
+	if n := len(hosts); n > 1 {
+		each := lease / 3 / time.Duration(n)
+		config.ConnectTimeout = min(cmp.Or(config.ConnectTimeout, each), each)
 	}
 }
 

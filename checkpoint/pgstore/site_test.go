@@ -27,6 +27,7 @@ type site struct {
 	bin, dir string
 	as       *syscall.SysProcAttr
 	faketime string // the library that lets the clock be set; "": there is none
+	settings []string
 	cmd      *exec.Cmd
 	gone     chan struct{} // closed when the server has ended
 }
@@ -77,8 +78,8 @@ func (s *site) follow(primary *site) error {
 // start starts the server and waits until it answers.
 func (s *site) start() error {
 	args := []string{"-D", s.data()}
-	for _, setting := range []string{"listen_addresses=*", "unix_socket_directories=", "max_connections=100", "shared_buffers=64MB", "hot_standby=on",
-		"wal_keep_size=256MB", "wal_retrieve_retry_interval=100ms", "wal_receiver_timeout=5s", "wal_sender_timeout=5s"} {
+	for _, setting := range append([]string{"listen_addresses=*", "unix_socket_directories=", "max_connections=100", "shared_buffers=64MB", "hot_standby=on",
+		"wal_keep_size=256MB", "wal_retrieve_retry_interval=100ms", "wal_receiver_timeout=5s", "wal_sender_timeout=5s"}, s.settings...) {
 		args = append(args, "-c", setting)
 	}
 	log, err := os.OpenFile(filepath.Join(s.dir, "log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)

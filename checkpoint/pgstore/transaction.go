@@ -66,7 +66,7 @@ func (s *Store) Begin(ctx context.Context, options any) (checkpoint.Transaction,
 	if err != nil {
 		return nil, err
 	}
-	opts.BeginQuery = fmt.Sprintf("%s; set local idle_in_transaction_session_timeout = %d; set local durable.step = 'open'; %s", beginQuery(&opts), s.opts.Lease.Milliseconds(), canWrite)
+	opts.BeginQuery = fmt.Sprintf("%s; set local idle_in_transaction_session_timeout = %d; set local durable.step = 'open'; %s; %s", beginQuery(&opts), s.opts.Lease.Milliseconds(), keepsCommits, canWrite)
 	commit := cmp.Or(opts.CommitQuery, "commit")
 	opts.CommitQuery = neverSent
 	beginning, cancel := context.WithCancel(ctx)
@@ -169,7 +169,7 @@ func (ts *transactions) connections(s *Store) (*pgxpool.Pool, error) {
 		config := s.pool.Config()
 		config.MinConns, config.MinIdleConns = 0, 0
 		config.MaxConns = cmp.Or(s.opts.StepConns, config.MaxConns)
-		onPrimary(config.ConnConfig)
+		toPrimary(config.ConnConfig, s.opts.Lease)
 		pool, err := pgxpool.NewWithConfig(s.life, config)
 		if err != nil {
 			return nil, fmt.Errorf("durable: connections for the transactions of steps: %w", err)
