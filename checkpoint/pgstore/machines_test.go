@@ -472,6 +472,7 @@ func TestMachines(t *testing.T) {
 	fleets.Wait()
 	t.Log(total.Fleet())
 	t.Log(total.Takeovers())
+	t.Log(total.Pauses())
 	t.Log(time.Since(began).Round(time.Second))
 }
 

@@ -27,7 +27,8 @@ var errOnlyReads = errors.New("the connection leads to a server, or a session, t
 
 // toPrimary has connections made to primaries only, unless somebody has chosen. Of several
 // hosts one that says nothing, because its machine is gone, must leave time for the others:
-// all of them have an answer within a third of a lease, or none.
+// all of them have an answer within a third of a lease, or none. One alone is waited for for
+// a lease: then the system may have begun to ask it ever more rarely.
 func toPrimary(config *pgx.ConnConfig, lease time.Duration) {
 	if config.ValidateConnect == nil {
 		config.ValidateConnect = pgconn.ValidateConnectTargetSessionAttrsPrimary
@@ -37,9 +38,12 @@ func toPrimary(config *pgx.ConnConfig, lease time.Duration) {
 	for _, f := range config.Fallbacks {
 		hosts[address(f.Host, f.Port)] = true
 	}
-	if n := len(hosts); n > 1 {
+	switch n := len(hosts); {
+	case n > 1:
 		each := lease / 3 / time.Duration(n)
 		config.ConnectTimeout = min(cmp.Or(config.ConnectTimeout, each), each)
+	case config.ConnectTimeout == 0:
+		config.ConnectTimeout = lease
 	}
 }
 

@@ -106,6 +106,7 @@ func (w *World) check(dir string, store checkpoint.Store) error {
 	w.checkAsked(journals, lines)
 	if w.fleet != nil {
 		w.checkFaults(lines)
+		w.Figures.pauses = pauses(lines)
 	}
 	// The engine's own view of it, with nothing that it could run.
 	e, err := durable.New(store, &durable.Options{Retention: -1, Logger: slog.New(slog.DiscardHandler)})

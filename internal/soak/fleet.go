@@ -111,9 +111,11 @@ func (c Config) Fleet(dir string, f *Fleet) (*World, error) {
 		time.Sleep(time.Duration(200+rng.IntN(400)) * time.Millisecond)
 		kind := deck[0]
 		deck = deck[1:]
+		w.witness.say(line{Kind: begun, Name: kind})
 		if err := w.inject(dir, kind, rng); err != nil {
 			return nil, fmt.Errorf("%s: %w", kind, err)
 		}
+		w.witness.say(line{Kind: undone, Name: kind})
 		w.Figures.faults[kind]++
 	}
 	w.mu.Lock()

@@ -172,6 +172,12 @@ func (f *Figures) AddFleet(g Figures) {
 		f.takeovers[kind].n += t.n
 		f.takeovers[kind].times = append(f.takeovers[kind].times, t.times...)
 	}
+	if f.pauses == nil {
+		f.pauses = make(map[string][]time.Duration)
+	}
+	for kind, times := range g.pauses {
+		f.pauses[kind] = append(f.pauses[kind], times...)
+	}
 	f.Add(g)
 	f.owned += g.owned
 	f.unanswered += g.unanswered

@@ -25,6 +25,8 @@ const (
 	claimed  = "claimed"  // the store gave an execution; the engine doesn't know yet
 	held     = "held"     // a build can't go on with an execution
 	heard    = "heard"    // the outside has heard a result
+	begun    = "begun"    // a fault begins, of whatever it is
+	undone   = "undone"   // and is over
 	fault    = "fault"    // the outside does something to a process
 	mended   = "mended"   // and has undone it
 	doubted  = "doubted"  // what is acknowledged from here on may be lost

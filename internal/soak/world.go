@@ -170,12 +170,13 @@ type Figures struct {
 	kills          map[string]int // by phase
 	faults         map[string]int // of a fleet, by kind
 	takeovers      map[string]*takeover
-	held           map[string]int // executions, by the build that can't go on with them
-	owned          int            // records whose writer was found
-	late           int            // bodies that a stopped process began late
-	unanswered     int            // requests that were made again
-	ended          int            // lives that had ended before the kill came
-	recoveries     int            // openings that found a log
+	pauses         map[string][]time.Duration // the longest of any process, of each fault of a fleet
+	held           map[string]int             // executions, by the build that can't go on with them
+	owned          int                        // records whose writer was found
+	late           int                        // bodies that a stopped process began late
+	unanswered     int                        // requests that were made again
+	ended          int                        // lives that had ended before the kill came
+	recoveries     int                        // openings that found a log
 	executions     int
 	invocations    int // cut off
 	effects        int
