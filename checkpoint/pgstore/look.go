@@ -2,6 +2,7 @@ package pgstore
 
 import (
 	"context"
+	"errors"
 	"math/rand/v2"
 	"time"
 
@@ -52,7 +53,7 @@ func (s *Store) look() {
 			lost.Reset(next)
 		case <-poll.C:
 			ctx, cancel := context.WithTimeout(s.life, s.opts.Lease)
-			saw(behind.keep(func() error { return s.lookBehind(ctx) }))
+			paced := behind.keep(func() error { return s.lookBehind(ctx) })
 			now := time.Now()
 			ends := !s.listening.Load() || polls%10 == 0 // a connection that is silent may be dead
 			polls++
@@ -64,7 +65,7 @@ func (s *Store) look() {
 			if err == nil && ends {
 				ended = now
 			}
-			saw(err)
+			saw(errors.Join(paced, err))
 			cancel()
 		}
 	}
