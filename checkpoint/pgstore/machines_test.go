@@ -245,6 +245,17 @@ func (m *machines) harms() []soak.Harm {
 			return m.failOver(nil)
 		}},
 		{Name: "asynchronous failover", Do: m.failOverWithoutTheEnd},
+		{Name: "failover beside the old primary", Do: func(c *soak.Case) error {
+			m.net.Set(m.primary.host, m.standby.host, lan.Cut)
+			m.net.Set(m.standby.host, m.primary.host, lan.Cut)
+			return c.Behind(func() error { // who is connected to the old one still reads there
+				return m.failOver(func(old *site) {
+					time.Sleep(c.Leases(0.2, 1.5))
+					old.kill()
+					m.net.Replace(old.host)
+				})
+			})
+		}},
 	}
 	if m.primary.faketime != "" {
 		list = append(list, soak.Harm{Name: "server's clock set", Do: m.setClock})
@@ -504,6 +515,11 @@ func soakMachines(t *testing.T, programs [2]string, seed uint64, round int) *soa
 	}
 	t.Logf("round %d: %s; %s; packets: %+v", round, w.Figures.Fleet(), w.Figures.Takeovers(), m.net.Seen())
 	if len(w.Violations) > 0 {
+		for _, s := range []*site{m.primary, m.standby} { // what the servers say of it
+			if log, err := os.ReadFile(filepath.Join(s.dir, "log")); err == nil {
+				os.WriteFile(filepath.Join(dir, s.host.Name+".log"), log, 0o644)
+			}
+		}
 		t.Errorf("again with -machines.seed %d -machines.faults %d -machines.round %[2]d:\n%s", c.Seed, faults, w.Report())
 	}
 	return w
