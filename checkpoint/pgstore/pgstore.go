@@ -344,7 +344,9 @@ func (s *Store) dial(ctx context.Context, change func(*pgx.ConnConfig)) (*pgx.Co
 	}
 	toPrimary(config.ConnConfig, s.opts.Lease)
 	change(config.ConnConfig)
+	asking := ask(config.ConnConfig)
 	conn, err := pgx.ConnectConfig(ctx, config.ConnConfig)
+	asking.closed.Store(true)
 	if err == nil && config.AfterConnect != nil {
 		if err = config.AfterConnect(ctx, conn); err != nil {
 			conn.Close(ctx)
@@ -352,7 +354,7 @@ func (s *Store) dial(ctx context.Context, change func(*pgx.ConnConfig)) (*pgx.Co
 		}
 	}
 	if err == nil && !s.opts.NoListen {
-		if _, err = conn.Exec(ctx, own); err != nil {
+		if _, err = conn.Exec(ctx, own, s.opts.Lease.Milliseconds()); err != nil {
 			conn.Close(ctx)
 			return nil, err
 		}

@@ -19,9 +19,9 @@ import (
 //	synchronous_commit = off                 on, in sessions and transactions of the store's own
 //	default_transaction_isolation            read committed, in these; where it can't be set,
 //	                                         rounds say it, and what collides is made again
-//	statement_timeout, lock_timeout,         none, in these: the store's own patience is the
-//	transaction_timeout,                     lease
-//	idle_session_timeout
+//	statement_timeout, transaction_timeout,  none, in these: the store's own patience is the
+//	idle_session_timeout                     lease
+//	lock_timeout                             the lease, in these, see cancel.go
 //	fsync = off                              the log says so
 //
 // Where sessions can't be set, because somebody else gets them next (Options.NoListen), Open
@@ -30,11 +30,12 @@ import (
 // given: whoever asks is told.
 
 // own sets what a session of the store's own needs. Some of it older servers do not have.
-const own = `SELECT set_config(name, CASE name WHEN 'synchronous_commit' THEN 'on' WHEN 'default_transaction_isolation' THEN 'read committed' ELSE '0' END, false)
+const own = `SELECT set_config(name, CASE name WHEN 'synchronous_commit' THEN 'on' WHEN 'default_transaction_isolation' THEN 'read committed' WHEN 'lock_timeout' THEN $1::bigint::text ELSE '0' END, false)
 	FROM pg_catalog.pg_settings WHERE CASE name
 		WHEN 'synchronous_commit' THEN setting = 'off'
 		WHEN 'default_transaction_isolation' THEN setting <> 'read committed'
-		ELSE name IN ('statement_timeout', 'lock_timeout', 'transaction_timeout', 'idle_session_timeout') AND setting <> '0' END`
+		WHEN 'lock_timeout' THEN true
+		ELSE name IN ('statement_timeout', 'transaction_timeout', 'idle_session_timeout') AND setting <> '0' END`
 
 // keepsCommits is in front of a transaction of a step, which is the body's in all else.
 const keepsCommits = `select set_config('synchronous_commit', 'on', true) where current_setting('synchronous_commit') = 'off'`

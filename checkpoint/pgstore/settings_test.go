@@ -47,7 +47,7 @@ func TestSettings(t *testing.T) {
 		}
 		sum := create(t, s, "x", true)
 		require.NoError(t, appendTo(s, step(sum, 1)))
-		require.Equal(t, []string{"on read committed 0 0"}, seen())
+		require.Equal(t, []string{"on read committed 15s 0"}, seen())
 		_, err = conn.Exec(t.Context(), `DELETE FROM `+quoted+`.seen`)
 		require.NoError(t, err)
 		tx := begin(t, s)

@@ -170,6 +170,7 @@ func (ts *transactions) connections(s *Store) (*pgxpool.Pool, error) {
 		config.MinConns, config.MinIdleConns = 0, 0
 		config.MaxConns = cmp.Or(s.opts.StepConns, config.MaxConns)
 		toPrimary(config.ConnConfig, s.opts.Lease)
+		config.BeforeConnect = askEach(config.BeforeConnect)
 		pool, err := pgxpool.NewWithConfig(s.life, config)
 		if err != nil {
 			return nil, fmt.Errorf("durable: connections for the transactions of steps: %w", err)
@@ -299,7 +300,11 @@ func (t *transaction) Commit(a checkpoint.Append) error {
 		return err
 	})
 	b.Queue(t.commit)
+	over := committing(conn.Conn())
 	err := t.tx.SendBatch(ctx, b).Close()
+	if !conn.Conn().IsClosed() {
+		over()
+	}
 	switch {
 	case err == nil:
 		done, cancel := context.WithCancel(ctx)
