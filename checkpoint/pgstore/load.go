@@ -79,11 +79,12 @@ func (v *view) queueLoad(b *pgx.Batch, ids []string, numbers, parents []int64) {
 	}
 	sql, args := v.s.sql.lock, []any{hashes, numbers}
 	switch {
-	case v.locks.top != 0:
+	case v.locks.taken:
 		sql = v.s.sql.lockNow
 	case len(parents) > 0:
 		sql, args = v.s.sql.lockFamilies, append(args, parents)
 	}
+	v.locks.taken = true
 	b.Queue(sql, args...).Query(func(rows pgx.Rows) error {
 		if err := v.take(rows); err != nil {
 			return err

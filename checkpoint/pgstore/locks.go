@@ -15,19 +15,18 @@ import (
 //
 // What comes out of turn it takes without waiting, or not at all:
 //
-//	row                                              taken
-//	named by the commands, not believed              in the first message, waits
-//	children of a believed one that ends             with them
-//	met while deciding                               waits if nothing is locked yet, else NOWAIT
-//	due, for a claim                                 SKIP LOCKED
-//	believed and changed, above all that is locked   as it is written, in the last message, waits
-//	believed and changed, below                      in the last message, NOWAIT
-//	owned by a process that is gone                  in a round of its own, waits
+//	row                                                 taken
+//	named by the commands, if one of them is not kept   all in the first message, waits
+//	children of what ends                               with them
+//	named by the commands, if all of them are kept      as they are written, in the last message, waits
+//	met while deciding                                  waits if nothing is locked yet, else NOWAIT
+//	kept and changed, if others are locked already      in the last message, NOWAIT
+//	due, for a claim                                    SKIP LOCKED
+//	owned by a process that is gone                     in a round of its own, waits
 //
-// A row that can't be had at once is about to be changed by others, so that what is
-// believed of it is no good anyway. The try ends and lets go of everything; the next one
-// believes nothing, and waits in its first message for all that the commands name and all
-// that was met, see writer.wanted.
+// If one can't be had at once, the try ends and lets go of everything. The next one believes
+// nothing, and waits in its first message for all that the commands name and all that was
+// met, see writer.wanted.
 
 // believed is an execution as this process has kept it: it owned it, and was the last to
 // write it as far as it knows. Nobody holds the row. So no answer may come from it alone, and
@@ -40,7 +39,7 @@ type locked struct{ *work }
 // locks are what a try knows of the rows that it uses.
 type locks struct {
 	believed map[uint64]believed
-	top      uint64 // the highest number that is locked; 0: none is
+	taken    bool // some rows are locked, and perhaps one that the answer does not show: it was changed meanwhile
 }
 
 func (l *locks) believe(b believed) {
@@ -60,7 +59,6 @@ type wanted struct {
 // has it, with what the round has changed.
 func (v *view) hold(w *work) locked {
 	number := w.row.Number
-	v.locks.top = max(v.locks.top, number)
 	known := v.works[number]
 	if b, ok := v.locks.believed[number]; ok && b.work == known {
 		if b.rev != w.rev && !b.dirty { // nothing has come of it yet
@@ -77,10 +75,10 @@ func (v *view) hold(w *work) locked {
 	return locked{known}
 }
 
-// below are the believed executions that the round changes and would wait for out of turn.
-func (v *view) below() (numbers []int64) {
+// outOfTurn are the believed executions that the round changes while it holds others.
+func (v *view) outOfTurn() (numbers []int64) {
 	for number, b := range v.locks.believed {
-		if b.dirty && number < v.locks.top {
+		if b.dirty && v.locks.taken {
 			numbers = append(numbers, int64(number))
 		}
 	}

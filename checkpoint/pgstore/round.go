@@ -323,6 +323,9 @@ func (v *view) gather(round []*command) error {
 		ids, numbers = append(ids, w.wanted.ids...), append(numbers, w.wanted.numbers...)
 	}
 	if len(ids)+len(numbers)+len(parents) > 0 {
+		for number := range v.locks.believed {
+			numbers = append(numbers, int64(number))
+		}
 		v.queueLoad(b, ids, numbers, parents)
 	}
 	for _, c := range callbacks {

@@ -8,7 +8,7 @@ import (
 // statements are the SQL of the hot paths, with the schema's name in it.
 type statements struct {
 	renew, draw                           string
-	lock, lockNow, lockFamilies, keep     string
+	lock, lockNow, lockFamilies, lockMore string
 	claim, claimed, lockOwned, expired    string
 	callback, firstBeat, children, record string
 
@@ -121,10 +121,10 @@ func newStatements(schema string) statements {
 		lockFamilies: q(`SELECT ` + columnNames + ` FROM $S.execution e
 			WHERE sha256(e.id) = ANY($1::bytea[]) OR e.number = ANY($2::bigint[]) OR e.caller_number = ANY($3::bigint[]) AND e.caller_number <> 0 AND e.status = 1
 			ORDER BY e.number FOR UPDATE`),
-		keep:    q(`SELECT FROM $S.execution e WHERE e.number = ANY($1::bigint[]) ORDER BY e.number FOR UPDATE NOWAIT`),
-		claim:   q(takeDue + strings.ReplaceAll(columnNames, "e.", "x.") + `, ` + taken + ` FROM x`),
-		claimed: q(`SELECT number FROM $S.execution WHERE owner = $1 AND wake_at = $2`),
-		expired: q(`SELECT id FROM $S.process WHERE lease_until <= ` + nanoseconds + ` ORDER BY id LIMIT 16 FOR UPDATE SKIP LOCKED`),
+		lockMore: q(`SELECT FROM $S.execution e WHERE e.number = ANY($1::bigint[]) ORDER BY e.number FOR UPDATE NOWAIT`),
+		claim:    q(takeDue + strings.ReplaceAll(columnNames, "e.", "x.") + `, ` + taken + ` FROM x`),
+		claimed:  q(`SELECT number FROM $S.execution WHERE owner = $1 AND wake_at = $2`),
+		expired:  q(`SELECT id FROM $S.process WHERE lease_until <= ` + nanoseconds + ` ORDER BY id LIMIT 16 FOR UPDATE SKIP LOCKED`),
 		// The sum has no index, so that the server does not look for owners in the order of numbers.
 		lockOwned: q(`SELECT ` + columnNames + ` FROM $S.execution e
 			WHERE e.owner = ANY($1::bigint[]) ORDER BY e.number + 0 LIMIT $2 FOR UPDATE`),

@@ -21,8 +21,8 @@ func (v *view) commit() error {
 		v.s.set(b)
 	}
 	works := v.inOrder()
-	if low := v.below(); len(low) > 0 {
-		b.Queue(sql.keep, low)
+	if more := v.outOfTurn(); len(more) > 0 {
+		b.Queue(sql.lockMore, more)
 	}
 	if !v.begun {
 		v.queueStep(b, works)
