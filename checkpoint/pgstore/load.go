@@ -117,8 +117,12 @@ func (v *view) draw(n int) error {
 	return v.begin(b)
 }
 
+// fewest is how many numbers are drawn at once, at least: one more costs nothing beside
+// the statement.
+const fewest = 8
+
 func (v *view) queueDraw(b *pgx.Batch, n int) {
-	b.Queue(v.s.sql.draw, n).Query(func(rows pgx.Rows) error {
+	b.Queue(v.s.sql.draw, max(n, fewest)).Query(func(rows pgx.Rows) error {
 		w := &v.s.writer
 		numbers, err := pgx.CollectRows(rows, pgx.RowTo[int64])
 		if len(w.numbers) == 0 {

@@ -109,6 +109,7 @@ func (s *Store) settle(round []*command, strict bool) (hints []checkpoint.Hint, 
 	w := &s.writer
 	s.catchUp()
 	w.forgetRumoured(s.rumours.take())
+	s.seen.catchUp(w, s.process.Load())
 	w.wanted = wanted{}
 	for try := 0; ; try++ {
 		if !time.Now().Before(w.until) {

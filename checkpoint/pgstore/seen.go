@@ -22,15 +22,16 @@ func (s *seen) take(w *work) {
 	}
 }
 
-// catchUp has the writer go on from what was seen.
-func (s *seen) catchUp(w *writer) {
+// catchUp has the writer believe what was seen, if it knows nothing newer.
+func (s *seen) catchUp(w *writer, process int64) {
 	s.mu.Lock()
 	works := s.works
 	s.works = nil
 	s.mu.Unlock()
 	for number, x := range works {
-		if had, ok := w.cache[number]; ok && had.rev < x.rev && had.row.Epoch == x.row.Epoch && had.owner == x.owner {
+		if had, ok := w.cache[number]; x.owner == process && (!ok || had.rev < x.rev) {
 			w.cache[number] = believed{x}
+			w.ids[x.row.ID] = number
 		}
 	}
 }

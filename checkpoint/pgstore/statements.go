@@ -12,8 +12,9 @@ type statements struct {
 	claim, claimed, lockOwned, expired    string
 	callback, firstBeat, children, record string
 
-	steps                                        [1 << stepParts]string // by what they do, see stepOf
-	append, hold, inbox                          string
+	schema                                       string
+	steps                                        [1 << stepParts]string // see step
+	hold, inbox                                  string
 	deleteExecution, deleteAll                   string
 	cutInbox, setCallback, dropCallbacks, notify string
 	deleteProcess, within                        string
@@ -108,11 +109,9 @@ func newStatements(schema string) statements {
 			numbers:   q(`SELECT e.number FROM $S.execution e ` + condition),
 		}
 	}
-	var steps [1 << stepParts]string
-	for parts := range steps {
-		steps[parts] = q(stepOf(parts))
-	}
 	return statements{
+		schema: schema,
+
 		renew: q(guarded(renewLease, `1`)),
 		draw:  q(`SELECT nextval('$S.execution_number') FROM generate_series(1, $1::integer)`),
 
@@ -137,12 +136,6 @@ func newStatements(schema string) statements {
 			WHERE caller_number = ANY($1::bigint[]) AND caller_number <> 0 AND status = 1 ORDER BY number`),
 		record: q(`SELECT data FROM $S.journal WHERE number = $1 AND seq = $2`),
 
-		steps: steps,
-		// The same for one record of one execution, which is what a lone step needs.
-		append: q(`WITH renewed AS (` + renewLease + `), advanced AS (UPDATE $S.execution SET rev = rev + 1, tail = $7, last_event = $8,
-				inbox_seen = $9, inbox_tail = $10 WHERE number = $4 AND rev = $5 AND epoch = $6 AND (SELECT count(*) FROM renewed) = 1 RETURNING 1),
-			written AS (INSERT INTO $S.journal VALUES ($4, $11, $12, $13, $14, $15))
-			SELECT 1 / (SELECT count(*) FROM renewed), ` + nanoseconds + `, sqrt(((SELECT count(*) FROM advanced) - 1)::float8)`),
 		hold: q(`UPDATE $S.execution SET held_builds = $2, held = $3 WHERE number = $1`),
 		// For the transaction of a step. It divides by zero when the execution was changed by
 		// others, or the transaction is not the one that was begun.
@@ -257,6 +250,8 @@ const (
 	stepMoves
 	stepWrites
 	stepOrders // it locks the rows first, whatever the server plans
+	stepLone   // of each of them there is one row, but for records
+	stepLine   // it writes one record
 
 	stepParts = iota
 )
@@ -273,8 +268,17 @@ const (
 	writtenColumns = "number bigint, seq bigint, type smallint, operation text, at bigint, data bytea"
 )
 
+// step is stepOf, made when it is needed first. It is the writer's.
+func (s *statements) step(parts int) string {
+	if s.steps[parts] == "" {
+		s.steps[parts] = sqlFor(s.schema, stepOf(parts))
+	}
+	return s.steps[parts]
+}
+
 // stepOf is a statement that does all that most rounds need, of as many executions as
-// there are: one statement has one price, however many rows it changes. It divides by
+// there are: one statement has one price, however many rows it changes. With one row its
+// parameters are values, which cost less than arrays. It divides by
 // zero when the lease is over, and takes the root of a negative number when an
 // execution was changed by others. Those that are tried, and not made, are its last column.
 //
@@ -284,14 +288,27 @@ const (
 func stepOf(parts int) string {
 	var with []string
 	next := 1
-	from := func(columns string) string {
+	from := func(columns string, lone int) string {
 		var params, names []string
+		array := "[]"
+		if parts&lone != 0 {
+			array = ""
+		}
 		for column := range strings.SplitSeq(columns, ", ") {
 			name, typ, _ := strings.Cut(column, " ")
-			params, names = append(params, fmt.Sprintf("$%d::%s[]", next, typ)), append(names, name)
+			params, names = append(params, fmt.Sprintf("$%d::%s%s", next, typ, array)), append(names, name)
 			next++
 		}
+		if parts&lone != 0 {
+			return "(SELECT " + strings.Join(params, ", ") + ") AS u (" + strings.Join(names, ", ") + ")"
+		}
 		return "unnest(" + strings.Join(params, ", ") + ") AS u (" + strings.Join(names, ", ") + ")"
+	}
+	numbers := func() string {
+		if parts&stepLone != 0 {
+			return fmt.Sprintf("ARRAY[$%d::bigint]", next)
+		}
+		return fmt.Sprintf("$%d::bigint[]", next)
 	}
 	renewed := "1"
 	if parts&stepRenews != 0 {
@@ -302,10 +319,10 @@ func stepOf(parts int) string {
 	var made []string // what it creates
 	var must, may string
 	if parts&stepCreates != 0 {
-		must, made = fmt.Sprintf("$%d::bigint[]", next), append(made, `SELECT * FROM `+from(createdColumns))
+		must, made = numbers(), append(made, `SELECT * FROM `+from(createdColumns, stepLone))
 	}
 	if parts&stepTries != 0 {
-		may, made = fmt.Sprintf("$%d::bigint[]", next), append(made, `SELECT * FROM `+from(createdColumns))
+		may, made = numbers(), append(made, `SELECT * FROM `+from(createdColumns, stepLone))
 	}
 	var counts []string // of what it changes
 	change := func(name, set, columns, same string) {
@@ -318,7 +335,7 @@ func stepOf(parts int) string {
 			with = append(with, fmt.Sprintf(`ordered AS MATERIALIZED (SELECT FROM $S.execution e WHERE e.number = ANY($%d::bigint[])%s ORDER BY e.number FOR UPDATE)`, next, behind))
 			behind = ` AND (SELECT count(*) FROM ordered) >= 0`
 		}
-		with = append(with, name+` AS (UPDATE $S.execution e SET rev = e.rev + 1, `+set+` FROM `+from(columns)+`
+		with = append(with, name+` AS (UPDATE $S.execution e SET rev = e.rev + 1, `+set+` FROM `+from(columns, stepLone)+`
 			WHERE e.number = u.number AND e.rev = u.rev`+same+behind+` RETURNING 1)`)
 	}
 	if parts&stepAdvances != 0 {
@@ -351,7 +368,7 @@ func stepOf(parts int) string {
 		}
 	}
 	if parts&stepWrites != 0 {
-		with = append(with, `written AS (INSERT INTO $S.journal SELECT * FROM `+from(writtenColumns)+writes+`)`)
+		with = append(with, `written AS (INSERT INTO $S.journal SELECT * FROM `+from(writtenColumns, stepLine)+writes+`)`)
 	}
 	guard := `sqrt(-(` + lacks + `)::float8)`
 	if len(counts) > 0 {

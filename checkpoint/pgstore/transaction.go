@@ -401,7 +401,6 @@ func (s *Store) catchUp() {
 	s.steps.news = nil
 	s.steps.mu.Unlock()
 	w := &s.writer
-	s.seen.catchUp(w)
 	for _, n := range news {
 		switch x, ok := w.cache[n.number]; {
 		case ok && n.doubtful:

@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/durable-go/durable/checkpoint"
 	"github.com/durable-go/durable/checkpoint/internal/ledger"
@@ -44,8 +45,10 @@ func (v *view) commit() error {
 	if len(v.gone) > 0 {
 		b.Queue(sql.deleteProcess, v.gone)
 	}
-	if n := v.drew - len(v.s.writer.numbers); n > 0 { // the next round makes as many, perhaps
-		v.queueDraw(b, n)
+	// The next round makes as many, perhaps.
+	if w := &v.s.writer; v.drew > 0 && (len(w.numbers) < v.drew || time.Since(w.drawn) > fresh/2) {
+		w.numbers = nil
+		v.queueDraw(b, v.drew)
 	}
 	if v.begun {
 		b.Queue("commit")
@@ -81,33 +84,40 @@ func (v *view) queueStep(b *pgx.Batch, works []*work) {
 			written.add(w.row.Number, w.records)
 		}
 	}
-	if a := &advanced; !v.begun && len(works) == 1 && len(a.numbers) == 1 && len(written.numbers) == 1 {
-		l := &written
-		b.Queue(v.s.sql.append, append(v.lease(), a.numbers[0], a.revs[0], a.epochs[0], a.tails[0], a.events[0], a.seen[0], a.inboxTails[0],
-			l.seqs[0], l.types[0], l.operations[0], l.ats[0], l.data[0])...).QueryRow(v.stepped)
-		return
-	}
 	parts, args := 0, []any(nil)
-	add := func(part int, more []any) { parts, args = parts|part, append(args, more...) }
+	if max(len(created.numbers), len(lone.numbers), len(moved.numbers), len(advanced.numbers)) == 1 {
+		parts |= stepLone
+	}
+	if len(written.numbers) == 1 {
+		parts |= stepLine
+	}
+	add := func(part, one int, more []any) {
+		if parts |= part; parts&one != 0 {
+			for i := range more {
+				more[i] = first(more[i])
+			}
+		}
+		args = append(args, more...)
+	}
 	if !v.begun {
-		add(stepRenews, v.lease())
+		add(stepRenews, 0, v.lease())
 	}
 	if len(created.numbers) > 0 {
-		add(stepCreates, append(created.origins(), created.args()...))
+		add(stepCreates, stepLone, append(created.origins(), created.args()...))
 	}
 	if len(lone.numbers) > 0 {
-		add(stepTries, append(lone.origins(), lone.args()...))
+		add(stepTries, stepLone, append(lone.origins(), lone.args()...))
 	}
 	if len(advanced.numbers) > 0 {
-		add(stepAdvances, advanced.args())
+		add(stepAdvances, stepLone, advanced.args())
 	}
 	if len(moved.numbers) > 0 {
-		add(stepMoves, append([]any{moved.numbers, moved.revs}, moved.args()...))
+		add(stepMoves, stepLone, append([]any{moved.numbers, moved.revs}, moved.args()...))
 	}
 	if len(written.numbers) > 0 {
-		add(stepWrites, written.args())
+		add(stepWrites, stepLine, written.args())
 	}
-	if parts == 0 {
+	if parts&^(stepLone|stepLine) == 0 {
 		return
 	}
 	changed := len(advanced.numbers) + len(moved.numbers)
@@ -118,14 +128,29 @@ func (v *view) queueStep(b *pgx.Batch, works []*work) {
 		parts |= stepOrders
 	}
 	if parts&stepTries == 0 {
-		b.Queue(v.s.sql.steps[parts], args...).QueryRow(v.stepped)
+		b.Queue(v.s.sql.step(parts), args...).QueryRow(v.stepped)
 		return
 	}
-	b.Queue(v.s.sql.steps[parts], args...).QueryRow(func(row pgx.Row) error {
+	b.Queue(v.s.sql.step(parts), args...).QueryRow(func(row pgx.Row) error {
 		var one int64
 		var root float64
 		return v.sawLease(row.Scan(&one, &v.now, &root, &v.missed))
 	})
+}
+
+// first is the one value of a column.
+func first(column any) any {
+	switch c := column.(type) {
+	case []int64:
+		return c[0]
+	case []int16:
+		return c[0]
+	case []bool:
+		return c[0]
+	case []string:
+		return c[0]
+	}
+	return column.([][]byte)[0]
 }
 
 // stepped takes the answer of the statement that does all in one.
