@@ -74,9 +74,6 @@ func (v *view) queueLoad(b *pgx.Batch, ids []string, numbers, parents []int64) {
 	for i, id := range ids {
 		hashes[i] = hash(id)
 	}
-	if numbers == nil {
-		numbers = []int64{} // of NULL the server makes another plan
-	}
 	sql, args := v.s.sql.lock, []any{hashes, numbers}
 	switch {
 	case v.locks.taken:

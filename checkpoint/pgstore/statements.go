@@ -47,9 +47,14 @@ func guarded(sql, rows string) string {
 const renewLease = `UPDATE $S.process SET ` + ofRound + `, lease_until = ` + nanoseconds + ` + $3::bigint
 	WHERE id = $1 AND era = ($2::bigint - 1) / 256 AND round = $2::bigint - 1 AND lease_until > ` + nanoseconds + ` RETURNING 1`
 
-// lock reads executions and locks them, in the order of all rounds.
-const lock = `SELECT ` + columnNames + ` FROM $S.execution e
-			WHERE sha256(e.id) = ANY($1::bytea[]) OR e.number = ANY($2::bigint[]) ORDER BY e.number FOR UPDATE`
+// lock reads executions and locks them, in the order of all rounds: those with IDs ($1) and
+// with numbers ($2). First it looks for all of them, so that the rows are found by one index:
+// what is said with OR the server may understand as it likes.
+const lock = `SELECT ` + columnNames + ` FROM $S.execution e WHERE e.number = ANY(ARRAY(
+				SELECT x.number FROM $S.execution x WHERE sha256(x.id) = ANY($1::bytea[]) UNION ALL SELECT unnest($2::bigint[])`
+
+// inOrder are the ends of lock.
+const inOrder = `)) ORDER BY e.number FOR UPDATE`
 
 // queuesOf are the queues of functions, with their marks: $1 are the keys of those that are
 // not held, $2 the marks of those. turn is the place of a function in $1. The queues that builds hold are found in an
@@ -115,11 +120,10 @@ func newStatements(schema string) statements {
 		renew: q(guarded(renewLease, `1`)),
 		draw:  q(`SELECT nextval('$S.execution_number') FROM generate_series(1, $1::integer)`),
 
-		lock:    q(lock),
-		lockNow: q(lock + ` NOWAIT`),
-		lockFamilies: q(`SELECT ` + columnNames + ` FROM $S.execution e
-			WHERE sha256(e.id) = ANY($1::bytea[]) OR e.number = ANY($2::bigint[]) OR e.caller_number = ANY($3::bigint[]) AND e.caller_number <> 0 AND e.status = 1
-			ORDER BY e.number FOR UPDATE`),
+		lock:    q(lock + inOrder),
+		lockNow: q(lock + inOrder + ` NOWAIT`),
+		lockFamilies: q(lock + ` UNION ALL SELECT x.number FROM $S.execution x
+				WHERE x.caller_number = ANY($3::bigint[]) AND x.caller_number <> 0 AND x.status = 1` + inOrder),
 		lockMore: q(`SELECT FROM $S.execution e WHERE e.number = ANY($1::bigint[]) ORDER BY e.number FOR UPDATE NOWAIT`),
 		claim:    q(takeDue + strings.ReplaceAll(columnNames, "e.", "x.") + `, ` + taken + ` FROM x`),
 		claimed:  q(`SELECT number FROM $S.execution WHERE owner = $1 AND wake_at = $2`),

@@ -1,0 +1,33 @@
+package pgstore
+
+import (
+	"fmt"
+	"reflect"
+)
+
+// Statements are all statements of a store, by their names.
+func Statements(schema string) map[string]string {
+	all := make(map[string]string)
+	var add func(name string, v reflect.Value)
+	add = func(name string, v reflect.Value) {
+		switch v.Kind() {
+		case reflect.String:
+			all[name] = v.String()
+		case reflect.Struct:
+			for i := range v.NumField() {
+				add(name+"."+v.Type().Field(i).Name, v.Field(i))
+			}
+		case reflect.Array:
+			for i := range v.Len() {
+				add(fmt.Sprintf("%s.%d", name, i), v.Index(i))
+			}
+		default:
+			panic("a statement of another kind: " + v.Type().String())
+		}
+	}
+	s := reflect.ValueOf(newStatements(schema))
+	for i := range s.NumField() {
+		add(s.Type().Field(i).Name, s.Field(i))
+	}
+	return all
+}
