@@ -133,6 +133,7 @@ type request struct {
 	*http.Request
 	query    map[string]string
 	payloads bool // asked for, and allowed
+	listed   int  // bytes of the items of a list so far
 	subject       // for the log
 }
 

@@ -50,6 +50,7 @@ func (a *admin) writeList(w http.ResponseWriter, r *request, name string, items 
 		if _, err := b.Write(data); err != nil {
 			return nil // nobody listens any more
 		}
+		r.listed += len(data)
 	}
 	b.WriteByte(']')
 	if next := next(); next != nil {
@@ -63,6 +64,12 @@ func (a *admin) writeList(w http.ResponseWriter, r *request, name string, items 
 	b.Flush()
 	return nil
 }
+
+// pageBytes is how long a page gets, and its last item: whoever reads it may hold all of it.
+const pageBytes = 4 << 20
+
+// full reports whether a page has no room for more.
+func (r *request) full() bool { return r.listed >= pageBytes }
 
 // counted counts what is written to w.
 type counted struct {

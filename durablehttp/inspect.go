@@ -61,7 +61,7 @@ func (a *admin) list(w http.ResponseWriter, r *request) error {
 	more := false
 	return a.writeList(w, r, "executions", func(yield func(any, error) bool) {
 		for info, err := range a.engine.Executions(r.Context(), q) {
-			if more = n == uint64(limit); more {
+			if more = n == uint64(limit) || r.full(); more {
 				return
 			}
 			n, last = n+1, info.Number
@@ -178,7 +178,7 @@ func (a *admin) history(w http.ResponseWriter, r *request) error {
 	}, next)
 }
 
-// events are up to limit events behind after that are wanted; next is behind which event
+// events are up to limit events behind after that are wanted, or so many as fill a page; next is behind which event
 // there are more, nil if there are none.
 func (a *admin) events(r *request, after, limit int64, wanted func(durable.Event) bool) (events iter.Seq2[durable.Event, error], next func() any) {
 	n, last, more := int64(0), int64(0), false
@@ -187,7 +187,7 @@ func (a *admin) events(r *request, after, limit int64, wanted func(durable.Event
 				if err == nil && !wanted(ev) {
 					continue
 				}
-				if more = n == limit; more {
+				if more = n == limit || r.full(); more {
 					if err == nil {
 						last = ev.EventID - 1 // all until there has been read
 					}

@@ -86,6 +86,73 @@ func TestHistoryPages(t *testing.T) {
 	require.Equal(t, whole.Events, got)
 }
 
+// What would be large is told on more pages than were asked for.
+func TestPagesOfBytes(t *testing.T) {
+	t.Parallel()
+	large := durable.Define("large", func(ctx *durable.Context, in string) (int, error) {
+		for range 25 {
+			if _, err := durable.Step(ctx, "step", func(context.Context) (string, error) { return in, nil }); err != nil {
+				return 0, err
+			}
+		}
+		return 0, nil
+	})
+	engine, err := durable.New(memstore.New(), &durable.Options{Functions: []durable.Definition{large}, Logger: slog.New(slog.DiscardHandler)})
+	require.NoError(t, err)
+	t.Cleanup(func() { engine.Close() })
+	d := newDesk(t, nil)
+	d.handler = durablehttp.Admin(engine, &durablehttp.AdminOptions{Authorize: allow})
+	in := strings.Repeat("x", 400<<10)
+	for i := range 25 {
+		_, err := large.Run(t.Context(), engine, in, durable.WithExecutionID(fmt.Sprint("l-", i)))
+		require.NoError(t, err)
+	}
+	for path, pages := range map[string]int{
+		"/executions?limit=500&payloads=true":    3,
+		"/executions?limit=10&payloads=true":     3,
+		"/executions?limit=500":                  1,
+		"/executions/l-1/history?payloads=true":  3,
+		"/executions/l-1/history?payloads=false": 1,
+		"/executions/l-1/history?operation=3":    1,
+		"/executions/l-1/children?payloads=true": 1,
+	} {
+		seen := make(map[string]bool)
+		n := 0
+		for at := path; at != ""; n++ {
+			answer := d.do("GET", at, "")
+			require.Equal(t, http.StatusOK, answer.Code, path)
+			require.Less(t, answer.Body.Len(), 5<<20, path)
+			var page struct {
+				Executions []durable.ExecutionInfo
+				Events     []durable.Event
+				Next       any
+			}
+			require.NoError(t, json.Unmarshal(answer.Body.Bytes(), &page))
+			for _, x := range page.Executions {
+				require.False(t, seen[x.ID], path)
+				seen[x.ID] = true
+			}
+			for _, e := range page.Events {
+				id := fmt.Sprint(e.EventID)
+				require.False(t, seen[id], path)
+				seen[id] = true
+			}
+			switch next := page.Next.(type) {
+			case nil:
+				at = ""
+			case string:
+				at = path + "&cursor=" + next
+			case float64:
+				at = path + "&after=" + fmt.Sprint(int64(next))
+			}
+		}
+		require.Equal(t, pages, n, path)
+		if !strings.Contains(path, "operation") && !strings.Contains(path, "children") {
+			require.GreaterOrEqual(t, len(seen), 25, path)
+		}
+	}
+}
+
 // many invokes pay for each of 3, and does 10,000 steps.
 var many = durable.Define("many", func(ctx *durable.Context, steps int) (int, error) {
 	for range 3 {

@@ -21,7 +21,7 @@ import (
 const (
 	page      = 256     // executions, values of a journal
 	countPage = 8192    // executions that are counted
-	pageBytes = 1 << 20 // of payloads
+	pageBytes = 1 << 20 // of values, and the last one
 )
 
 // usable reports why nothing can be read.
@@ -183,7 +183,7 @@ func (s *Store) listPage(ctx context.Context, q *checkpoint.Query, before uint64
 			case selected:
 				sum, err := p.summary(row)
 				found = append(found, listed{sum, err})
-				size += len(sum.Started.Payload) + len(sum.Ended.Payload)
+				size += len(v) + bytesOf(&sum.Started) + bytesOf(&sum.Ended)
 			}
 			k, v = c.Prev()
 		}
@@ -191,6 +191,11 @@ func (s *Store) listPage(ctx context.Context, q *checkpoint.Query, before uint64
 		return nil
 	})
 	return found, next, err
+}
+
+// bytesOf is about what a record holds.
+func bytesOf(r *checkpoint.Record) int {
+	return len(r.Payload) + len(r.Failure) + len(r.Batch) + len(r.Keys)
 }
 
 // Count counts executions by status. It waits like List, and reads all rows: a tenth of

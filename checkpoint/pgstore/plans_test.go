@@ -61,13 +61,14 @@ type driver struct {
 	ran   map[string]int // by the statement's name
 	id    string
 
-	plans plans
-	url   string
-	a, b  *pgstore.Store // of two processes; those of a are explained
+	pooled bool
+	plans  plans
+	url    string
+	a, b   *pgstore.Store // of two processes; those of a are explained
 }
 
 func (d *driver) open(pooled bool) {
-	d.url = d.m.url
+	d.url, d.pooled = d.m.url, pooled
 	opts := pgstore.Options{Schema: d.m.schema, Poll: 50 * time.Millisecond, NoListen: *throughBouncer}
 	if pooled {
 		d.url += "&default_query_exec_mode=exec"
@@ -104,7 +105,7 @@ func (d *driver) check(what string, n int) {
 }
 
 // repeated is how often something is asked for: the server may have another plan for what
-// comes again and again.
+// comes again and again. Behind PgBouncer nothing does.
 const repeated = 7
 
 func (d *driver) everything() {
@@ -127,6 +128,9 @@ func (d *driver) everything() {
 	times := func(what string, n int, f func(i int) error) {
 		d.Helper()
 		for i := range repeated {
+			if d.pooled && i == 2 {
+				break
+			}
 			require.NoError(d, f(i))
 			d.check(what, n)
 		}
