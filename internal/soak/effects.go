@@ -200,7 +200,7 @@ func (f *follower) again(told string, r *run, l line) {
 		if f.shutDown[r.last.Life] && (f.fleet == nil || l.Life != r.last.Life && r.lost == f.lost[l.Execution]) {
 			f.violate(ruleShutdown, "%s: life %d had shut down", told, r.last.Life)
 		}
-		if r.lives[l.owner()] {
+		if r.lives[l.owner()] && (f.fleet == nil || r.lost == f.lost[l.Execution]) { // nobody else had it in between
 			f.violate(ruleTwice, "%s", told)
 		}
 	}

@@ -101,6 +101,10 @@ func (w *World) checkFaults(lines []line) {
 				builds[key] = true
 				w.Figures.held[l.Name]++
 			}
+		case recorded:
+			if l.Left && owners[l.Execution].Epoch == l.Epoch {
+				delete(owners, l.Execution) // an owner after that may have heard nothing of it
+			}
 		case claimed:
 			from, ok := owners[l.Execution]
 			owners[l.Execution] = l

@@ -51,7 +51,7 @@ func (s *tap) Append(a checkpoint.Append, done func(error)) {
 	s.point.reached("append")
 	s.Store.Append(a, func(err error) {
 		s.point.reached("durable")
-		if err == nil && len(l.Records) > 0 {
+		if l.Left = a.Release != nil || a.Status != 0; err == nil && (len(l.Records) > 0 || l.Left) {
 			s.witness.say(l)
 		}
 		s.point.reached("witnessed")

@@ -59,6 +59,7 @@ type line struct {
 	Records []uint64 `json:"h,omitempty"` // their checksums
 	Epoch   uint64   `json:"c,omitempty"`
 	Lost    bool     `json:"b,omitempty"`
+	Left    bool     `json:"f,omitempty"` // with them the execution was given back, or ended
 }
 
 // witness is the file as a process writes it.
