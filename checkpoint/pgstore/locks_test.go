@@ -1,12 +1,14 @@
 package pgstore_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
 	"net/url"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -26,6 +28,7 @@ import (
 type ring struct {
 	t      *testing.T
 	conn   *pgx.Conn // of the test
+	at     string
 	schema string
 	a, b   *pgstore.Store
 }
@@ -43,10 +46,10 @@ func newRing(t *testing.T) *ring {
 	q := at.Query()
 	q.Set("options", "-c deadlock_timeout=1h")
 	at.RawQuery = q.Encode()
-	r := &ring{t: t, schema: c.Schema()}
+	r := &ring{t: t, at: at.String(), schema: c.Schema()}
 	opts := pgstore.Options{Lease: 2 * time.Minute, Poll: time.Hour, NoListen: true}
-	r.a, r.b = openAt(t, at.String(), r.schema, opts), openAt(t, at.String(), r.schema, opts)
-	r.conn, err = pgx.Connect(t.Context(), at.String())
+	r.a, r.b = openAt(t, r.at, r.schema, opts), openAt(t, r.at, r.schema, opts)
+	r.conn, err = pgx.Connect(t.Context(), r.at)
 	require.NoError(t, err)
 	t.Cleanup(func() { r.conn.Close(context.Background()) })
 	return r
@@ -194,6 +197,50 @@ func TestRoundsWaitInOrder(t *testing.T) {
 		r.exec("SELECT pg_advisory_unlock(7)")
 		r.all(answers...)
 	})
+}
+
+// What a process that is gone owned is locked in a round of its own: not behind what others
+// had asked for.
+func TestTakeoverWaitsInOrder(t *testing.T) {
+	r := newRing(t)
+	opts := pgstore.Options{Lease: 2 * time.Minute, Poll: time.Hour, NoListen: true}
+	dead := openAt(t, r.at, r.schema, opts)
+	x, y, held := create(t, dead, "x", true), create(t, r.a, "y", true), create(t, r.a, "held", false)
+	opts.Poll = 50 * time.Millisecond
+	b := openAt(t, r.at, r.schema, opts)
+	news := func(s *pgstore.Store, sum checkpoint.Summary) <-chan error {
+		return inBackground(func() error {
+			return s.Deliver(context.Background(), checkpoint.Delivery{ID: sum.ID, Record: checkpoint.Record{Type: checkpoint.CancelRequested}})
+		})
+	}
+	// b waits, and will make one round of what it is asked for meanwhile.
+	r.hold(held.ID)
+	busy := news(b, held)
+	r.waiting(1)
+	number, _ := dead.Lease()
+	other, err := pgx.Connect(t.Context(), r.at)
+	require.NoError(t, err)
+	defer other.Close(context.Background())
+	_, err = other.Exec(t.Context(), strings.ReplaceAll("UPDATE $S.process SET lease_until = 0 WHERE id = $1", "$S", pgx.Identifier{r.schema}.Sanitize()), number)
+	require.NoError(t, err)
+	mine := news(b, y)
+	require.Eventually(t, func() bool {
+		stacks := make([]byte, 4<<20)
+		return bytes.Contains(stacks[:runtime.Stack(stacks, true)], []byte("(*Store).sweep("))
+	}, patience, time.Millisecond)
+	tx, err := other.Begin(t.Context())
+	require.NoError(t, err)
+	_, err = tx.Exec(t.Context(), strings.ReplaceAll("SELECT FROM $S.execution WHERE number = $1 FOR UPDATE", "$S", pgx.Identifier{r.schema}.Sanitize()), int64(x.Number))
+	require.NoError(t, err)
+	and := step(y, 1)
+	and.Deliver = []checkpoint.Delivery{told(x)}
+	both := inBackground(func() error { return appendTo(r.a, and) }) // waits for x
+	r.waiting(2)
+	r.release()
+	r.all(busy)
+	r.waiting(2)
+	require.NoError(t, tx.Rollback(t.Context()))
+	r.all(mine, both)
 }
 
 // TestNoRingAmongEngines has eight processes work on each other's executions: parents that
