@@ -108,6 +108,7 @@ func (s *Store) lapse() error {
 		return err
 	}
 	s.catchUp() // what is news of the old lease is none of the new one
+	s.marks.forget()
 	back := s.wentBack(ctx)
 	if err := s.register(ctx); err != nil {
 		return err

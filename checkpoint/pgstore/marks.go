@@ -71,6 +71,13 @@ func (m *marks) set(key []byte, from, until int64) {
 	m.at[string(key)] = until - straggle
 }
 
+// forget says that nothing is known.
+func (m *marks) forget() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	clear(m.at)
+}
+
 // back says that something in a queue is due at a time.
 func (m *marks) back(key []byte, at int64) {
 	m.mu.Lock()
