@@ -42,7 +42,7 @@ func (e *Engine) retain() {
 			timer.Reset(0)
 		default:
 			store, bite = trouble{}, expireBite
-			e.wake() // it also looks after those that stall, however long nothing is due
+			e.warnOfStalled() // the claim loop does, too, but may sleep for long where clocks are steady
 			timer.Reset(min(max(e.opts.Retention/10, time.Second), time.Minute))
 		}
 	}
