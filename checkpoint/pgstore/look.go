@@ -36,7 +36,6 @@ func (s *Store) look() {
 	lost := time.NewTimer(s.opts.Lease / 4)
 	defer lost.Stop()
 	ended, polls, blind := time.Now(), 0, false // ended is when it was looked for what has
-	var behind pace
 	saw := func(err error) {
 		if err != nil && !blind && s.life.Err() == nil { // once, not each time
 			s.log.Warn("durable: the store could not look for work", "schema", s.opts.Schema, "error", err.Error())
@@ -53,7 +52,7 @@ func (s *Store) look() {
 			lost.Reset(next)
 		case <-poll.C:
 			ctx, cancel := context.WithTimeout(s.life, s.opts.Lease)
-			paced := behind.keep(func() error { return s.lookBehind(ctx) })
+			paced := s.behindPace.keep(func() error { return s.lookBehind(ctx) })
 			now := time.Now()
 			ends := !s.listening.Load() || polls%10 == 0 // a connection that is silent may be dead
 			polls++
@@ -121,25 +120,27 @@ func (s *Store) lookOnce(ctx context.Context, since time.Time, ends bool) error 
 	if others == 0 {
 		return nil // what is done here gives its hints itself
 	}
-	for _, q := range []struct {
-		kind checkpoint.HintKind
-		sql  string
-		arg  int64
-	}{{checkpoint.HintInbox, s.sql.news, s.process.Load()}, {checkpoint.HintEnded, s.sql.ended, since.UnixNano()}} {
-		if q.kind == checkpoint.HintEnded && !ends {
-			continue
-		}
-		var ids [][]byte
-		err := s.readOnce(ctx, 0, s.question(q.sql, func(rows pgx.Rows) (err error) {
-			ids, err = pgx.CollectRows(rows, pgx.RowTo[[]byte])
-			return err
-		}, q.arg))
-		if err != nil {
-			return err
-		}
-		for _, id := range ids {
-			s.calls.Hint(checkpoint.Hint{Kind: q.kind, ID: string(id)})
-		}
+	err = s.newsPace.keep(func() error {
+		return s.hintAt(ctx, checkpoint.HintInbox, s.sql.news, s.process.Load())
+	})
+	if err == nil && ends {
+		err = s.hintAt(ctx, checkpoint.HintEnded, s.sql.ended, since.UnixNano())
+	}
+	return err
+}
+
+// hintAt gives hints of all that a statement finds.
+func (s *Store) hintAt(ctx context.Context, kind checkpoint.HintKind, sql string, arg int64) error {
+	var ids [][]byte
+	err := s.readOnce(ctx, 0, s.question(sql, func(rows pgx.Rows) (err error) {
+		ids, err = pgx.CollectRows(rows, pgx.RowTo[[]byte])
+		return err
+	}, arg))
+	if err != nil {
+		return err
+	}
+	for _, id := range ids {
+		s.calls.Hint(checkpoint.Hint{Kind: kind, ID: string(id)})
 	}
 	return nil
 }

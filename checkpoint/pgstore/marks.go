@@ -22,7 +22,7 @@ import (
 //	what another process's transaction puts there,     at once, if it commits within
 //	with a time that had come before it began          straggle of that time
 //	anything else: a row that was locked for long, a   by the next look behind the marks,
-//	slow commit, a clock that was set back             Options.Poll later or a little more
+//	slow commit, a clock that was set back             Options.Poll later, or up to a minute
 //
 // Queues that builds hold have no marks: little comes and goes there.
 type marks struct {
@@ -110,17 +110,27 @@ func (s *Store) lookBehind(ctx context.Context) error {
 	})
 }
 
-// pace is that of something whose cost nobody knows before: it may take a fiftieth of the
-// time.
-type pace struct{ next time.Time }
+// pace is that of something whose cost nobody knows before, as that of looking past what is
+// dead: it takes a fiftieth of the time, or is done each minute.
+type pace struct {
+	mu   sync.Mutex
+	next time.Time
+}
 
 // keep does f, unless it is too early.
 func (p *pace) keep(f func() error) error {
 	began := time.Now()
-	if began.Before(p.next) {
+	p.mu.Lock()
+	early := began.Before(p.next)
+	p.mu.Unlock()
+	if early {
 		return nil
 	}
 	err := f()
-	p.next = time.Now().Add(49 * time.Since(began))
+	if err == nil { // how long it took until it failed says nothing
+		p.mu.Lock()
+		p.next = time.Now().Add(min(49*time.Since(began), time.Minute))
+		p.mu.Unlock()
+	}
 	return err
 }

@@ -35,8 +35,11 @@ type Store struct {
 	calls  *dispatch.Dispatcher
 	writer writer
 	marks  marks
-	steps  transactions
-	seen   seen
+
+	behindPace, newsPace pace // of looking behind the marks, and for news
+
+	steps transactions
+	seen  seen
 
 	rumours rumours
 
