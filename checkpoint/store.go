@@ -111,7 +111,8 @@ type Store interface {
 	// called is seen; executions created later may be missing. No lock is
 	// held while the caller handles a summary. One of which something can't be read
 	// comes in its place, as from Get, whether or not q would select it if that is not
-	// known; the list goes on behind it. Any other error ends the list.
+	// known; the list goes on behind it. Any other error ends the list. A store reads
+	// a page at a time, and bounds it in bytes, too.
 	List(ctx context.Context, q Query) iter.Seq2[Summary, error]
 
 	// Records yields the journal of an execution in order, from the record
