@@ -1,7 +1,9 @@
 package pgstore_test
 
 import (
+	"context"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -66,4 +68,56 @@ func TestBeliefsAreGivenUpOneByOne(t *testing.T) {
 		require.NoError(t, appendTo(a, step(sums[0], 1)))
 		require.EqualValues(t, 1, spy.rounds.Load()-sent)
 	})
+}
+
+// A round creates executions that must be new, because others are changed with them, and
+// some that are left out if they are there. All have the answer that they would have alone.
+func TestCreationsOfBothKindsInOneRound(t *testing.T) {
+	c := need(t)
+	for _, there := range []string{"", "child", "start", "child start"} {
+		t.Run("There/"+there, func(t *testing.T) {
+			schema := c.Schema()
+			a, spy := spied(t, c.url, schema)
+			b := open(t, schema, pgstore.Options{NoListen: true})
+			p := create(t, a, "p", true)
+			invoked := creation("child", "f", false)
+			invoked.Caller = &checkpoint.Caller{ID: p.ID, Incarnation: p.Incarnation, OperationID: "1"}
+			all := []checkpoint.Creation{invoked, creation("start", "f", false), creation("new", "f", false)}
+			for _, id := range strings.Fields(there) {
+				alone := creation(id, "f", false)
+				_, created, err := b.Create(t.Context(), alone)
+				require.NoError(t, err)
+				require.True(t, created)
+			}
+			type answer struct {
+				id      string
+				created bool
+				err     error
+			}
+			answers := make(chan answer, len(all))
+			oneRound(t, a, spy, schema, func() int {
+				for _, creation := range all {
+					go func() {
+						_, created, err := a.Create(context.Background(), creation)
+						answers <- answer{creation.ID, created, err}
+					}()
+				}
+				return len(all)
+			})
+			for range all {
+				got := <-answers
+				require.NoError(t, got.err, got.id)
+				require.Equal(t, !strings.Contains(there, got.id), got.created, got.id)
+			}
+			for _, creation := range all {
+				n := 0
+				for _, err := range b.Records(t.Context(), creation.ID, 0) {
+					require.NoError(t, err)
+					n++
+				}
+				require.Equal(t, 1, n, creation.ID)
+			}
+			require.NoError(t, appendTo(a, step(p, 1)))
+		})
+	}
 }
