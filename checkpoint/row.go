@@ -16,6 +16,10 @@ type Row struct {
 	Invoked      bool   // it has invoked executions
 	Callbacks    bool   // it has had callbacks
 	Heartbeats   bool   // it has had callbacks with a heartbeat timeout
+
+	// Unfit are builds that have held it, since when another one has gone on with it:
+	// they leave it to others, see Store.Claim.
+	Unfit []string
 }
 
 const (
@@ -43,6 +47,7 @@ const (
 	keyRowHeld        = 20<<1 | 1
 	keyRowDigest      = 21<<1 | 1
 	keyRowCallerNum   = 22 << 1
+	keyRowUnfit       = 23<<1 | 1 // once for each build
 )
 
 // Bits of a row's flags.
@@ -91,6 +96,9 @@ func AppendRow(dst []byte, r *Row) []byte {
 	dst = appendBytes(dst, keyRowHeld, r.Held)
 	dst = appendBytes(dst, keyRowDigest, r.Digest)
 	dst = appendUint(dst, keyRowCallerNum, r.CallerNumber)
+	for _, build := range r.Unfit {
+		dst = append(binary.AppendUvarint(append(dst, keyRowUnfit), uint64(len(build))), build...)
+	}
 	return closeFrame(dst, start)
 }
 
@@ -165,6 +173,8 @@ func DecodeRow(b []byte) (*Row, error) {
 			r.Digest = slices.Clone(v)
 		case keyRowCallerNum:
 			r.CallerNumber = n
+		case keyRowUnfit:
+			r.Unfit = append(r.Unfit, string(v))
 		}
 	}
 	if !fits {

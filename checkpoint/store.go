@@ -47,7 +47,9 @@ type Store interface {
 	// running, unowned and due: newly created, or released with a due time
 	// that has passed or news that came after, or owned by a process that is
 	// gone. Executions whose function is not in r.Functions are left alone, and
-	// executions held by r.Build until their Deadline has passed.
+	// executions held by r.Build until their Deadline has passed. What r.Build has held,
+	// and another build has gone on with since, is left to others: r.Build gets it when
+	// nobody else has taken it for a minute since it was due.
 	// No function starves another. Each claim raises the epoch.
 	Claim(ctx context.Context, r ClaimRequest) ([]Claim, error)
 
@@ -324,7 +326,9 @@ type Release struct {
 
 // Hold is a note on an execution that its code can't go on with. The build that
 // set it does not claim it again until its Deadline or Resume; another build may
-// try once, and when that one holds it too, both are in Builds.
+// try once, and when that one holds it too, both are in Summary.HeldBuilds. A release
+// without a hold, by a build that could go on, ends it; that those others could not stays
+// known, until Resume or the end of the execution, see Store.Claim.
 type Hold struct {
 	Build   string // who sets it
 	Failure []byte // why, encoded by the engine

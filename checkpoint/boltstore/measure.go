@@ -66,7 +66,7 @@ func (p *snapshot) heldQueues() (numbers []uint32) {
 	q.mu.RLock()
 	defer q.mu.RUnlock()
 	for name, number := range q.numbers {
-		if name.Builds != "" {
+		if name.Stuck() {
 			numbers = append(numbers, number)
 		}
 	}

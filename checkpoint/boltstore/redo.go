@@ -94,7 +94,7 @@ func advanced(base, row *checkpoint.Row) bool {
 		base.Cancelled == row.Cancelled && base.Lost == row.Lost && base.Invoked == row.Invoked &&
 		base.Callbacks == row.Callbacks && base.Heartbeats == row.Heartbeats &&
 		base.CallerNumber == row.CallerNumber &&
-		same(base.Held, row.Held) && same(base.Digest, row.Digest) && same(base.HeldBuilds, row.HeldBuilds)
+		same(base.Held, row.Held) && same(base.Digest, row.Digest) && same(base.HeldBuilds, row.HeldBuilds) && same(base.Unfit, row.Unfit)
 }
 
 // same reports whether two slices are one: slices in rows are replaced, never changed.

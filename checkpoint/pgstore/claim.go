@@ -63,9 +63,10 @@ var taken = fmt.Sprintf(`
 // takeDue takes for each function its share of $4, and nothing that somebody else has
 // locked. It divides by zero when the lease is over.
 var takeDue = `WITH RECURSIVE clock AS MATERIALIZED (SELECT ` + nanoseconds + ` AS now), ` + queuesOf + `,
-	open AS MATERIALIZED (SELECT q.*, CASE WHEN q.builds = '' OR position($3::bytea IN q.builds || '/') > 0
-		THEN (SELECT now FROM clock) ELSE 9223372036854775807 END AS until FROM queues q),
-	waiting AS MATERIALIZED (SELECT o.*, row_number() OVER (PARTITION BY o.turn ORDER BY o.builds = '', o.queue, x.due_at, x.number) AS pass
+	open AS MATERIALIZED (SELECT q.*, ` + stuck("q") + ` AS stuck, CASE (` + stuck("q") + `, position($3::bytea IN q.builds || '/') > 0)
+		WHEN (true, false) THEN 9223372036854775807 WHEN (false, true) THEN (SELECT now FROM clock) - ` + fmt.Sprint(ledger.UnfitFor) + `
+		ELSE (SELECT now FROM clock) END AS until FROM queues q),
+	waiting AS MATERIALIZED (SELECT o.*, row_number() OVER (PARTITION BY o.turn ORDER BY NOT o.stuck, CASE WHEN o.stuck THEN o.queue END, x.due_at, x.number) AS pass
 		FROM open o CROSS JOIN LATERAL (SELECT d.due_at, d.number ` + dueInOpen + ` LIMIT $4) x),
 	shares AS MATERIALIZED (SELECT w.queue, w.mark, w.until, count(*) AS n
 		FROM (SELECT * FROM waiting ORDER BY pass, turn LIMIT $4) w GROUP BY w.queue, w.mark, w.until),

@@ -47,7 +47,11 @@ func (c *columns) done() {
 		copy(r.Caller.Incarnation[:], c.callerIncarnation)
 	}
 	for _, b := range c.heldBuilds {
-		r.HeldBuilds = append(r.HeldBuilds, string(b))
+		if r.Held == nil {
+			r.Unfit = append(r.Unfit, string(b))
+		} else {
+			r.HeldBuilds = append(r.HeldBuilds, string(b))
+		}
 	}
 	switch {
 	case c.owner != nil:

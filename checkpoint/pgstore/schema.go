@@ -124,6 +124,15 @@ ALTER TABLE $S.process DROP CONSTRAINT process_pkey, ADD PRIMARY KEY (id, era);
 -- How long the lease is; 0: a program that is older did not say. One that ends later than
 -- that from now is from before the server's clock was set back.
 ALTER TABLE $S.process ADD COLUMN lease bigint NOT NULL DEFAULT 0;
+
+-- Builds that begin with another byte are of those that could not go on with an execution,
+-- when one has since.
+CREATE OR REPLACE VIEW $S.executions AS SELECT number, encode(id, 'escape') AS id, encode(function, 'escape') AS function,
+	(ARRAY['RUNNING', 'SUCCEEDED', 'FAILED', 'TIMED_OUT', 'STOPPED'])[status] AS status,
+	to_timestamp(started_at / 1e9) AS started_at,
+	CASE WHEN ended_at <> 0 THEN to_timestamp(ended_at / 1e9) END AS ended_at,
+	owner, epoch, tail AS records, substring(builds FROM 1 FOR 1) = '/' AS held
+	FROM $S.execution;
 `}
 
 const makeMeta = `CREATE SCHEMA IF NOT EXISTS $S;

@@ -96,6 +96,9 @@ const (
 // would not end before the clock is there again.
 const isAhead = `lease <> 0 AND lease_until > ` + nanoseconds + ` + lease`
 
+// stuck says of a table's builds that what has them is held, and not only left to others.
+func stuck(table string) string { return `substring(` + table + `.builds FROM 1 FOR 1) = '/'` }
+
 // heldIn is what the index of held executions is of: no other index can serve instead.
 const heldIn = `(CASE WHEN x.builds <> '' THEN x.queue END)`
 
@@ -215,7 +218,7 @@ func newStatements(schema string) statements {
 		firstBeatOf: q(`SELECT min(heartbeat_at) FROM $S.callback WHERE number = $1 AND heartbeat_at <> 0`),
 		broken: q(`WITH RECURSIVE ` + queuesOf + `
 			SELECT x.number FROM queues q CROSS JOIN LATERAL (SELECT x.number, x.due_at FROM $S.execution x
-				WHERE x.queue = q.queue AND x.due_at >= q.mark AND (q.builds <> '' OR x.due_at <= ` + nanoseconds + `)
+				WHERE x.queue = q.queue AND x.due_at >= q.mark AND (` + stuck("q") + ` OR x.due_at <= ` + nanoseconds + `)
 				ORDER BY x.due_at, x.number LIMIT $3) x ORDER BY x.due_at, x.number`),
 
 		processes: q(`SELECT count(*) FILTER (WHERE lease_until <= ` + nanoseconds + `), count(*) FILTER (WHERE id <> $1),
@@ -239,7 +242,7 @@ func newStatements(schema string) statements {
 		stepWrites: q(`SELECT data FROM $S.journal WHERE number = $1 AND seq > $2 ORDER BY seq LIMIT $3`),
 
 		news: q(`SELECT id FROM $S.execution WHERE owner = $1 AND inbox_tail > inbox_seen`),
-		glance: q(`SELECT id, incarnation, status, tail, cardinality(held_builds) > 0 AND owner IS NULL
+		glance: q(`SELECT id, incarnation, status, tail, held IS NOT NULL AND owner IS NULL
 			FROM $S.execution WHERE sha256(id) = ANY($1::bytea[])`),
 		ended: q(`SELECT id FROM $S.execution WHERE status <> 1 AND ended_at >= $1`),
 	}

@@ -77,6 +77,7 @@ type view struct {
 	// emptied are the queues of which all was taken that is due until a time, by their key.
 	emptied map[string]emptied
 	writes  int
+	moves   bool    // it writes more than counters of executions
 	gone    []int64 // processes to delete
 
 	families map[uint64][]uint64 // children of parents that were asked for
@@ -279,7 +280,7 @@ func (v *view) Insert(row *checkpoint.Row) {
 // need not be made again.
 func (w *work) lone() bool {
 	return w.isNew && w.maker != nil && w.row.CallerNumber == 0 &&
-		!w.removed && len(w.inbox) == 0 && len(w.callbacks) == 0 && !w.dropCallbacks && len(w.row.HeldBuilds) == 0
+		!w.removed && len(w.inbox) == 0 && len(w.callbacks) == 0 && !w.dropCallbacks && len(w.row.HeldBuilds)+len(w.row.Unfit) == 0
 }
 
 func (v *view) Save(row *checkpoint.Row) {
@@ -451,5 +452,5 @@ func (w *work) advanced() bool {
 	return !w.isNew && !w.moved && a.Status == b.Status && a.EndedAt == b.EndedAt && a.WakeAt == b.WakeAt && a.Epoch == b.Epoch &&
 		a.Owned == b.Owned && a.Lost == b.Lost && a.Cancelled == b.Cancelled && a.Invoked == b.Invoked &&
 		a.Callbacks == b.Callbacks && a.Heartbeats == b.Heartbeats &&
-		slices.Equal(a.HeldBuilds, b.HeldBuilds) && bytes.Equal(a.Held, b.Held)
+		slices.Equal(a.HeldBuilds, b.HeldBuilds) && bytes.Equal(a.Held, b.Held) && slices.Equal(a.Unfit, b.Unfit)
 }

@@ -66,7 +66,7 @@ func (v *view) queueStep(b *pgx.Batch, works []*work) {
 	var created, lone, moved states
 	var advanced advances
 	var written lines
-	moves := slices.ContainsFunc(works, func(w *work) bool { return w.dirty && !w.removed && !w.isNew && !w.advanced() })
+	v.moves = slices.ContainsFunc(works, func(w *work) bool { return w.dirty && !w.removed && !w.isNew && !w.advanced() })
 	for _, w := range works {
 		switch {
 		case w.removed || !w.dirty:
@@ -75,7 +75,7 @@ func (v *view) queueStep(b *pgx.Batch, works []*work) {
 			lone.add(w)
 		case w.isNew:
 			created.add(w)
-		case moves: // all of them, so that they are locked in the order of their numbers
+		case v.moves: // all of them, so that they are locked in the order of their numbers
 			moved.add(w)
 		default:
 			advanced.add(w)
@@ -252,6 +252,23 @@ func (w *work) queued() (builds, queue []byte, due int64) {
 	return []byte(w.place.Queue.Builds), queueKey(w.place.Queue), w.place.At
 }
 
+// heldBy is what the columns say of builds that could not go on with it; held is null when
+// another one could since.
+func (w *work) heldBy() (builds [][]byte, held []byte) {
+	held = w.row.Held
+	list := w.row.HeldBuilds
+	switch {
+	case len(list) == 0:
+		list = w.row.Unfit
+	case held == nil:
+		held = []byte{}
+	}
+	for _, build := range list {
+		builds = append(builds, []byte(build))
+	}
+	return builds, held
+}
+
 // lines are new records of journals, by column.
 type lines struct {
 	numbers, seqs, ats []int64
@@ -281,12 +298,8 @@ func legible(s string) string {
 
 func (v *view) queueBelongings(b *pgx.Batch, w *work) {
 	sql, n := &v.s.sql, int64(w.row.Number)
-	if builds := w.row.HeldBuilds; w.dirty && len(builds) > 0 {
-		held := make([][]byte, len(builds))
-		for i, build := range builds {
-			held[i] = []byte(build)
-		}
-		b.Queue(sql.hold, n, held, w.row.Held)
+	if builds, held := w.heldBy(); w.dirty && (w.isNew || v.moves) && len(builds) > 0 {
+		b.Queue(sql.hold, n, builds, held)
 	}
 	if w.cutInbox > 0 {
 		b.Queue(sql.cutInbox, n, int64(w.cutInbox))

@@ -115,7 +115,63 @@ var holdTests = []test{
 		p.own("a").hold("one", 0)
 		p.ownerOf(p.claims(build("two"), "a")["a"].Summary).release(p.now())
 		same(p, "HeldBuilds", len(p.get("a").HeldBuilds), 0)
+		same(p, "Held", len(p.get("a").Held), 0)
+		p.claims(build("two"), "a")
+	}},
+	{"WhoCouldNotGoOnLeavesItToOthers", func(p *probe) {
+		p.own("a").hold("one", 0)
+		turn := func(due int64) {
+			p.ownerOf(p.claims(build("two"), "a")["a"].Summary).release(due)
+			p.claims(build("one"))
+			at := p.nextDue(build("one"))
+			same(p, "NextDue of the one", at.UnixNano(), due+int64(time.Minute))
+		}
+		turn(p.now())
+		turn(p.now() - int64(30*time.Second)) // again and again
+		p.ownerOf(p.claims(build("two"), "a")["a"].Summary).release(0)
+		p.claims(build("two"))
+		same(p, "NextDue", p.nextDue(build("one")).IsZero(), true)
+		p.ok(p.s.Deliver(p.ctx, cancel("a")))
+		p.claims(build("one"))
+		o := p.ownerOf(p.claims(build("two"), "a")["a"].Summary)
+		o.seen = 1
+		o.append(checkpoint.Record{Type: checkpoint.StepSucceeded, OperationID: "1"})
+		o.release(p.now() - int64(2*time.Minute)) // nobody else has taken it for long
+		o = p.ownerOf(p.claims(build("one"), "a")["a"].Summary)
+		o.hold("one", 0)
+		same(p, "HeldBuilds", p.get("a").HeldBuilds, []string{"one"})
+		p.claims(build("one"))
+		p.ok(p.s.Disown(p.ctx, "a", p.claims(build("two"), "a")["a"].Epoch))
+		p.claims(build("one"))
+		p.claims(build("two"), "a")
+	}},
+	{"ResumeForgives", func(p *probe) {
+		p.own("a").hold("one", 0)
+		p.ownerOf(p.claims(build("two"), "a")["a"].Summary).release(p.in(time.Hour))
+		p.ok(p.s.Resume(p.ctx, "a"))
+		p.claims(build("two")) // it is not due because of that
+		p.ok(p.s.Deliver(p.ctx, cancel("a")))
 		p.claims(build("one"), "a")
+	}},
+	{"FirstDueFirstWhoeverCouldNotGoOn", func(p *probe) {
+		owners := make(map[string]*owner)
+		for i, id := range numbered("x", 6) {
+			if owners[id] = p.own(id); i%2 == 0 {
+				owners[id].hold("one", 0)
+				owners[id] = p.ownerOf(p.claims(build("two"), id)[id].Summary)
+			}
+		}
+		now := p.now()
+		for i, id := range numbered("x", 6) {
+			owners[id].release(now - int64(time.Duration(6-i)*time.Second))
+		}
+		r := build("two")
+		r.Max = 1
+		for _, id := range numbered("x", 6) {
+			if _, ok := p.claim(r)[id]; !ok {
+				p.Fatalf("%s was not claimed in its turn", id)
+			}
+		}
 	}},
 	{"StaysWhenAnotherBuildIsLost", func(p *probe) {
 		p.own("a").hold("one", 0)

@@ -10,6 +10,8 @@ import (
 var reopenTests = []test{
 	{"KeepsEverything", func(p *probe) {
 		secret := p.s.Secret()
+		p.own("gone on with").hold("one", 0)
+		p.ownerOf(p.claims(build("two"), "gone on with")["gone on with"].Summary).release(p.now())
 		o := p.own("asleep")
 		o.append(fullRecord(), callback("1", p.now(), time.Hour, time.Minute))
 		p.ok(p.s.Deliver(p.ctx, cancel("asleep")))

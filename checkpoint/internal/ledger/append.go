@@ -94,7 +94,11 @@ func (r *Round) Append(a *checkpoint.Append, encoded []byte) error {
 		if a.Release != nil {
 			row.Owned = false
 			row.WakeAt = a.Release.WakeAt
-			hold(row, a.Release.Hold)
+			if a.Release.Hold != nil {
+				hold(row, a.Release.Hold)
+			} else {
+				goesOn(row)
+			}
 		}
 	})
 	if err != nil {
@@ -216,7 +220,7 @@ func (r *Round) finish(row *checkpoint.Row, status checkpoint.Status, at int64) 
 	}
 	row.Status, row.EndedAt = status, at
 	row.Owned, row.Lost, row.WakeAt = false, false, 0
-	hold(row, nil)
+	forgive(row)
 	if row.InboxTail > row.InboxSeen {
 		r.view.CutInbox(row, row.InboxTail)
 	}

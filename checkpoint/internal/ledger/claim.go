@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/durable-go/durable/checkpoint"
 )
@@ -61,26 +62,38 @@ func (r *Round) Claim(req *checkpoint.ClaimRequest) ([]checkpoint.Claim, error) 
 // claimOne claims the execution of a function that is due longest, those that
 // are held first: there are never many that this build may still try.
 func (r *Round) claimOne(function, build string) (*checkpoint.Claim, error) {
-	for _, q := range append(r.view.Held(function), Queue{Function: function}) {
-		for {
-			at, number, err := r.view.First(q)
+	queues := append(r.view.Held(function), Queue{Function: function})
+	for {
+		var from Place
+		var number uint64
+		for _, q := range queues {
+			at, first, err := r.view.First(q)
 			if err != nil {
 				return nil, err
 			}
-			if number == 0 || DueFor(q, at, r.now, build) > r.now {
-				break
-			}
-			claim, err := r.take(Place{Kind: Queued, Queue: q, At: at}, number)
-			if errors.Is(err, checkpoint.ErrCorrupt) {
-				// It can't be run. It must not keep the others from it.
-				r.view.Report(err)
-				r.view.Move(number, Place{Kind: Queued, Queue: q, At: at}, Place{})
+			if first == 0 || DueFor(q, at, r.now, build) > r.now {
 				continue
 			}
-			return claim, err
+			if number == 0 || at < from.At {
+				from, number = Place{Kind: Queued, Queue: q, At: at}, first
+			}
+			if q.Stuck() {
+				from, number = Place{Kind: Queued, Queue: q, At: at}, first
+				break
+			}
 		}
+		if number == 0 {
+			return nil, nil
+		}
+		claim, err := r.take(from, number)
+		if errors.Is(err, checkpoint.ErrCorrupt) {
+			// It can't be run. It must not keep the others from it.
+			r.view.Report(err)
+			r.view.Move(number, from, Place{})
+			continue
+		}
+		return claim, err
 	}
-	return nil, nil
 }
 
 // SetAside takes an execution that can't be read in whole out of what is due.
@@ -129,10 +142,19 @@ func (r *Round) take(from Place, number uint64) (*checkpoint.Claim, error) {
 func Holding(build string) string { return joinBuilds([]string{build}) + "/" }
 
 // DueFor is when an execution that stands in q at a time is due for a build:
-// executions that are held only by other builds are due now.
+// executions that are held only by other builds are due now, those that the build is
+// unfit for later.
 func DueFor(q Queue, at, now int64, build string) int64 {
-	if q.Builds != "" && !q.holds(build) {
+	switch holds := q.holds(build); {
+	case q.Stuck() && !holds:
 		return min(at, now)
+	case holds && !q.Stuck():
+		return after(at, UnfitFor)
 	}
 	return at
 }
+
+// UnfitFor is how long builds leave what they could not go on with to others. It is not
+// for ever: if there is nobody else any more, it has to be told that it is held, and its
+// deadline to be kept.
+const UnfitFor = int64(time.Minute)

@@ -172,12 +172,13 @@ func (r *Round) Recover(number uint64) error {
 // Resume lifts a hold.
 func (r *Round) Resume(id string) error {
 	row, err := r.find(id, checkpoint.Incarnation{})
-	if err != nil || len(row.HeldBuilds) == 0 {
+	if err != nil || len(row.HeldBuilds)+len(row.Unfit) == 0 {
 		return err
 	}
 	return r.change(row, func() {
-		hold(row, nil)
-		if !row.Owned {
+		held := len(row.HeldBuilds) > 0
+		forgive(row)
+		if held && !row.Owned {
 			row.WakeAt = r.now
 		}
 	})

@@ -107,7 +107,7 @@ func (r *Round) move(number uint64, from, to Place) {
 	}
 	first := r.view.Move(number, from, to)
 	later := from.Kind == Queued && from.Queue == to.Queue && from.At < to.At
-	if to.Kind == Queued && !later && (first || to.At <= r.now || to.Queue.Builds != "") {
+	if to.Kind == Queued && !later && (first || to.At <= r.now || to.Queue.Stuck()) {
 		r.due = true
 	}
 }
@@ -138,7 +138,11 @@ func PlaceOf(row *checkpoint.Row, beats Beats) (Place, error) {
 	if at == 0 || err != nil {
 		return Place{}, err
 	}
-	return Place{Kind: Queued, Queue: Queue{Function: row.Function}, At: at}, nil
+	q := Queue{Function: row.Function}
+	if len(row.Unfit) > 0 {
+		q.Builds = unfitMark + joinBuilds(row.Unfit)
+	}
+	return Place{Kind: Queued, Queue: q, At: at}, nil
 }
 
 // WakeAt is what a Summary says under that name: the due time of a row with its
@@ -183,15 +187,29 @@ func (r *Round) write(row *checkpoint.Row, records []checkpoint.Record, encoded 
 }
 
 // hold adds a build to those that hold a row.
+//
+//	               HeldBuilds       Unfit                  who may claim it
+//	never held     none             none                   all, when it is due
+//	hold by b      those, Unfit, b  none                   all but those, at once
+//	release        none             HeldBuilds, or as was  all but those, when it is due;
+//	                                                       those unfitFor later
+//	resume, end    none             none                   all
 func hold(row *checkpoint.Row, h *checkpoint.Hold) {
-	if h == nil {
-		row.HeldBuilds, row.Held = nil, nil
-		return
-	}
-	builds := slices.DeleteFunc(slices.Clone(row.HeldBuilds), func(b string) bool { return b == h.Build })
-	builds = append(builds, h.Build)
-	row.HeldBuilds, row.Held = builds[max(len(builds)-maxBuilds, 0):], h.Failure
+	isIt := func(b string) bool { return b == h.Build }
+	builds := append(slices.DeleteFunc(slices.Concat(row.Unfit, row.HeldBuilds), isIt), h.Build)
+	row.HeldBuilds, row.Held, row.Unfit = builds[max(len(builds)-maxBuilds, 0):], h.Failure, nil
 }
+
+// goesOn takes note that whoever releases a row could go on with it.
+func goesOn(row *checkpoint.Row) {
+	if len(row.HeldBuilds) > 0 {
+		row.Unfit = row.HeldBuilds
+	}
+	row.HeldBuilds, row.Held = nil, nil
+}
+
+// forgive forgets which builds could not go on with a row.
+func forgive(row *checkpoint.Row) { row.HeldBuilds, row.Held, row.Unfit = nil, nil, nil }
 
 // maxBuilds is how many builds may hold an execution. The oldest one may try
 // again when there are more.

@@ -99,11 +99,21 @@ type Queue struct {
 	Builds   string // see joinBuilds; "": held by nobody
 }
 
+// unfitMark begins the Builds of a queue of executions that are not held, and that those
+// builds are unfit for; slash begins all others.
+const (
+	unfitMark = "?"
+	slash     = "/"
+)
+
+// Stuck reports whether what stands in the queue is held.
+func (q Queue) Stuck() bool { return strings.HasPrefix(q.Builds, slash) }
+
 // joinBuilds makes one string of a set of builds.
 func joinBuilds(builds []string) string {
 	var b strings.Builder
 	for _, build := range slices.Sorted(slices.Values(builds)) {
-		b.WriteByte('/')
+		b.WriteString(slash)
 		b.WriteString(strings.NewReplacer("~", "~0", "/", "~1").Replace(build))
 	}
 	return b.String()
