@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
+	"fmt"
 	"io"
 	"os"
 	"runtime/debug"
@@ -40,6 +41,53 @@ var defaultBuild = sync.OnceValue(func() string {
 	}
 	return revision + "-" + identity
 })
+
+// Fingerprinted is what an Options.Sealer or an Options.Codec may be, too: one that tells
+// whether another one opens, or decodes, the same values. So when processes of one build
+// are given other keys one after the other, what a process that lacks a key had to hold is
+// gone on with by one that has it, at once; of others the build alone counts.
+type Fingerprinted interface {
+	// Fingerprint is a text that is the same for those that open the same values, and
+	// another one for all others. It is asked for once, when the engine is opened, and a hash
+	// of it is stored, readable.
+	Fingerprint() string
+}
+
+// fitness is the name for holds of what a process can go on with: its build, and a hash of
+// what it was given that code and journals depend on, if it was given something.
+func fitness(build string, codec Codec, sealer Sealer, errs *errorRegistry) string {
+	h := sha256.New()
+	given := false
+	add := func(what, value string) {
+		given = true
+		fmt.Fprintf(h, "%s %d %s\n", what, len(value), value)
+	}
+	fingerprint := func(what string, v any) {
+		if f, ok := v.(Fingerprinted); ok {
+			apart(func() { add(what, f.Fingerprint()) })
+		}
+	}
+	if named, ok := codec.(namedCodec); ok {
+		add("codec", named.name)
+		fingerprint("codec's", named.Codec)
+	}
+	if sealer != nil {
+		add("sealer", "")
+		fingerprint("sealer's", sealer)
+	}
+	for _, name := range errs.names() {
+		add("error", name)
+	}
+	const longest = 256 // stores keep such names as parts of keys
+	if given {
+		build += "+" + hex.EncodeToString(h.Sum(nil)[:6])
+	}
+	if len(build) > longest {
+		whole := sha256.Sum256([]byte(build))
+		build = build[:longest-16] + hex.EncodeToString(whole[:8])
+	}
+	return build
+}
 
 // identityOf is a hash of the ID that the linker gave an executable, or of all of it.
 func identityOf(path string) (string, error) {

@@ -51,8 +51,9 @@ type Options struct {
 	// stored but rebuilt on replay, as on AWS Lambda; default 256 KiB.
 	InlineResult int
 	// Build names the code for holds: an execution that this code could not go on
-	// with is left to other builds. Default: a hash of the executable, behind the
-	// revision that it was built from.
+	// with is left to other builds, and to processes of this one that were given another
+	// Codec, other Errors, or a Sealer with other keys (see Fingerprinted). Default: a hash
+	// of the executable, behind the revision that it was built from.
 	Build string
 	// FailOnMismatch fails an execution whose code does not fit what is recorded,
 	// instead of holding it.
@@ -239,7 +240,7 @@ func prepareEngine(store checkpoint.Store, opts *Options) *Engine {
 		e.defs[def.name] = def
 		e.claims.Functions = append(e.claims.Functions, def.name)
 	}
-	e.claims.Build = e.opts.Build
+	e.claims.Build = fitness(e.opts.Build, e.opts.Codec, e.opts.Sealer, e.errs)
 	e.clockCheck, e.early = clockCheck, alarm.Early
 	e.leased, _ = store.(checkpoint.Leased)
 	e.identities, _ = store.(checkpoint.Identities)

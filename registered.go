@@ -100,6 +100,16 @@ func newErrorRegistry(examples []error) (*errorRegistry, error) {
 	return r, errors.Join(problems...)
 }
 
+// names are those of all that is registered, in an order of their own.
+func (r *errorRegistry) names() (names []string) {
+	for _, s := range slices.Concat(r.sentinels, r.examples) {
+		names = append(names, s.name)
+	}
+	names = slices.AppendSeq(names, maps.Keys(r.named))
+	slices.Sort(names)
+	return names
+}
+
 func (r *errorRegistry) add(example error) error {
 	switch example.(type) {
 	case *Failure, *OpError: // they are always found

@@ -23,6 +23,9 @@ import (
 // process. When Open fails, the execution is held. The text of their errors is
 // logged, so it must not hold what was sealed.
 //
+// When Open fails for want of a key, another process may have it: a sealer that is
+// Fingerprinted has such executions taken up by one that does.
+//
 // Package durableseal has one: AES-256-GCM, with rotation of keys.
 type Sealer interface {
 	Seal(dst, plain []byte, place Place) ([]byte, error)

@@ -197,7 +197,7 @@ func (x *residency) releaseHeld() {
 	x.e.log.Error("durable: execution held: deploy code that fits what is recorded, or call Engine.Resume", "execution", x.id, "function", x.sum.Function, "build", x.e.opts.Build, "reason", x.heldFor())
 	x.send()
 	x.phase = phaseEnding
-	hold := &checkpoint.Hold{Build: x.e.opts.Build, Failure: encodeHold(x.e.errs.record(x.held))}
+	hold := &checkpoint.Hold{Build: x.e.claims.Build, Failure: encodeHold(x.e.errs.record(x.held))}
 	x.append(&checkpoint.Append{Release: &checkpoint.Release{WakeAt: x.sum.Deadline, Hold: hold}}, func(err error) {
 		switch {
 		case x.phase != phaseEnding: // closed meanwhile

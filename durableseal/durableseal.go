@@ -23,17 +23,20 @@
 // before the rotation: ended ones go with their retention, and
 // durable.Engine.Executions with Query.StartedBefore lists what is left. If a
 // key is missing, its executions are held, and their errors are an *UnknownKeyError;
-// give the key back and call durable.Engine.Resume.
+// give the key back: a process that has it goes on with them by itself.
 package durableseal
 
 import (
 	"crypto/aes"
 	"crypto/cipher"
 	"crypto/hkdf"
+	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/binary"
+	"encoding/hex"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -69,7 +72,10 @@ type Sealer struct {
 	keys    map[string]Key
 }
 
-var _ durable.Sealer = (*Sealer)(nil)
+var (
+	_ durable.Sealer        = (*Sealer)(nil)
+	_ durable.Fingerprinted = (*Sealer)(nil)
+)
 
 // New returns a sealer that seals with current and opens what current or one of the
 // older keys sealed. It copies the secrets. The error says which key is not one.
@@ -112,6 +118,18 @@ func (k Key) check() error {
 //
 // with what stands before the nonce, and the place, as associated data.
 const version = 1
+
+// Fingerprint is the same for sealers that open the same values: those with the same keys,
+// in any order. Nothing about the secrets can be told from it.
+func (s *Sealer) Fingerprint() string {
+	h := sha256.New()
+	for _, id := range slices.Sorted(maps.Keys(s.keys)) {
+		check := hmac.New(sha256.New, s.keys[id].Secret)
+		check.Write([]byte("durableseal fingerprint"))
+		fmt.Fprintf(h, "%s %x\n", id, check.Sum(nil))
+	}
+	return hex.EncodeToString(h.Sum(nil))
+}
 
 // Seal seals plain with the current key.
 func (s *Sealer) Seal(dst, plain []byte, place durable.Place) ([]byte, error) {
@@ -178,5 +196,5 @@ var ErrRefused = errors.New("durableseal: the value is not what was sealed for i
 type UnknownKeyError struct{ KeyID string }
 
 func (e *UnknownKeyError) Error() string {
-	return fmt.Sprintf("durableseal: the value was sealed with the key %q, which the sealer has not: give it to New as an older key, and call Engine.Resume for executions that are held for it", e.KeyID)
+	return fmt.Sprintf("durableseal: the value was sealed with the key %q, which the sealer has not: give it to New as an older key, and the executions that are held for it go on", e.KeyID)
 }

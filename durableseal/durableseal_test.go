@@ -204,7 +204,7 @@ func TestKeys(t *testing.T) {
 		require.ErrorAs(t, err, &unknown)
 		require.Equal(t, "2026-01", unknown.KeyID)
 		require.ErrorContains(t, err, `"2026-01"`)
-		require.ErrorContains(t, err, "Engine.Resume")
+		require.ErrorContains(t, err, "older key")
 	})
 
 	t.Run("AnotherSecretUnderTheSameIDIsRefused", func(t *testing.T) {
@@ -326,4 +326,18 @@ func BenchmarkSealer(b *testing.B) {
 			s.Open(nil, sealed, place)
 		}
 	})
+}
+
+// TestFingerprint tells sealers apart by what they open.
+func TestFingerprint(t *testing.T) {
+	t.Parallel()
+	same := func(a, b *durableseal.Sealer) bool { return a.Fingerprint() == b.Fingerprint() }
+	require.True(t, same(sealer(t, "a", "b"), sealer(t, "b", "a")), "whichever seals")
+	require.False(t, same(sealer(t, "a", "b"), sealer(t, "a")))
+	require.False(t, same(sealer(t, "a"), sealer(t, "b")))
+	key := durableseal.Key{ID: "a", Secret: bytes.Repeat([]byte("0123456789abcdef"), 2)}
+	other, err := durableseal.New(key)
+	require.NoError(t, err)
+	require.False(t, same(sealer(t, "a"), other), "the ID names another secret")
+	require.NotContains(t, other.Fingerprint(), "0123456789abcdef")
 }

@@ -45,6 +45,7 @@ func TestRotation(t *testing.T) {
 	}{
 		"ByResume":       {"1", true},
 		"ByAnotherBuild": {"2", false},
+		"ByTheSameBuild": {"1", false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
