@@ -68,9 +68,9 @@ func (s *Store) register(ctx context.Context) error {
 	sent := time.Now()
 	id := drawProcess()
 	var now int64
-	var alone bool
+	var alone, older bool
 	err := evade(ctx, func() error {
-		return w.conn.QueryRow(ctx, s.sql.register, id, int64(s.opts.Lease)).Scan(&now, &alone)
+		return w.conn.QueryRow(ctx, s.sql.register, id, int64(s.opts.Lease)).Scan(&now, &alone, &older)
 	})
 	if err != nil {
 		return fmt.Errorf("durable: schema %s of the database: %w", s.opts.Schema, err)
@@ -79,6 +79,7 @@ func (s *Store) register(ctx context.Context) error {
 	w.round = 0
 	s.process.Store(id)
 	s.alone.Store(alone) // who comes later greets
+	s.older.Store(older)
 	s.leased(s.until(sent))
 	return nil
 }

@@ -77,8 +77,9 @@ func (s *Store) look() {
 func (s *Store) takeOver(ctx context.Context) (others int, next time.Duration, err error) {
 	soon := max(s.opts.Lease/16, 10*time.Millisecond)
 	var gone, ahead int
+	var older bool
 	var expires *int64
-	err = s.readOnce(ctx, s.opts.Lease/4, s.question(s.sql.processes, into(&gone, &others, &expires, &ahead), s.process.Load()))
+	err = s.readOnce(ctx, s.opts.Lease/4, s.question(s.sql.processes, into(&gone, &others, &expires, &ahead, &older), s.process.Load()))
 	if err == nil && ahead > 0 {
 		err = s.shorten(ctx)
 	}
@@ -90,6 +91,7 @@ func (s *Store) takeOver(ctx context.Context) (others int, next time.Duration, e
 		next = min(next, max(0, time.Duration(*expires))+time.Millisecond+rand.N(s.opts.Lease/32+1))
 	}
 	s.alone.Store(others == 0)
+	s.older.Store(older)
 	if others > 0 {
 		s.notifier.ready()
 	}

@@ -49,6 +49,7 @@ type Store struct {
 	process   atomic.Int64 // the writer's lease, for those who look
 	lease     atomic.Pointer[lease]
 	alone     atomic.Bool              // no other process was alive at the last look
+	older     atomic.Bool              // programs were alive then that know of no builds that are unfit
 	listening atomic.Bool              // notifications come
 	expiredTo atomic.Pointer[ending]   // the end that Expire goes on behind; nil: it begins with the first
 	closeBy   atomic.Int64             // Unix nanoseconds, once the store closes

@@ -5,12 +5,14 @@ import (
 	"crypto/rand"
 	"fmt"
 	"log/slog"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/durable-go/durable"
+	"github.com/durable-go/durable/checkpoint"
 	"github.com/durable-go/durable/checkpoint/pgstore"
 	"github.com/durable-go/durable/durableseal"
 )
@@ -85,4 +87,48 @@ func TestRotationOnAFleet(t *testing.T) {
 		require.Equal(t, durable.ExecutionSucceeded, x.Status, x.ID)
 	}
 	require.LessOrEqual(t, log.count("execution held"), 6*each)
+}
+
+// TestOlderProgramsTakePart: a program of before the schema's version 3, that has the store
+// open, takes what a build could not go on with for damaged. So nothing is left to others
+// before it has gone.
+func TestOlderProgramsTakePart(t *testing.T) {
+	t.Parallel()
+	c := need(t)
+	ctx, schema := t.Context(), c.Schema()
+	require.NoError(t, openAt(t, c.url, schema, pgstore.Options{}).Close())
+	c.exec(t, strings.ReplaceAll(`INSERT INTO $S.process (id, lease_until, round) OVERRIDING SYSTEM VALUE
+		VALUES (7, (extract(epoch FROM clock_timestamp()) * 1e9)::bigint + 3600000000000, 0)`, "$S", `"`+schema+`"`))
+	s := openAt(t, c.url, schema, pgstore.Options{Lease: time.Second})
+	claim := func(build string) []checkpoint.Claim {
+		claims, err := s.Claim(ctx, checkpoint.ClaimRequest{Functions: []string{"f"}, Build: build, Max: 10})
+		require.NoError(t, err)
+		return claims
+	}
+	release := func(c checkpoint.Claim, r checkpoint.Release) {
+		done := make(chan error, 1)
+		s.Append(checkpoint.Append{ID: c.ID, Epoch: c.Epoch, Tail: c.Tail, Release: &r}, func(err error) { done <- err })
+		require.NoError(t, <-done)
+	}
+	// turn has it held by one build, gone on with by another one, and returns what the
+	// first one gets then.
+	turn := func(one []checkpoint.Claim) []checkpoint.Claim {
+		require.Len(t, one, 1)
+		release(one[0], checkpoint.Release{Hold: &checkpoint.Hold{Build: "one", Failure: []byte("why")}})
+		two := claim("two")
+		require.Len(t, two, 1)
+		release(two[0], checkpoint.Release{WakeAt: s.Now().UnixNano()})
+		return claim("one")
+	}
+	_, _, err := s.Create(ctx, checkpoint.Creation{ID: "a", Incarnation: checkpoint.Incarnation{1}, Started: checkpoint.Record{
+		Seq: 1, EventID: 1, Events: 1, Type: checkpoint.ExecutionStarted, Time: s.Now().UnixNano(), Function: "f"}})
+	require.NoError(t, err)
+	one := turn(claim("one"))
+	require.Len(t, one, 1, "it may try again")
+
+	c.exec(t, strings.ReplaceAll(`DELETE FROM $S.process WHERE id = 7`, "$S", `"`+schema+`"`))
+	require.Eventually(t, func() bool {
+		one = turn(one)
+		return len(one) == 0
+	}, 20*time.Second, time.Millisecond)
 }

@@ -229,6 +229,7 @@ func (s *Store) try(round []*command, strict bool) (again bool, hints []checkpoi
 	}
 	v := s.newView(strict)
 	r := ledger.NewRound(v, w.turns)
+	r.Forgives = s.older.Load()
 	if err := v.gather(round); err != nil {
 		return false, nil, s.abandon(v, err)
 	}

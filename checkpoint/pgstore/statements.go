@@ -105,6 +105,10 @@ const heldIn = `(CASE WHEN x.builds <> '' THEN x.queue END)`
 // dueInOpen are the executions of a queue o, from its mark until a time, in their order.
 const dueInOpen = `FROM $S.execution d WHERE d.queue = o.queue AND d.due_at >= o.mark AND d.due_at <= o.until ORDER BY d.due_at, d.number`
 
+// isOlder says of a row of process that it is one of a program from before the schema's
+// version 3, which knows of no builds that are unfit. None can begin any more.
+const isOlder = `lease = 0 AND lease_until > ` + nanoseconds
+
 // ofRound sets what a process's row says of its last round, $2. era is a part of the key, so
 // that who looks for the row by both goes past no more dead ones than were left in one era.
 const ofRound = `round = $2::bigint, era = $2::bigint / 256`
@@ -223,7 +227,7 @@ func newStatements(schema string) statements {
 
 		processes: q(`SELECT count(*) FILTER (WHERE lease_until <= ` + nanoseconds + `), count(*) FILTER (WHERE id <> $1),
 			min(lease_until - ` + nanoseconds + `) FILTER (WHERE id <> $1 AND lease_until > ` + nanoseconds + `),
-			count(*) FILTER (WHERE ` + isAhead + `) FROM $S.process`),
+			count(*) FILTER (WHERE ` + isAhead + `), count(*) FILTER (WHERE ` + isOlder + `) > 0 FROM $S.process`),
 		shorten: q(`UPDATE $S.process SET lease_until = ` + nanoseconds + ` + lease
 			WHERE id IN (SELECT id FROM $S.process WHERE ` + isAhead + ` ORDER BY id FOR UPDATE SKIP LOCKED)`),
 		endListeners: q(`SELECT pg_terminate_backend(l.pid) FROM pg_locks l
@@ -231,7 +235,8 @@ func newStatements(schema string) statements {
 			AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
 			AND NOT EXISTS (SELECT FROM $S.process p WHERE (p.id & 4294967295) = l.objid::bigint)`),
 		register: q(`INSERT INTO $S.process (id, lease_until, round, lease) OVERRIDING SYSTEM VALUE
-			VALUES ($1, ` + nanoseconds + ` + $2::bigint, 0, $2) RETURNING ` + nanoseconds + `, NOT EXISTS (SELECT FROM $S.process)`),
+			VALUES ($1, ` + nanoseconds + ` + $2::bigint, 0, $2) RETURNING ` + nanoseconds + `, NOT EXISTS (SELECT FROM $S.process),
+			EXISTS (SELECT FROM $S.process WHERE ` + isOlder + `)`),
 		round:       q(`SELECT round FROM $S.process WHERE id = $1`),
 		lockRound:   q(`SELECT round FROM $S.process WHERE id = $1 FOR UPDATE`),
 		settleRound: q(`UPDATE $S.process SET ` + ofRound + ` WHERE id = $1`),

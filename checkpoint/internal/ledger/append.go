@@ -97,7 +97,7 @@ func (r *Round) Append(a *checkpoint.Append, encoded []byte) error {
 			if a.Release.Hold != nil {
 				hold(row, a.Release.Hold)
 			} else {
-				goesOn(row)
+				r.goesOn(row)
 			}
 		}
 	})

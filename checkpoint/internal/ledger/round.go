@@ -19,6 +19,10 @@ type Round struct {
 
 	due   bool
 	hints []checkpoint.Hint
+
+	// Forgives is whether no builds are known to be unfit: programs that know of no such
+	// thing work on the store, too.
+	Forgives bool
 }
 
 // NewRound begins a round. turns lasts as long as the store.
@@ -201,9 +205,12 @@ func hold(row *checkpoint.Row, h *checkpoint.Hold) {
 }
 
 // goesOn takes note that whoever releases a row could go on with it.
-func goesOn(row *checkpoint.Row) {
+func (r *Round) goesOn(row *checkpoint.Row) {
 	if len(row.HeldBuilds) > 0 {
 		row.Unfit = row.HeldBuilds
+	}
+	if r.Forgives {
+		row.Unfit = nil
 	}
 	row.HeldBuilds, row.Held = nil, nil
 }
