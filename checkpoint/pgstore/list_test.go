@@ -28,19 +28,22 @@ func TestListHoldsAPage(t *testing.T) {
 		_, _, err := s.Create(t.Context(), x)
 		require.NoError(t, err)
 	}
+	var numbers []uint64
 	list := func(q checkpoint.Query) (ids []string) {
+		numbers = nil
 		for sum, err := range s.List(t.Context(), q) {
 			require.NoError(t, err)
 			require.Len(t, sum.Ended.Failure, len(large))
-			ids = append(ids, sum.ID)
+			ids, numbers = append(ids, sum.ID), append(numbers, sum.Number)
 		}
 		return ids
 	}
 	all := list(checkpoint.Query{})
 	require.Len(t, all, n)
 	require.Equal(t, "x39", all[0])
+	middle := numbers[n/2]
 	require.Equal(t, all[:7], list(checkpoint.Query{Limit: 7}))
-	require.Equal(t, all[n/2:], list(checkpoint.Query{Before: n/2 + 1}))
+	require.Equal(t, all[n/2:], list(checkpoint.Query{Before: middle + 1}))
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
 	for range s.List(t.Context(), checkpoint.Query{}) {
