@@ -202,14 +202,7 @@ func (ops operations) apply(rec *checkpoint.Record, failure *failureRecord) *ope
 
 // add enters an operation without a record.
 func (ops operations) add(id, name string, typ opType, sub checkpoint.SubType, flags checkpoint.Flags, parent string) *operation {
-	position := 0
-	around := ""
-	if i := strings.LastIndexByte(id, '-'); i >= 0 {
-		position, _ = strconv.Atoi(id[i+1:])
-		around = id[:i]
-	} else {
-		position, _ = strconv.Atoi(id)
-	}
+	around, position := placeOf(id)
 	if flags&checkpoint.FlagParent == 0 {
 		parent = around
 	}
@@ -222,6 +215,13 @@ func (ops operations) add(id, name string, typ opType, sub checkpoint.SubType, f
 	o.addOpen()
 	ops[id] = o
 	return o
+}
+
+// placeOf is the context that an operation is in, and its position there.
+func placeOf(id string) (around string, position int) {
+	i := strings.LastIndexByte(id, '-')
+	position, _ = strconv.Atoi(id[i+1:])
+	return id[:max(i, 0)], position
 }
 
 // answered takes note of what Version answered for a change in the context o.

@@ -351,7 +351,7 @@ func beginAnew(kept []checkpoint.Record, now int64) (records []checkpoint.Record
 	stays := make(map[*operation]bool, len(ops))
 	for _, o := range ops {
 		stays[o] = o.stays(ops)
-		if stays[o] && o.typ == typeCallback && !o.settled() {
+		if stays[o] && o.typ == typeCallback && !o.settled() && o.dead() {
 			closed = append(closed, o.id)
 		}
 	}
@@ -362,8 +362,13 @@ func beginAnew(kept []checkpoint.Record, now int64) (records []checkpoint.Record
 		if rec.Type == checkpoint.InvocationCompleted || isFinal(rec.Type) || !stays[o] {
 			continue
 		}
-		if rec.TimeoutAt != 0 && !o.settled() && !o.dead() {
-			rec.TimeoutAt = after(now, rec.Timeout)
+		if !o.settled() && !o.dead() {
+			if rec.TimeoutAt != 0 {
+				rec.TimeoutAt = after(now, rec.Timeout)
+			}
+			if rec.Type == checkpoint.CallbackStarted {
+				rec.Time = now // its heartbeats count from then
+			}
 		}
 		seq++
 		rec.Seq = seq
@@ -399,5 +404,14 @@ func (o *operation) stays(ops operations) bool {
 			}
 		}
 	}
-	return o.settled() || o.dead() || o.typ == typeContext
+	return o.settled() || o.dead() || o.typ == typeContext || o.typ == typeCallback && o.passedBy()
+}
+
+// passedBy reports whether the code of the context around o has got further. A callback
+// that it had got by then is there from the beginning, under its new ID: made only by the
+// code, it would be refused if the execution was cancelled before, and the code would go
+// another way than what is recorded behind it.
+func (o *operation) passedBy() bool {
+	_, position := placeOf(o.id)
+	return o.up.last > position
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/durable-go/durable"
+	"github.com/durable-go/durable/checkpoint"
 )
 
 // ended waits for the end of an execution.
@@ -116,6 +117,86 @@ func TestRestartFrom(t *testing.T) {
 		require.NoError(t, b.engine.Close())
 		_, err = b.engine.RestartFrom(b.ctx, x.ID(), "1")
 		require.ErrorIs(t, err, durable.ErrClosed)
+	})
+
+	// Between a cancel and the outcome that a callback has of it others may begin.
+	inBubble(t, "ACallbackThatACancelHasReachedIsNoNewOne", func(t *testing.T) {
+		f := durable.Define("f", func(ctx *durable.Context, _ int) (string, error) {
+			cb, err := durable.CreateCallback[string](ctx, "approval")
+			if err != nil {
+				return "", err
+			}
+			if err := durable.Do(ctx, "asked", func(context.Context) error { return nil }); err != nil {
+				return "", err
+			}
+			err = durable.Wait(ctx, "w", time.Hour)
+			if err := durable.Do(ctx.WithoutCancel(), "undo", func(context.Context) error { return nil }); err != nil {
+				return "", err
+			}
+			_, late := cb.Await(ctx)
+			return matching(err) + matching(late), nil
+		})
+		m := newMachine(t)
+		m.wrap = func(s checkpoint.Store) checkpoint.Store { return &lateInbox{s} }
+		b := m.open(durable.Options{ParkFor: 2 * time.Hour}, f)
+		x := start(b, f, 0)
+		time.Sleep(time.Minute)
+		b.cancel(x.ID())
+		ended(b, x.ID())
+		require.Equal(t, []string{"WaitCancelled 3 w", "StepStarted 4 undo", "CallbackFailed 1 approval"}, slices.DeleteFunc(b.history(x.ID()), func(event string) bool {
+			return event != "WaitCancelled 3 w" && event != "StepStarted 4 undo" && event != "CallbackFailed 1 approval"
+		}))
+		again, err := b.engine.RestartFrom(b.ctx, x.ID(), "4")
+		require.NoError(t, err)
+		time.Sleep(time.Minute)
+		info := b.describe(again)
+		require.Nil(t, info.Held)
+		require.JSONEq(t, `"ErrCanceledErrCanceled"`, string(info.Result))
+	})
+
+	inBubble(t, "ACallbackThatWasOpenIsOpenFromTheBeginning", func(t *testing.T) {
+		f := durable.Define("f", func(ctx *durable.Context, _ int) (string, error) {
+			cb, err := durable.CreateCallback[string](ctx, "approval", durable.WithTimeout(time.Hour), durable.WithHeartbeatTimeout(40*time.Minute))
+			if err != nil {
+				return "", err
+			}
+			for range 2 {
+				if err := durable.Do(ctx.WithoutCancel(), "asked", func(context.Context) error { return nil }); err != nil {
+					return "", err
+				}
+			}
+			s, err := cb.Await(ctx)
+			return s + matching(err), nil
+		})
+		m := newMachine(t)
+		b := m.open(durable.Options{}, f)
+		x := start(b, f, 0)
+		time.Sleep(30 * time.Minute)
+		b.stop(x.ID())
+		m.shutDown(b)
+		for what, want := range map[string]string{"cancel": "ErrCanceled", "succeed": "yes", "nothing": "ErrHeartbeatTimeout"} {
+			b = m.open(durable.Options{}) // without the function
+			again, err := b.engine.RestartFrom(b.ctx, x.ID(), "3")
+			require.NoError(t, err)
+			began := time.Now()
+			callback, err := b.engine.CallbackID(b.ctx, again, "approval")
+			require.NoError(t, err)
+			switch what {
+			case "cancel":
+				b.cancel(again)
+			case "succeed":
+				require.NoError(t, b.engine.SucceedCallback(b.ctx, callback, "yes"))
+			}
+			m.shutDown(b)
+			b = m.open(durable.Options{}, f)
+			info := ended(b, again)
+			require.Nil(t, info.Held, what)
+			require.Contains(t, string(info.Result), want, what)
+			if what == "nothing" {
+				require.Equal(t, began.Add(40*time.Minute), info.EndedAt.In(began.Location()))
+			}
+			m.shutDown(b)
+		}
 	})
 
 	// H28: a submitter whose callback was open told an ID that nobody knows any more.
@@ -347,4 +428,12 @@ func TestRestartFrom(t *testing.T) {
 		b = m.open(durable.Options{}, f)
 		require.Equal(t, durable.ExecutionSucceeded, ended(b, again).Status)
 	})
+}
+
+// lateInbox is a store whose inbox takes a moment to read.
+type lateInbox struct{ checkpoint.Store }
+
+func (s *lateInbox) Inbox(ctx context.Context, id string, after uint64) ([]checkpoint.Record, error) {
+	time.Sleep(time.Millisecond)
+	return s.Store.Inbox(ctx, id, after)
 }
