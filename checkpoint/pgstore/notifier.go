@@ -157,7 +157,6 @@ func (n *notifier) send() (sent bool, err error) {
 			return false, err
 		}
 		fresh = true
-
 	}
 }
 
@@ -237,7 +236,7 @@ func (n *notifier) saw(usage float64) {
 // watchQueue looks how full the server's queue of notifications is.
 func (s *Store) watchQueue(ctx context.Context) error {
 	var usage float64
-	err := s.readOnce(ctx, s.opts.Lease/4, s.question(`SELECT pg_notification_queue_usage() WHERE $1::bigint IS NOT NULL`, into(&usage), 0))
+	err := s.readOnce(ctx, s.opts.Lease/4, s.question(`SELECT pg_notification_queue_usage()`, into(&usage)))
 	if err == nil {
 		s.notifier.saw(usage)
 	}
