@@ -131,9 +131,8 @@ func (s *site) setClock(ahead time.Duration) error {
 	return os.Rename(next, s.clock())
 }
 
-// processes are those of the server, the first of them that which starts the others.
-func (s *site) processes() (pids []int) {
-	pids = []int{s.cmd.Process.Pid}
+// children are the processes that the server's first one has started.
+func (s *site) children() (pids []int) {
 	stats, _ := filepath.Glob("/proc/[0-9]*/stat")
 	for _, name := range stats {
 		b, err := os.ReadFile(name)
@@ -141,7 +140,7 @@ func (s *site) processes() (pids []int) {
 			continue // it has ended
 		}
 		fields := strings.Fields(string(b[bytes.LastIndexByte(b, ')')+1:]))
-		if len(fields) > 1 && fields[1] == strconv.Itoa(pids[0]) {
+		if len(fields) > 1 && fields[1] == strconv.Itoa(s.cmd.Process.Pid) {
 			pid, _ := strconv.Atoi(filepath.Base(filepath.Dir(name)))
 			pids = append(pids, pid)
 		}
@@ -149,16 +148,20 @@ func (s *site) processes() (pids []int) {
 	return pids
 }
 
-// signal sends one to all processes.
+// signal sends one to all processes, if the first one lives: while that is stopped,
+// their numbers are no other's.
 func (s *site) signal(sig syscall.Signal) {
-	for _, pid := range s.processes() {
+	if s.cmd.Process.Signal(syscall.SIGSTOP) != nil {
+		return
+	}
+	for _, pid := range s.children() {
 		syscall.Kill(pid, sig)
 	}
+	s.cmd.Process.Signal(sig)
 }
 
 // kill ends the server as the loss of its machine does.
 func (s *site) kill() {
-	syscall.Kill(s.cmd.Process.Pid, syscall.SIGSTOP) // it starts no more
 	s.signal(syscall.SIGKILL)
 	<-s.gone
 }

@@ -335,7 +335,7 @@ func (l *life) resulted(r request, x *asked, m message) {
 func given(failure string, values []string) string { return failure + " " + strings.Join(values, ",") }
 
 // unreachable tells of errors of a database to which something was done.
-var unreachable = regexp.MustCompile(`database can't be reached|not known whether the database|failed to connect|unexpected EOF|connection re|broken pipe|conn closed|SQLSTATE (57P|25P03|08)`)
+var unreachable = regexp.MustCompile(`database can't be reached|not known whether the database|failed to connect|unexpected EOF|connection re|deadline exceeded|broken pipe|conn closed|SQLSTATE (57P|25P03|08)`)
 
 // again makes a request of a fleet once more, after a while.
 func (l *life) again(r request) {
