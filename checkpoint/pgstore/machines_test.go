@@ -109,7 +109,11 @@ func machinesDir() (string, error) {
 
 // follow makes the other site the standby of the primary, which waits for it from then on.
 func (m *machines) follow() error {
-	if err := m.standby.follow(m.primary); err != nil {
+	err := m.standby.follow(m.primary)
+	for try := 1; err != nil && try < 5; try++ { // the server may crash in the middle, see site.do
+		err = m.standby.follow(m.primary)
+	}
+	if err != nil {
 		return err
 	}
 	if err := m.standby.start(); err != nil {

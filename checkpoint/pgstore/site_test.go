@@ -191,6 +191,12 @@ func (s *site) do(f func(ctx context.Context, conn *pgx.Conn) error) error {
 		return err
 	}
 	conn, err := pgx.ConnectConfig(ctx, config)
+	// What sets the clock is not made for handlers of signals: it crashes a process of the
+	// server now and then, which is one more fault.
+	for err != nil && strings.Contains(err.Error(), "in recovery mode") && ctx.Err() == nil {
+		time.Sleep(20 * time.Millisecond)
+		conn, err = pgx.ConnectConfig(ctx, config)
+	}
 	if err != nil {
 		return err
 	}

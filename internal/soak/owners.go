@@ -127,7 +127,11 @@ func (w *World) checkFaults(lines []line) {
 		took := time.Duration(h.last - h.at)
 		t := w.taken(h.kind)
 		t.times = append(t.times, took)
-		if took > w.fleet.Lease*3/2 {
+		limit := w.fleet.Lease * 3 / 2
+		if len(w.fleet.Harms) > 0 {
+			limit += w.fleet.Lease // others may not have their connections back yet
+		}
+		if took > limit {
 			w.violate(ruleTakeover, "%s: after %s, the lease is %s", h.kind, took, w.fleet.Lease)
 		}
 	}
