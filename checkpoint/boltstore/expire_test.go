@@ -2,6 +2,7 @@ package boltstore
 
 import (
 	"fmt"
+	"os"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -145,4 +146,20 @@ func TestNearlyIdleAfterADeletion(t *testing.T) {
 	require.LessOrEqual(t, after, feedLast)
 	s.own(t, "b")
 	require.NoError(t, s.awaitApplied(t.Context()), "who asks does not wait for it")
+}
+
+// A file that is removed is noticed within seconds, also when bbolt gets little, and late.
+func TestARemovedFileIsNoticedByAnIdleStore(t *testing.T) {
+	s := openTemp(t)
+	s.own(t, "a")
+	require.NoError(t, s.awaitApplied(t.Context()))
+	s.mu.Lock()
+	s.after = feedLast
+	s.mu.Unlock()
+	begun := time.Now()
+	s.own(t, "b")
+	require.NoError(t, os.Remove(s.path))
+	require.Eventually(t, func() bool { return s.failed() != nil }, feedLast/2, 10*time.Millisecond)
+	require.Less(t, time.Since(begun), feedLast)
+	require.ErrorIs(t, s.Close(), checkpoint.ErrFailed)
 }

@@ -77,13 +77,23 @@ func (s *Store) feed() {
 			wait = s.sweepTrash()
 		default:
 			s.sleep(wait)
-			if err := s.present(); wait > 0 && err != nil && s.failed() == nil {
-				s.fail(err)
+			if wait > 0 {
+				s.look()
 			}
 			continue
 		}
 		if wait > 0 {
 			s.sleep(wait)
+		}
+	}
+}
+
+// look sees to it that a file that is gone is noticed soon, however late bbolt gets what
+// was written.
+func (s *Store) look() {
+	if s.failed() == nil {
+		if err := s.present(); err != nil {
+			s.fail(err)
 		}
 	}
 }
