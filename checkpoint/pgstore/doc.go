@@ -17,8 +17,9 @@
 // it keeps as its last round left it, and the statement compares the revision; a new
 // execution has a number that an earlier round drew, and hopes that nobody has its ID,
 // which the unique index checks. When a guess was wrong the database refuses the round,
-// and it is made again with everything read and locked. Claims, and changes of what
-// others own, begin a transaction that reads first.
+// and it is made again with everything read and locked. Changes of what others own begin
+// a transaction that reads first. A claim is one message, too: its statement takes what is
+// due and reads short journals and inboxes along; one that finds nothing writes nothing.
 //
 // Numbers of executions are in the order of their creation in one process. Among
 // processes two that were created within 50 ms may have them the other way round.
