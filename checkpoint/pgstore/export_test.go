@@ -25,7 +25,11 @@ func Statements(schema string) map[string]string {
 			panic("a statement of another kind: " + v.Type().String())
 		}
 	}
-	s := reflect.ValueOf(newStatements(schema))
+	sql := newStatements(schema)
+	for parts := range sql.steps {
+		sql.step(parts) // made when it is first needed
+	}
+	s := reflect.ValueOf(sql)
 	for i := range s.NumField() {
 		add(s.Type().Field(i).Name, s.Field(i))
 	}
