@@ -33,5 +33,6 @@ func Statements(schema string) map[string]string {
 	for i := range s.NumField() {
 		add(s.Type().Field(i).Name, s.Field(i))
 	}
+	delete(all, "schema")
 	return all
 }

@@ -355,7 +355,6 @@ func (d *driver) asked() {
 		"lockRound":    {process},
 		"settleRound":  {process, 7},
 		"endListeners": {-1},
-		"append":       {process, -1, 1, one, 1, 1, 1, 1, 1, 1, 1, 1, "", 1, []byte{}},
 	} {
 		sql := ""
 		for text, n := range d.names {
@@ -367,9 +366,7 @@ func (d *driver) asked() {
 			tx, err := pool.Begin(ctx)
 			require.NoError(d, err)
 			_, err = tx.Exec(ctx, sql, args...)
-			if err != nil && name != "append" {
-				require.NoError(d, err, name)
-			}
+			require.NoError(d, err, name)
 			require.NoError(d, tx.Rollback(ctx))
 		}
 		d.check(name, 128)
