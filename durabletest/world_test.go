@@ -78,12 +78,11 @@ func TestAnImportedCallbackIsAnswered(t *testing.T) {
 	f := durable.Define("f", func(ctx *durable.Context, _ int) (string, error) {
 		return durable.WaitForCallback[string](ctx, "approval", func(context.Context, string) error { return nil })
 	})
-	recorded := false
 	durabletest.Test(t, durabletest.Config{
 		Functions: []durable.Definition{f},
 		Answers: map[string]durabletest.Answer{"approval": func(cb *durabletest.Callback) {
-			time.Sleep(time.Hour)
-			if recorded {
+			if cb.ExecutionID == "imported" {
+				time.Sleep(time.Hour)
 				require.NoError(t, cb.Succeed("yes"))
 			}
 		}},
@@ -94,7 +93,6 @@ func TestAnImportedCallbackIsAnswered(t *testing.T) {
 		synctest.Wait()
 		rec, err := e.Recording(t.Context(), x.ID())
 		require.NoError(t, err)
-		recorded = true
 		id, err := e.Import(t.Context(), rec, durable.WithExecutionID("imported"))
 		require.NoError(t, err)
 		out, err := f.Attach(e.Engine, id).Result(t.Context())
