@@ -130,9 +130,9 @@ func (n *notifier) run() {
 // connection: the old one may have ended long ago.
 func (n *notifier) send() (sent bool, err error) {
 	n.mu.Lock()
-	news := n.news
-	if len(news) > 0 {
-		n.news = make(map[checkpoint.Hint]struct{})
+	var news map[checkpoint.Hint]struct{} // or tell goes on writing into what is read here
+	if len(n.news) > 0 {
+		news, n.news = n.news, make(map[checkpoint.Hint]struct{})
 	}
 	n.mu.Unlock()
 	if len(news) == 0 && n.s.life.Err() != nil {
