@@ -108,9 +108,9 @@ DO $do$ BEGIN
 END $do$;
 `, `
 -- The queues that builds hold, whatever stands in them. No other index has this expression,
--- so that no other one is taken for it.
+-- nor this condition, so that no other one is taken for it.
 DROP INDEX $S.execution_held;
-CREATE INDEX execution_held ON $S.execution ((CASE WHEN builds <> '' THEN queue END)) WHERE due_at IS NOT NULL AND builds <> '';
+CREATE INDEX execution_held ON $S.execution ((CASE WHEN builds <> '' THEN queue END)) WHERE builds <> '';
 
 -- In an order that one can go on in.
 DROP INDEX $S.execution_ended;

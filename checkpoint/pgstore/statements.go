@@ -61,12 +61,12 @@ const inOrder = `)) ORDER BY e.number FOR UPDATE`
 // index of theirs, by going from one to the next past all that stands in one.
 const queuesOf = `held (turn, function, queue, builds) AS (
 				SELECT f.turn, substring(f.key FOR 16), x.queue, x.builds FROM unnest($1::bytea[]) WITH ORDINALITY AS f (key, turn)
-				CROSS JOIN LATERAL (SELECT x.queue, x.builds FROM $S.execution x WHERE x.due_at IS NOT NULL AND x.builds <> ''
+				CROSS JOIN LATERAL (SELECT x.queue, x.builds FROM $S.execution x WHERE x.builds <> ''
 					AND ` + heldIn + ` > substring(f.key FOR 16) AND ` + heldIn + ` < substring(f.key FOR 16) || '\xffffffffffffffffffffffffffffffffff'
 					ORDER BY ` + heldIn + ` LIMIT 1) x
 				UNION ALL
 				SELECT h.turn, h.function, x.queue, x.builds FROM held h
-				CROSS JOIN LATERAL (SELECT x.queue, x.builds FROM $S.execution x WHERE x.due_at IS NOT NULL AND x.builds <> ''
+				CROSS JOIN LATERAL (SELECT x.queue, x.builds FROM $S.execution x WHERE x.builds <> ''
 					AND ` + heldIn + ` > h.queue AND ` + heldIn + ` < h.function || '\xffffffffffffffffffffffffffffffffff'
 					ORDER BY ` + heldIn + ` LIMIT 1) x),
 			queues (turn, queue, builds, mark) AS MATERIALIZED (
@@ -99,7 +99,8 @@ const isAhead = `lease <> 0 AND lease_until > ` + nanoseconds + ` + lease`
 // stuck says of a table's builds that what has them is held, and not only left to others.
 func stuck(table string) string { return `substring(` + table + `.builds FROM 1 FOR 1) = '/'` }
 
-// heldIn is what the index of held executions is of: no other index can serve instead.
+// heldIn is what the index of held executions is of. No other index can serve instead, not
+// even read as a whole: what has builds stands in a queue, but the server is not told so.
 const heldIn = `(CASE WHEN x.builds <> '' THEN x.queue END)`
 
 // dueInOpen are the executions of a queue o, from its mark until a time, in their order.
