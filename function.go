@@ -294,6 +294,11 @@ func (e *Engine) put(ctx context.Context, c *checkpoint.Creation, input []byte, 
 		e.admit(&claim, from)
 		return nil
 	}
+	if c.Caller != nil && claim.Status != checkpoint.Running {
+		if err := e.tellAgain(open, &claim.Summary); err != nil {
+			return fmt.Errorf("start execution %s of %q: %w", id, function, e.outward(err))
+		}
+	}
 	e.mu.Lock()
 	other := e.supersede(id, claim.Incarnation)
 	e.mu.Unlock()

@@ -131,6 +131,30 @@ func (e *Engine) tellCaller(s *checkpoint.Summary, status checkpoint.Status, pay
 	return []checkpoint.Delivery{{ID: s.Caller.ID, Incarnation: s.Caller.Incarnation, Record: rec}}
 }
 
+// tellAgain tells the caller of an execution of its end once more. It was told with the
+// end; but if the store has lost what it had acknowledged, as in a failover, it may have
+// been before the caller began, again, to wait for it.
+func (e *Engine) tellAgain(ctx context.Context, s *checkpoint.Summary) error {
+	ended := s.Ended
+	if err := e.openRecord(&ended, s.Incarnation); err != nil {
+		return err
+	}
+	failure, err := decodeFailure(ended.Failure)
+	if err != nil {
+		return err
+	}
+	for _, d := range e.tellCaller(s, s.Status, ended.Payload, failure) {
+		if err := e.sealRecord(&d.Record, d.Incarnation); err != nil {
+			return err
+		}
+		d.Record.Time = s.EndedAt
+		if err := e.store.Deliver(ctx, d); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // Resume lifts a hold: the execution is tried again with this engine's code.
 func (e *Engine) Resume(ctx context.Context, id string) error {
 	if _, err := e.find(ctx, id); err != nil {
