@@ -33,6 +33,9 @@ func fakeNotifications(t *testing.T, c *cluster) *notifications {
 		CREATE TABLE $.deferred (n integer);
 		CREATE FUNCTION $.pg_notification_queue_usage() RETURNS float8 LANGUAGE sql AS 'SELECT usage FROM $.queue'`)
 	n.does(t, `PERFORM pg_catalog.pg_notify(channel, payload)`)
+	t.Cleanup(func() { // one that takes long would be a long transaction beside the other tests
+		c.exec(t, `SELECT pg_terminate_backend(pid) FROM pg_locks WHERE relation = '`+n.name+`.sent'::regclass`)
+	})
 	return n
 }
 
