@@ -107,7 +107,8 @@ func TestTransaction(t *testing.T) {
 		t.Run("IsFencedWhen/"+name, func(t *testing.T) {
 			t.Parallel()
 			schema := c.Schema()
-			s, w := open(t, schema, pgstore.Options{Poll: time.Hour}), newWare(t, c, schema)
+			// It is not told that it is taken for gone, or it would roll back first.
+			s, w := open(t, schema, pgstore.Options{Poll: time.Hour, NoListen: true}), newWare(t, c, schema)
 			sum := create(t, s, "x", true)
 			tx := begin(t, s)
 			w.put(tx, "x")
