@@ -103,6 +103,9 @@ func TestPrometheus(t *testing.T) {
 		queries := dashboardQueries(t)
 		require.Greater(t, len(queries), 15)
 		for _, q := range queries {
+			if strings.Contains(q, "notification_queue") {
+				continue // a store in a file has none
+			}
 			until(t, q, func() bool { return series(t, at, q) > 0 })
 		}
 		require.Zero(t, series(t, at, "sum(durable_no_such_metric)"), "a query over nothing returns nothing")
