@@ -206,6 +206,9 @@ func (e *Engine) readable(s *checkpoint.Summary, err error) (ExecutionInfo, erro
 	return info, cmp.Or(err, failed)
 }
 
+// isHeld reports whether builds hold an execution, and nobody tries it.
+func isHeld(s *checkpoint.Summary) bool { return len(s.HeldBuilds) > 0 && !s.Owned }
+
 func (e *Engine) info(s *checkpoint.Summary) (ExecutionInfo, error) {
 	info := ExecutionInfo{ID: s.ID, Number: s.Number, RestartOf: s.Started.RestartOf, Function: s.Function, Status: ExecutionStatus(s.Status.String()), StartedAt: timeOf(s.StartedAt), EndedAt: timeOf(cmp.Or(s.Ended.Time, s.EndedAt)),
 		Deadline: timeOf(s.Deadline), WakeAt: timeOf(s.WakeAt)}
@@ -215,7 +218,7 @@ func (e *Engine) info(s *checkpoint.Summary) (ExecutionInfo, error) {
 	if x := e.resident(s.ID); x != nil && x.sum.Incarnation == s.Incarnation {
 		x.describe(&info)
 	}
-	if len(s.HeldBuilds) > 0 && !s.Owned {
+	if isHeld(s) {
 		failure, err := e.decodeHold(s.Held, s.Incarnation)
 		if err != nil {
 			return info, err

@@ -45,6 +45,18 @@ func (p *payments) take(ctx context.Context, what string) error {
 	return nil
 }
 
+// invoked is a function that takes money, and one that invokes it after an hour.
+func (p *payments) invoked() (parent, child *durable.Function[int, int]) {
+	child = durable.Define("child", func(ctx *durable.Context, _ int) (int, error) { return 0, p.step(ctx, "charge", "charge") })
+	parent = durable.Define("parent", func(ctx *durable.Context, _ int) (int, error) {
+		if err := durable.Wait(ctx, "wait", time.Hour); err != nil {
+			return 0, err
+		}
+		return durable.Invoke(ctx, "child", child, 1)
+	})
+	return parent, child
+}
+
 func (p *payments) step(ctx *durable.Context, name, what string) error {
 	return durable.Do(ctx, name, func(ctx context.Context) error { return p.take(ctx, what) })
 }
@@ -287,13 +299,7 @@ func TestIdempotencyKeys(t *testing.T) {
 	// What an invoke had started is in the other store: its keys go along.
 	inBubble(t, "GoWithARecordingOfARetry", func(t *testing.T) {
 		p := newPayments()
-		child := durable.Define("child", func(ctx *durable.Context, _ int) (int, error) { return 0, p.step(ctx, "charge", "charge") })
-		parent := durable.Define("parent", func(ctx *durable.Context, _ int) (int, error) {
-			if err := durable.Wait(ctx, "wait", time.Hour); err != nil {
-				return 0, err
-			}
-			return durable.Invoke(ctx, "child", child, 1)
-		})
+		parent, child := p.invoked()
 		b := setupWith(t, durable.Options{Retention: -1}, parent, child)
 		id := start(b, parent, 0).ID()
 		ended(b, id)
@@ -465,13 +471,7 @@ func TestRetryOfInvoked(t *testing.T) {
 	// The keys are there although the execution that had them is gone by the time.
 	inBubble(t, "OneThatGoesInBetween", func(t *testing.T) {
 		p := newPayments()
-		child := durable.Define("child", func(ctx *durable.Context, _ int) (int, error) { return 0, p.step(ctx, "charge", "charge") })
-		parent := durable.Define("parent", func(ctx *durable.Context, _ int) (int, error) {
-			if err := durable.Wait(ctx, "wait", time.Hour); err != nil {
-				return 0, err
-			}
-			return durable.Invoke(ctx, "child", child, 1)
-		})
+		parent, child := p.invoked()
 		b := setupWith(t, durable.Options{Retention: -1}, parent, child)
 		id := start(b, parent, 0).ID()
 		ended(b, id)
@@ -506,13 +506,7 @@ func TestRetryOfInvoked(t *testing.T) {
 	// New keys are new also when the one that was to have them did not come there.
 	inBubble(t, "OneThatWasToHaveNewKeys", func(t *testing.T) {
 		p := newPayments()
-		child := durable.Define("child", func(ctx *durable.Context, _ int) (int, error) { return 0, p.step(ctx, "charge", "charge") })
-		parent := durable.Define("parent", func(ctx *durable.Context, _ int) (int, error) {
-			if err := durable.Wait(ctx, "wait", time.Hour); err != nil {
-				return 0, err
-			}
-			return durable.Invoke(ctx, "child", child, 1)
-		})
+		parent, child := p.invoked()
 		b := setup(t, parent, child)
 		id := start(b, parent, 0).ID()
 		ended(b, id)

@@ -114,7 +114,7 @@ func (e *Engine) glancesAt(ids []string) (found []checkpoint.Glance, err error) 
 		s, err := e.store.Get(e.life, id)
 		switch {
 		case err == nil, partly(&s, err):
-			found = append(found, checkpoint.Glance{ID: id, Incarnation: s.Incarnation, Status: s.Status, Tail: s.Tail, Held: len(s.HeldBuilds) > 0 && !s.Owned})
+			found = append(found, checkpoint.Glance{ID: id, Incarnation: s.Incarnation, Status: s.Status, Tail: s.Tail, Held: isHeld(&s)})
 		case errors.Is(err, checkpoint.ErrNotFound), errors.Is(err, checkpoint.ErrCorrupt): // who waits finds it
 		default:
 			return nil, err

@@ -14,7 +14,6 @@ import (
 	"github.com/durable-go/durable"
 	"github.com/durable-go/durable/checkpoint"
 	"github.com/durable-go/durable/checkpoint/pgstore"
-	"github.com/durable-go/durable/checkpoint/pgstore/pgtest"
 )
 
 // past is what the tables of a schema held at a time.
@@ -188,13 +187,7 @@ func TestAsynchronousFailover(t *testing.T) {
 		t.Skip("it starts servers of its own")
 	}
 	t.Parallel()
-	started, err := pgtest.Start()
-	require.NoError(t, err)
-	t.Cleanup(func() { started.Close() })
-	primary := &cluster{Cluster: started, url: started.URL(), port: started.Port()}
-	standby, err := started.Standby()
-	require.NoError(t, err)
-	t.Cleanup(func() { standby.Close() })
+	primary, standby := startPair(t)
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 
@@ -277,7 +270,7 @@ func TestAsynchronousFailover(t *testing.T) {
 		}()
 	}
 	proxy.leadTo(standby.Port())
-	require.NoError(t, started.Stop("immediate"))
+	require.NoError(t, primary.Stop("immediate"))
 	require.NoError(t, standby.Promote())
 
 	for range each {

@@ -160,7 +160,7 @@ func TestAnyProcess(t *testing.T) {
 }
 
 // startWorker starts a process with the functions, which ends with the test.
-func startWorker(t *testing.T, url string, opts pgstore.Options) {
+func startWorker(t *testing.T, url string, opts pgstore.Options) *os.Process {
 	orders, err := json.Marshal(workerOrders{url, opts})
 	require.NoError(t, err)
 	cmd := exec.Command(os.Args[0])
@@ -177,6 +177,7 @@ func startWorker(t *testing.T, url string, opts pgstore.Options) {
 	said, err := bufio.NewReader(out).ReadString('\n')
 	require.NoError(t, err)
 	require.Equal(t, "ready\n", said)
+	return cmd.Process
 }
 
 // TestWaitingIsANotification plants the lack of it: without it nothing comes within the

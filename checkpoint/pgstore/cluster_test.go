@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/stretchr/testify/require"
 
 	"github.com/durable-go/durable/checkpoint/pgstore/pgtest"
 )
@@ -87,6 +88,17 @@ func TestServer(t *testing.T) {
 		t.Fatalf("fsync is %s, synchronous_commit is %s: %v", fsync, commit, err)
 	}
 	t.Logf("PostgreSQL %s, fsync %s, synchronous_commit %s", version, fsync, commit)
+}
+
+// startPair starts a server, and a standby of it that is asynchronous.
+func startPair(t *testing.T) (primary *cluster, standby *pgtest.Cluster) {
+	started, err := pgtest.Start()
+	require.NoError(t, err)
+	t.Cleanup(func() { started.Close() })
+	standby, err = started.Standby()
+	require.NoError(t, err)
+	t.Cleanup(func() { standby.Close() })
+	return &cluster{Cluster: started, url: started.URL(), port: started.Port()}, standby
 }
 
 // database is the connection string of another database of the server.

@@ -19,7 +19,6 @@ import (
 	"github.com/durable-go/durable/checkpoint"
 	"github.com/durable-go/durable/checkpoint/pgstore"
 	"github.com/durable-go/durable/checkpoint/pgstore/pgstep"
-	"github.com/durable-go/durable/checkpoint/pgstore/pgtest"
 )
 
 // app is a role whose sessions can be made read-only, as those of a server are that was
@@ -231,19 +230,13 @@ func TestReplica(t *testing.T) {
 		t.Skip("it starts servers of its own")
 	}
 	t.Parallel()
-	started, err := pgtest.Start()
-	require.NoError(t, err)
-	t.Cleanup(func() { started.Close() })
-	primary := &cluster{Cluster: started, url: started.URL(), port: started.Port()}
-	standby, err := started.Standby()
-	require.NoError(t, err)
-	t.Cleanup(func() { standby.Close() })
+	primary, standby := startPair(t)
 	conn, err := pgx.Connect(t.Context(), standby.URL())
 	require.NoError(t, err)
 	defer conn.Close(t.Context())
 
 	// Of several hosts the primary is taken, wherever it stands.
-	both := fmt.Sprintf("postgres://tests@127.0.0.1:%d,127.0.0.1:%d/postgres?sslmode=disable", standby.Port(), started.Port())
+	both := fmt.Sprintf("postgres://tests@127.0.0.1:%d,127.0.0.1:%d/postgres?sslmode=disable", standby.Port(), primary.Port())
 	s := openAt(t, both, "hosts", pgstore.Options{})
 	sum := create(t, s, "x", true)
 	require.NoError(t, begin(t, s).Commit(step(sum, 1)))
@@ -270,7 +263,7 @@ func TestReplica(t *testing.T) {
 	_, err = s.Get(t.Context(), "x")
 	require.ErrorContains(t, err, "a replica after a failover", "it does not know of x")
 	fillPool(t, pool)
-	p.leadTo(started.Port())
+	p.leadTo(primary.Port())
 	got, err := s.Get(t.Context(), "x")
 	require.NoError(t, err)
 	require.Equal(t, sum.Number, got.Number)
@@ -285,7 +278,7 @@ func TestReplica(t *testing.T) {
 		return err == nil && !behind
 	}, patience, 10*time.Millisecond)
 	p.leadTo(standby.Port())
-	require.NoError(t, started.Stop("immediate"))
+	require.NoError(t, primary.Stop("immediate"))
 	done := make(chan error, 1)
 	s.Append(step(sum, 2), func(err error) { done <- err })
 	require.NoError(t, standby.Promote())

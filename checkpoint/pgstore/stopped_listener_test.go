@@ -3,12 +3,8 @@
 package pgstore_test
 
 import (
-	"bufio"
-	"encoding/json"
 	"fmt"
 	"log/slog"
-	"os"
-	"os/exec"
 	"strings"
 	"syscall"
 	"testing"
@@ -25,28 +21,13 @@ import (
 // goes on. listens is how many sessions of it listen.
 func stopped(t *testing.T, c *cluster, opts pgstore.Options) (listens func() int64) {
 	name := strings.ReplaceAll(c.Schema(), " ", "_")
-	orders, err := json.Marshal(workerOrders{c.url + "&application_name=" + name, opts})
-	require.NoError(t, err)
-	cmd := exec.Command(os.Args[0])
-	cmd.Env = append(os.Environ(), clientOrders+"="+string(orders))
-	in, err := cmd.StdinPipe()
-	require.NoError(t, err)
-	out, err := cmd.StdoutPipe()
-	require.NoError(t, err)
-	require.NoError(t, cmd.Start())
-	t.Cleanup(func() {
-		cmd.Process.Kill()
-		in.Close()
-		cmd.Wait()
-	})
-	said, err := bufio.NewReader(out).ReadString('\n')
-	require.NoError(t, err)
-	require.Equal(t, "ready\n", said)
+	process := startWorker(t, c.url+"&application_name="+name, opts)
+	t.Cleanup(func() { process.Kill() })
 	listens = func() int64 {
 		return c.exec(t, `SELECT FROM pg_stat_activity a WHERE application_name = $1 AND query LIKE 'SELECT pg_notify%'`, name)
 	}
 	require.Eventually(t, func() bool { return listens() == 1 }, patience, 5*time.Millisecond)
-	require.NoError(t, cmd.Process.Signal(syscall.SIGSTOP))
+	require.NoError(t, process.Signal(syscall.SIGSTOP))
 	return listens
 }
 

@@ -63,7 +63,14 @@ func run(b *bundle, f *durable.Function[int, int], n int) {
 }
 
 func (b *bundle) cancel(id string) { require.NoError(b, b.engine.Cancel(b.ctx, id, "")) }
-func (b *bundle) stop(id string)   { require.NoError(b, b.engine.Stop(b.ctx, id, "")) }
+
+// cancelLater cancels an execution that has come to where it waits.
+func (b *bundle) cancelLater(id string) {
+	time.Sleep(time.Minute)
+	b.cancel(id)
+}
+
+func (b *bundle) stop(id string) { require.NoError(b, b.engine.Stop(b.ctx, id, "")) }
 
 func (b *bundle) describe(id string) durable.ExecutionInfo {
 	info, err := b.engine.Describe(b.ctx, id)

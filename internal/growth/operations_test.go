@@ -398,10 +398,7 @@ var growths = map[string]func(t *testing.T, n int){
 			return durable.Wait(ctx.WithoutCancel(), "pause", time.Hour)
 		})
 		b := setup(t, f)
-		ends(b, f, n, func(id string) {
-			time.Sleep(time.Minute)
-			b.cancel(id)
-		})
+		ends(b, f, n, b.cancelLater)
 	},
 	"Replay/AfterACancelOfOpenFutures": func(t *testing.T, n int) {
 		f := many(func(ctx *durable.Context, n int) error {
@@ -413,10 +410,7 @@ var growths = map[string]func(t *testing.T, n int){
 			return durable.Wait(ctx.WithoutCancel(), "pause", time.Hour)
 		})
 		b := setup(t, f)
-		ends(b, f, n, func(id string) {
-			time.Sleep(time.Minute)
-			b.cancel(id)
-		})
+		ends(b, f, n, b.cancelLater)
 	},
 	"Replay/OfRefusals": func(t *testing.T, n int) {
 		f := many(func(ctx *durable.Context, n int) error {
@@ -428,10 +422,7 @@ var growths = map[string]func(t *testing.T, n int){
 			return durable.Wait(ctx.WithoutCancel(), "pause", time.Hour)
 		})
 		b := setup(t, f)
-		ends(b, f, n, func(id string) {
-			time.Sleep(time.Minute)
-			b.cancel(id)
-		})
+		ends(b, f, n, b.cancelLater)
 	},
 	"Replay/OfARecording": func(t *testing.T, n int) {
 		f := each(func(c *durable.Context, i int) error {
