@@ -376,7 +376,7 @@ func init() {
 			"Unawaited": func(ctx *durable.Context, _ *snag) error {
 				_, err := durable.RunInChildContext(ctx, "child", func(ctx *durable.Context) (int, error) {
 					durable.Go(ctx, "lost", func(*durable.Context) (int, error) { return 0, errors.New("no") })
-					return 0, durable.Wait(ctx, "sleep", time.Millisecond)
+					return 0, durable.Wait(ctx, "sleep", 200*time.Millisecond) // it has failed by then, on a busy machine, too
 				})
 				return err
 			},
