@@ -75,9 +75,15 @@ func (x *residency) inboxFrom(ctx context.Context, after uint64) ([]checkpoint.R
 	x.mu.Lock()
 	known := x.inboxTail
 	x.mu.Unlock()
-	entries, err := x.e.store.Inbox(ctx, x.id, after)
-	if err != nil {
-		return nil, err
+	var entries []checkpoint.Record
+	if x.e.deliverer != nil {
+		entries = x.e.deliverer.Delivered(x.id, after)
+	}
+	if len(entries) == 0 || entries[len(entries)-1].Seq < known {
+		var err error
+		if entries, err = x.e.store.Inbox(ctx, x.id, after); err != nil {
+			return nil, err
+		}
 	}
 	shown := after
 	if len(entries) > 0 {

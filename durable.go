@@ -90,6 +90,7 @@ type Engine struct {
 	leased     checkpoint.Leased     // the store, if it is one
 	identities checkpoint.Identities // the store, if it is one
 	glancer    checkpoint.Glancer    // the store, if it is one
+	deliverer  checkpoint.Deliverer  // the store, if it is one
 	macs       sync.Pool             // of hash.Hash, see mac
 
 	life      context.Context // ends when the engine closes
@@ -245,6 +246,7 @@ func prepareEngine(store checkpoint.Store, opts *Options) *Engine {
 	e.leased, _ = store.(checkpoint.Leased)
 	e.identities, _ = store.(checkpoint.Identities)
 	e.glancer, _ = store.(checkpoint.Glancer)
+	e.deliverer, _ = store.(checkpoint.Deliverer)
 	if s, ok := store.(checkpoint.SteadyClock); ok && s.SteadyClock() {
 		e.clockCheck = 10_000 * 24 * time.Hour // still far from what int64 nanoseconds hold
 		e.early = 0

@@ -192,6 +192,17 @@ type Glance struct {
 	Held        bool   // by builds, and nobody owns it
 }
 
+// Deliverer is what a Store may be, too: one that remembers what it has itself just put into
+// the inboxes of executions that it owns. An engine asks it before it reads an inbox, which
+// spares it the read.
+type Deliverer interface {
+	// Delivered returns entries of an execution's inbox, in order and without a gap, the
+	// first behind after, as far as the store knows them without asking anybody; it does so
+	// once, and none is always right. There may be more: what others have put there, of which
+	// a HintInbox comes. They are durable.
+	Delivered(id string, after uint64) []Record
+}
+
 // Backuper is what a Store may be, too: one that can copy itself while it is used.
 type Backuper interface {
 	// Backup writes a copy to w that has all that was durable at the call.

@@ -63,6 +63,7 @@ func (s *Store) idle() time.Duration { return max(s.opts.Lease/4, 100*time.Milli
 func (s *Store) register(ctx context.Context) error {
 	w := &s.writer
 	w.drop()
+	s.delivered.forgetAll()
 	clear(w.next)
 	w.numbers = nil // they might be drawn again
 	sent := time.Now()

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/durable-go/durable/checkpoint"
 	"github.com/jackc/pgx/v5"
 )
 
@@ -111,6 +112,9 @@ func (s *Store) listenOnce(ctx context.Context) (came bool, err error) {
 		}
 		for _, h := range hints {
 			s.rumours.add(h.ID)
+			if h.Kind == checkpoint.HintInbox {
+				s.delivered.forget(h.ID)
+			}
 			s.calls.Hint(h)
 		}
 	}

@@ -142,6 +142,9 @@ func (s *Store) hintAt(ctx context.Context, kind checkpoint.HintKind, sql string
 		return err
 	}
 	for _, id := range ids {
+		if kind == checkpoint.HintInbox {
+			s.delivered.forget(string(id))
+		}
 		s.calls.Hint(checkpoint.Hint{Kind: kind, ID: string(id)})
 	}
 	return nil

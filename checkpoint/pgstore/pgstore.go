@@ -41,6 +41,8 @@ type Store struct {
 	steps transactions
 	seen  seen
 
+	delivered delivered
+
 	rumours rumours
 
 	notifier *notifier
@@ -66,8 +68,9 @@ type Store struct {
 }
 
 var (
-	_ checkpoint.Store  = (*Store)(nil)
-	_ checkpoint.Leased = (*Store)(nil)
+	_ checkpoint.Store     = (*Store)(nil)
+	_ checkpoint.Leased    = (*Store)(nil)
+	_ checkpoint.Deliverer = (*Store)(nil)
 )
 
 // Open opens the store in a database, and makes its schema if it is not there.

@@ -314,7 +314,9 @@ func (v *view) keep(sent time.Time) {
 	me := v.s.process.Load()
 	v.mark()
 	for number, x := range v.works {
-		if x.removed || !x.row.Owned || x.owner != me {
+		owned := !x.removed && x.row.Owned && x.owner == me
+		v.s.delivered.keep(x, owned)
+		if !owned {
 			if _, ok := w.cache[number]; ok {
 				delete(w.cache, number)
 				if w.ids[x.row.ID] == number {

@@ -126,7 +126,7 @@ func TestTurns(t *testing.T) {
 		"Signal": {park: time.Hour, b: []durable.Definition{signalled}, most: 9, do: func(t *testing.T, a, b process, i int) func() {
 			return signal(t, a, process{}, i)
 		}},
-		"SignalAlone": {park: time.Hour, a: []durable.Definition{signalled}, most: 4, do: func(t *testing.T, a, b process, i int) func() {
+		"SignalAlone": {park: time.Hour, a: []durable.Definition{signalled}, most: 3, do: func(t *testing.T, a, b process, i int) func() {
 			return signal(t, a, process{}, i)
 		}},
 		"SignalSuspended": {park: -1, b: []durable.Definition{signalled}, most: 10, do: func(t *testing.T, a, b process, i int) func() {

@@ -52,6 +52,7 @@ func (h Harness) Run(t *testing.T) {
 		{"Read", readTests},
 		{"Count", countTests},
 		{"Glance", glanceTests},
+		{"Delivered", deliveredTests},
 		{"Delete", deleteTests},
 		{"Hint", hintTests},
 		{"Measure", measureTests},
