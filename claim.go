@@ -160,6 +160,8 @@ func (e *Engine) admit(c *checkpoint.Claim, from vantage) {
 	e.invocations++
 	closing := e.shut
 	_, stopped := e.stopped[c.Incarnation]
+	_, ended := e.ended[c.ID]
+	ended = ended || e.unlisted != from.unlisted
 	x.retiring, x.retireWake = e.retiring, e.retiring
 	x.troubled = e.disowned[c.ID].incarnation == c.Incarnation
 	e.mu.Unlock()
@@ -169,6 +171,8 @@ func (e *Engine) admit(c *checkpoint.Claim, from vantage) {
 		x.stopNow(ErrClosed)
 	case stopped:
 		x.stopNow(ErrStopped)
+	case ended:
+		go e.checkEnded(x)
 	}
 	go func() {
 		other.stopNow(ErrStopped) // it may not have heard
@@ -189,8 +193,9 @@ func (e *Engine) admit(c *checkpoint.Claim, from vantage) {
 // vantage is what must be looked at before an execution is claimed: what came, or was
 // lost, between the store's answer and admit can't be told afterwards.
 type vantage struct {
-	astray uint64 // Engine.astray
-	lease  int64  // number of the lease
+	astray   uint64 // Engine.astray
+	unlisted uint64 // Engine.unlisted
+	lease    int64  // number of the lease
 }
 
 // arrived must be called behind vantage, when what was claimed is admitted.
@@ -199,6 +204,7 @@ func (e *Engine) arrived() {
 	defer e.mu.Unlock()
 	if e.arriving--; e.arriving == 0 {
 		clear(e.stopped)
+		clear(e.ended)
 	}
 }
 
@@ -223,8 +229,24 @@ func (e *Engine) vantage() (v vantage) {
 		e.sawLease(v.lease)
 	}
 	e.arriving++
-	v.astray = e.astray
+	v.astray, v.unlisted = e.astray, e.unlisted
 	return v
+}
+
+// maxEnded bounds Engine.ended: where there are always some that arrive, it is never empty.
+const maxEnded = 1024
+
+// endedMeanwhile notes that an execution has ended, in case that it is about to be
+// admitted: another process may end it before this one knows that it has it. e.mu is held.
+func (e *Engine) endedMeanwhile(id string) {
+	if !e.shared || e.arriving == 0 {
+		return
+	}
+	if len(e.ended) == maxEnded {
+		clear(e.ended)
+		e.unlisted++
+	}
+	e.ended[id] = struct{}{}
 }
 
 // letCallerLeave waits a moment for the caller of an execution to leave memory,

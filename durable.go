@@ -132,6 +132,8 @@ type Engine struct {
 	disowned  map[string]writtenOff
 	arriving  int                                 // creations and claims whose executions are not resident yet
 	stopped   map[checkpoint.Incarnation]struct{} // executions that were stopped meanwhile
+	ended     map[string]struct{}                 // executions that ended meanwhile, as a store tells that others write to
+	unlisted  uint64                              // how often ended had too many: who arrived meanwhile may be among them
 	unwritten int                                 // executions lost with the store, or for good by a shutdown
 
 	tallies
@@ -226,6 +228,7 @@ func prepareEngine(store checkpoint.Store, opts *Options) *Engine {
 		store: store, defs: make(map[string]*definition), residents: make(map[string]*residency), former: make(map[*residency]bool), lingering: make(map[*residency]struct{}),
 		results: make(watchers), callbacks: make(watchers), disowned: make(map[string]writtenOff),
 		kick: make(chan struct{}, 1), loop: make(chan struct{}), retained: make(chan struct{}), over: make(chan struct{}), stopped: make(map[checkpoint.Incarnation]struct{}),
+		ended: make(map[string]struct{}),
 	}
 	if opts != nil {
 		e.opts = *opts
@@ -309,7 +312,11 @@ func (e *Engine) hint(h checkpoint.Hint) {
 			e.lookOut()
 			return
 		}
-		if x := e.resident(h.ID); x != nil && !x.ending() {
+		e.mu.Lock()
+		x := e.residents[h.ID]
+		e.endedMeanwhile(h.ID)
+		e.mu.Unlock()
+		if x != nil && !x.ending() {
 			go e.checkEnded(x)
 		}
 		e.mayHaveEnded(h.ID)
@@ -321,18 +328,29 @@ func (e *Engine) hint(h checkpoint.Hint) {
 // checkEnded closes a residency whose execution was ended from outside. Hints
 // may be late: another execution may have the ID by now.
 func (e *Engine) checkEnded(x *residency) {
-	s, err := e.store.Get(e.life, x.id)
-	if partly(&s, err) && s.Status != 0 {
-		err = nil // it is known whether it runs
-	}
-	switch {
-	case err == nil && s.Incarnation == x.sum.Incarnation && s.Status == checkpoint.Running:
-	case err == nil && s.Number < x.sum.Number: // what is read is behind: its next record tells
-	case err == nil:
-		x.stopNow(ErrStopped)
-	case errors.Is(err, checkpoint.ErrNotFound):
-		x.stopNow(ErrStopped)
-		e.disown(x) // if what is read is behind
+	for pause := 10 * time.Millisecond; ; pause = min(2*pause, lookAgain) {
+		s, err := e.store.Get(e.life, x.id)
+		if partly(&s, err) && s.Status != 0 {
+			err = nil // it is known whether it runs
+		}
+		switch {
+		case err == nil && s.Incarnation == x.sum.Incarnation && s.Status == checkpoint.Running:
+		case err == nil && s.Number < x.sum.Number: // what is read is behind: its next record tells
+		case err == nil:
+			x.stopNow(ErrStopped)
+		case errors.Is(err, checkpoint.ErrNotFound):
+			x.stopNow(ErrStopped)
+			e.disown(x) // if what is read is behind
+		case errors.Is(err, checkpoint.ErrCorrupt), errors.Is(e.outward(err), ErrStoreFailed):
+		default: // nobody tells it again
+			select {
+			case <-time.After(pause):
+				continue
+			case <-x.gone:
+			case <-e.life.Done():
+			}
+		}
+		return
 	}
 }
 
