@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/durable-go/durable/checkpoint"
+	"github.com/durable-go/durable/internal/fault"
+	"github.com/durable-go/durable/internal/history"
 )
 
 // attempt is one call of a body, and what became of it.
@@ -15,7 +17,7 @@ type attempt struct {
 	encoded
 	goesOn  bool // a condition goes on
 	err     error
-	failure *failureRecord // of err
+	failure *fault.Failure // of err
 	retried bool           // err is tried again
 	delay   time.Duration  // before it goes on or is tried again
 
@@ -29,27 +31,27 @@ type bodyOf func(ctx context.Context, state []byte, attempt int) attempt
 // runSteps carries a step, or a condition, from where it is to its outcome. made is what
 // the last attempt made, nil if none did.
 // x.mu is held, also on return without error.
-func (c *Context) runSteps(o *operation, s *settings, retry RetryPolicy, byDefault int, body bodyOf) (made decoding, err error) {
+func (c *Context) runSteps(o *history.Operation, s *settings, retry RetryPolicy, byDefault int, body bodyOf) (made decoding, err error) {
 	f, x := c.f, c.f.x
-	for !o.settled() {
-		interrupted := o.status == OperationStarted
+	for !o.Settled() {
+		interrupted := o.Status == history.Started
 		switch {
 		case x.replay != nil:
-			return nil, x.beyond(f, o.id, "its outcome")
-		case o.status == OperationPending:
+			return nil, x.beyond(f, o.ID, "its outcome")
+		case o.Status == history.Pending:
 			if err := x.waitFor(f, o); err != nil {
 				return nil, err
 			}
 			continue
-		case interrupted && o.flags&checkpoint.FlagAtMostOnce != 0:
-			failures := o.failures
+		case interrupted && o.Flags&checkpoint.FlagAtMostOnce != 0:
+			failures := o.Failures
 			x.mu.Unlock()
 			a := x.judge(attempt{err: ErrInterrupted}, retry, failures+1, byDefault)
 			x.mu.Lock()
 			if !x.mayGoOn(f) {
 				return nil, x.exit(f)
 			}
-			if !o.settled() {
+			if !o.Settled() {
 				x.failAttempt(o, a)
 			}
 			continue
@@ -57,14 +59,14 @@ func (c *Context) runSteps(o *operation, s *settings, retry RetryPolicy, byDefau
 		if err := x.await(f); err != nil {
 			return nil, err
 		}
-		if o.settled() {
+		if o.Settled() {
 			continue
 		}
-		if by := o.cancelledBy(); by != nil {
-			if o.status == "" { // the cancel came while it waited for the disk
+		if by := o.CancelledBy(); by != nil {
+			if o.Status == "" { // the cancel came while it waited for the disk
 				return nil, x.refuse(o, by)
 			}
-			x.failStep(o, by.cancelled())
+			x.failStep(o, by.Cancelled())
 			continue
 		}
 		if !interrupted {
@@ -75,13 +77,13 @@ func (c *Context) runSteps(o *operation, s *settings, retry RetryPolicy, byDefau
 					x.enterBody(f.r)
 				}
 				err := x.await(f)
-				if err != nil || o.settled() {
+				if err != nil || o.Settled() {
 					x.leaveBody(f.r)
 				}
 				if err != nil {
 					return nil, err
 				}
-				if o.settled() {
+				if o.Settled() {
 					x.weigh()
 					continue
 				}
@@ -91,10 +93,10 @@ func (c *Context) runSteps(o *operation, s *settings, retry RetryPolicy, byDefau
 		if err != nil {
 			return nil, err
 		}
-		if a.recorded || !o.settled() {
+		if a.recorded || !o.Settled() {
 			made = a.value
 		}
-		if !a.recorded && !o.settled() {
+		if !a.recorded && !o.Settled() {
 			x.takeAttempt(o, a, s)
 		}
 		x.weigh()
@@ -103,32 +105,32 @@ func (c *Context) runSteps(o *operation, s *settings, retry RetryPolicy, byDefau
 }
 
 // startAttempt enters the start of the next attempt. x.mu is held.
-func (x *residency) startAttempt(o *operation, s *settings) {
+func (x *residency) startAttempt(o *history.Operation, s *settings) {
 	rec := x.newStart()
-	*rec = checkpoint.Record{Type: checkpoint.StepStarted, SubType: o.sub, OperationID: o.id, ParentID: o.recordedParent(), Name: o.name, Attempt: o.attempt + 1, Flags: o.flags}
+	*rec = checkpoint.Record{Type: checkpoint.StepStarted, SubType: o.SubType, OperationID: o.ID, ParentID: o.RecordedParent(), Name: o.Name, Attempt: o.Attempt + 1, Flags: o.Flags}
 	if s.atMostOnce {
 		rec.Flags |= checkpoint.FlagAtMostOnce
 	}
-	if s.timeout > 0 && o.timeoutAt == 0 {
-		rec.Timeout, rec.TimeoutAt = int64(s.timeout), after(x.e.now(), int64(s.timeout))
-		o.timeout, o.timeoutAt = rec.Timeout, rec.TimeoutAt
+	if s.timeout > 0 && o.TimeoutAt == 0 {
+		rec.Timeout, rec.TimeoutAt = int64(s.timeout), history.After(x.e.now(), int64(s.timeout))
+		o.Timeout, o.TimeoutAt = rec.Timeout, rec.TimeoutAt
 		x.addDue(o)
 	}
 	x.startLazily(o, rec)
 }
 
 // takeAttempt records what became of an attempt. x.mu is held.
-func (x *residency) takeAttempt(o *operation, a attempt, s *settings) {
+func (x *residency) takeAttempt(o *history.Operation, a attempt, s *settings) {
 	if a.err != nil {
 		x.failAttempt(o, a)
 		return
 	}
 	rec := x.success(a, s)
-	switch by := o.cancelledBy(); {
+	switch by := o.CancelledBy(); {
 	case !a.goesOn:
 		x.settle(o, &rec, nil)
 	case by != nil:
-		x.failStep(o, by.cancelled())
+		x.failStep(o, by.Cancelled())
 	default:
 		x.pend(o, &rec, a.delay, nil)
 	}
@@ -142,15 +144,15 @@ func (x *residency) success(a attempt, s *settings) checkpoint.Record {
 // failStep records that a step, or a condition, has failed. x.mu is held.
 //
 //go:noinline
-func (x *residency) failStep(o *operation, failure *failureRecord) {
+func (x *residency) failStep(o *history.Operation, failure *fault.Failure) {
 	x.settle(o, &checkpoint.Record{Type: checkpoint.StepFailed}, failure)
 }
 
 // failAttempt records a failed attempt: the next one is due later, or the
 // operation has failed. x.mu is held.
-func (x *residency) failAttempt(o *operation, a attempt) {
-	if by := o.cancelledBy(); by != nil {
-		canceled := by.cancelled()
+func (x *residency) failAttempt(o *history.Operation, a attempt) {
+	if by := o.CancelledBy(); by != nil {
+		canceled := by.Cancelled()
 		canceled.Message += ": " + a.failure.Message
 		x.failStep(o, canceled)
 		return
@@ -159,7 +161,7 @@ func (x *residency) failAttempt(o *operation, a attempt) {
 		x.failStep(o, a.failure)
 		return
 	}
-	x.logger().Warn("durable: an attempt failed and is made again", "operation", o.id, "name", o.name, "attempt", o.attempt, "in", a.delay, "type", a.failure.loggedType())
+	x.logger().Warn("durable: an attempt failed and is made again", "operation", o.ID, "name", o.Name, "attempt", o.Attempt, "in", a.delay, "type", a.failure.LoggedType())
 	x.pend(o, &checkpoint.Record{Type: checkpoint.StepFailed}, a.delay, a.failure)
 }
 
@@ -181,38 +183,38 @@ func (x *residency) judge(a attempt, retry RetryPolicy, number, byDefault int) (
 }
 
 // pend records that o goes on after delay. x.mu is held.
-func (x *residency) pend(o *operation, rec *checkpoint.Record, delay time.Duration, failure *failureRecord) {
-	rec.OperationID, rec.SubType, rec.Attempt = o.id, o.sub, o.attempt
+func (x *residency) pend(o *history.Operation, rec *checkpoint.Record, delay time.Duration, failure *fault.Failure) {
+	rec.OperationID, rec.SubType, rec.Attempt = o.ID, o.SubType, o.Attempt
 	rec.Time = x.e.now()
-	rec.NextAttemptDelay, rec.WakeAt = int64(delay), after(rec.Time, int64(delay))
+	rec.NextAttemptDelay, rec.WakeAt = int64(delay), history.After(rec.Time, int64(delay))
 	x.record(o, rec, failure)
-	x.due.add(dueTime{o.wakeAt, dueWake, o})
+	x.due.add(dueTime{o.WakeAt, dueWake, o})
 	x.armTimer()
 }
 
 // runBody calls a body once. x.mu is held, and given up meanwhile.
-func (c *Context) runBody(o *operation, s *settings, body bodyOf, judge func(attempt, int) attempt) (attempt, error) {
+func (c *Context) runBody(o *history.Operation, s *settings, body bodyOf, judge func(attempt, int) attempt) (attempt, error) {
 	f, x := c.f, c.f.x
 	if !x.e.holdsLease(x.lease) {
 		x.lost(errLeaseOver)
 		return attempt{}, x.exit(f)
 	}
 	f.showCancel()
-	bodyCtx := c.bodyContext(o, int(o.attempt))
+	bodyCtx := c.bodyContext(o, int(o.Attempt))
 	info, ctx := &bodyCtx.info, context.Context(bodyCtx)
 	if s.timeout > 0 {
 		var cancel context.CancelCauseFunc
 		ctx, cancel = context.WithCancelCause(ctx)
 		defer cancel(nil)
-		o.cancel = cancel
+		o.Cancel = cancel
 	}
 	if s.attemptTimeout > 0 {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeoutCause(ctx, s.attemptTimeout, ErrTimeout)
 		defer cancel()
 	}
-	state, number, failures := o.payload, info.attempt, o.failures
-	o.running, o.turnedAway, f.replaying = true, false, false
+	state, number, failures := o.Payload, info.attempt, o.Failures
+	o.Running, o.TurnedAway, f.replaying = true, false, false
 	x.enterBody(f.r)
 	x.bodies.add(o)
 	x.mu.Unlock()
@@ -245,17 +247,17 @@ func (c *Context) runBody(o *operation, s *settings, body bodyOf, judge func(att
 		x.tally.failedAttempts.Add(1)
 	}
 	x.e.attemptEnded(ctx, info, a.err)
-	if a.err != nil && ctx.Err() != nil && context.Cause(ctx) == ErrTimeout && !isError(a.err, ErrTimeout) {
+	if a.err != nil && ctx.Err() != nil && context.Cause(ctx) == ErrTimeout && !fault.Is(a.err, ErrTimeout) {
 		a.err = fmt.Errorf("%w: %w", ErrTimeout, a.err)
 	}
 	if !a.recorded {
 		a = judge(a, failures)
 	}
-	cutOff := isError(a.err, ErrClosed) && x.e.retired() // it may have asked with another context
+	cutOff := fault.Is(a.err, ErrClosed) && x.e.retired() // it may have asked with another context
 	returned = true
 	x.mu.Lock()
 	x.bodyEnded(f, o)
-	if cutOff = cutOff || o.turnedAway; cutOff {
+	if cutOff = cutOff || o.TurnedAway; cutOff {
 		x.retireNow()
 	}
 	if cutOff || !x.phase.lets(letRecords) || f.r.abandoned || f.abandoned || f.isMisled() {
@@ -266,10 +268,10 @@ func (c *Context) runBody(o *operation, s *settings, body bodyOf, judge func(att
 }
 
 // bodyEnded takes note that a body has returned. x.mu is held.
-func (x *residency) bodyEnded(f *frame, o *operation) {
+func (x *residency) bodyEnded(f *frame, o *history.Operation) {
 	x.e.bodies.Add(-1)
 	x.bodies.remove(o)
-	o.running, o.cancel = false, nil
+	o.Running, o.Cancel = false, nil
 	x.leaveBody(f.r)
 	x.progress = time.Now()
 }
@@ -287,12 +289,12 @@ func callBody(ctx context.Context, body bodyOf, state []byte, number int) (a att
 
 // runApart runs a body on a goroutine of its own, so that the operation can end
 // at its timeout while a body that ignores its context runs on, unrecorded.
-func (x *residency) runApart(f *frame, o *operation, call func() attempt) attempt {
+func (x *residency) runApart(f *frame, o *history.Operation, call func() attempt) attempt {
 	var result *attempt
 	w := &waiter{r: f.r}
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	o.waiters = append(o.waiters, w)
+	o.Waiters = append(o.Waiters, w)
 	go func() {
 		a := attempt{err: errGoexit}
 		defer func() {
@@ -315,7 +317,7 @@ func (x *residency) runApart(f *frame, o *operation, call func() attempt) attemp
 		return *result
 	}
 	if x.strays == nil {
-		x.strays = make(map[*operation]struct{})
+		x.strays = make(map[*history.Operation]struct{})
 	}
 	x.strays[o] = struct{}{}
 	x.e.bodies.Add(1)
@@ -325,13 +327,13 @@ func (x *residency) runApart(f *frame, o *operation, call func() attempt) attemp
 
 // warnIfSlow logs a body that goes on long after its context has ended.
 // x.mu is held.
-func (x *residency) warnIfSlow(o *operation) {
+func (x *residency) warnIfSlow(o *history.Operation) {
 	time.AfterFunc(slowBody, func() {
 		x.mu.Lock()
 		defer x.mu.Unlock()
 		_, stray := x.strays[o]
-		if stray || o.running && (x.phase == phaseClosed || o.dead() || o.cancelledBy() != nil) {
-			x.logger().Warn("durable: a body goes on although its context has ended: make it heed its context", "operation", o.id, "name", o.name)
+		if stray || o.Running && (x.phase == phaseClosed || o.Dead() || o.CancelledBy() != nil) {
+			x.logger().Warn("durable: a body goes on although its context has ended: make it heed its context", "operation", o.ID, "name", o.Name)
 		}
 	})
 }
@@ -346,17 +348,17 @@ func (x *residency) watchBodies() {
 var errGoexit = errors.New("durable: the user's code ended its goroutine with runtime.Goexit (t.FailNow in a test?)")
 
 // bodies are the operations whose body runs.
-type bodies []*operation
+type bodies []*history.Operation
 
-func (b *bodies) add(o *operation) {
-	o.bodyAt = len(*b)
+func (b *bodies) add(o *history.Operation) {
+	o.BodyAt = len(*b)
 	*b = append(*b, o)
 }
 
-func (b *bodies) remove(o *operation) {
+func (b *bodies) remove(o *history.Operation) {
 	last := (*b)[len(*b)-1]
-	last.bodyAt = o.bodyAt
-	(*b)[o.bodyAt] = last
+	last.BodyAt = o.BodyAt
+	(*b)[o.BodyAt] = last
 	(*b)[len(*b)-1] = nil
 	*b = (*b)[:len(*b)-1]
 }

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"iter"
 	"slices"
+
+	"github.com/durable-go/durable/internal/history"
 )
 
 // Batch is the outcome of Parallel or Map: the items that were started, in the
@@ -40,9 +42,9 @@ type BatchReason string
 // The reasons, as in AWS durable functions: an exceeded tolerance comes before
 // all others, and all completed before the minimum reached.
 const (
-	AllCompleted             BatchReason = "ALL_COMPLETED"
-	MinSuccessfulReached     BatchReason = "MIN_SUCCESSFUL_REACHED"
-	FailureToleranceExceeded BatchReason = "FAILURE_TOLERANCE_EXCEEDED"
+	AllCompleted             BatchReason = history.AllCompleted
+	MinSuccessfulReached     BatchReason = history.MinSuccessfulReached
+	FailureToleranceExceeded BatchReason = history.FailureToleranceExceeded
 )
 
 // All yields the items that were started, in the order of their index.

@@ -1,22 +1,15 @@
 package durable
 
 import (
-	"bytes"
 	"encoding/json"
 	"fmt"
 	"slices"
 	"strconv"
 
 	"github.com/durable-go/durable/checkpoint"
+	"github.com/durable-go/durable/internal/fault"
+	"github.com/durable-go/durable/internal/history"
 )
-
-// batchRecord is what is recorded of a batch's decision. It is never made again.
-type batchRecord struct {
-	Reason BatchReason `json:"reason"`
-	Total  int         `json:"total"`         // items, started or not
-	Items  string      `json:"items"`         // S, F, T (started) or "-" an index
-	Min    int         `json:"min,omitempty"` // successes that were asked for; 0: none
-}
 
 // batchRun runs the items of a batch.
 //
@@ -29,7 +22,7 @@ type batchRecord struct {
 // Counting, deciding and abandoning are one step under the residency's lock.
 type batchRun struct {
 	c     *Context
-	o     *operation
+	o     *history.Operation
 	f     *frame
 	s     *settings
 	sub   checkpoint.SubType // of the items
@@ -40,20 +33,20 @@ type batchRun struct {
 	succeeded, failed int
 	statuses          []byte
 	decided           bool
-	reason            BatchReason
+	reason            string
 	w                 *waiter
 }
 
 // batchResult is a settled batch before its values are decoded.
 type batchResult struct {
-	record   batchRecord
+	record   history.Batch
 	names    []string
-	payloads [][]byte     // by index, of the succeeded
-	codecs   []string     // by index, of the payloads
-	failures []error      // by index, of the failed; made by rebuild
-	failed   []*operation // by index, of the failed
-	values   []byte       // encoded by the batch codec; nil: see payloads
-	err      error        // what Parallel and Map return
+	payloads [][]byte             // by index, of the succeeded
+	codecs   []string             // by index, of the payloads
+	failures []error              // by index, of the failed; made by rebuild
+	failed   []*history.Operation // by index, of the failed
+	values   []byte               // encoded by the batch codec; nil: see payloads
+	err      error                // what Parallel and Map return
 }
 
 // batch runs a batch of n items from where it is to its outcome.
@@ -61,7 +54,7 @@ func (c *Context) batch(sub, itemSub checkpoint.SubType, name string, n int, s *
 	fn func(*Context, int) ([]byte, error), collect func(*batchResult) ([]byte, error)) (*batchResult, error) {
 	f, x := c.f, c.f.x
 	if err := s.check(); err != nil {
-		return nil, x.misused(f, typeContext, name, err, "")
+		return nil, x.misused(f, history.Context, name, err, "")
 	}
 	if s.itemName != nil {
 		itemName = s.itemName
@@ -69,12 +62,12 @@ func (c *Context) batch(sub, itemSub checkpoint.SubType, name string, n int, s *
 	names := make([]string, n)
 	for i := range names {
 		names[i] = itemName(i)
-		if err := checkName(names[i]); err != nil {
-			return nil, x.misused(f, typeContext, name, fmt.Errorf("item %d: %w", i, err), "")
+		if err := history.CheckName(names[i]); err != nil {
+			return nil, x.misused(f, history.Context, name, fmt.Errorf("item %d: %w", i, err), "")
 		}
 	}
-	o, err := c.enter(typeContext, sub, name)
-	if isError(err, ErrCanceled) || isError(err, ErrTimeout) { // it began in a cancelled scope
+	o, err := c.enter(history.Context, sub, name)
+	if fault.Is(err, ErrCanceled) || fault.Is(err, ErrTimeout) { // it began in a cancelled scope
 		return &batchResult{err: err}, nil
 	}
 	if err != nil {
@@ -83,7 +76,7 @@ func (c *Context) batch(sub, itemSub checkpoint.SubType, name string, n int, s *
 	defer c.leave()
 	f.skips(o)
 	b := &batchRun{c: c, o: o, s: s, sub: itemSub, names: names, fn: fn, statuses: make([]byte, n)}
-	if !o.settled() {
+	if !o.Settled() {
 		if f.rebuild {
 			return nil, x.mismatched(f, o, "its outcome")
 		}
@@ -109,7 +102,7 @@ func (b *batchRun) run(collect func(*batchResult) ([]byte, error)) error {
 	}
 	b.startMore()
 	if x.replay != nil {
-		return x.beyond(f, o.id, "its outcome")
+		return x.beyond(f, o.ID, "its outcome")
 	}
 	for !b.decided {
 		b.w = &waiter{r: f.r}
@@ -138,18 +131,18 @@ func (b *batchRun) count() error {
 	}
 	for i := range b.statuses {
 		o := x.ops[b.f.id(i+1)]
-		if o == nil || o.status == "" {
+		if o == nil || o.Status == "" {
 			continue
 		}
-		if o.silent() != b.s.flat {
-			return x.diverged(b.c.f, o.id, kindOfItem(o.silent()), kindOfItem(b.s.flat))
+		if o.Silent() != b.s.flat {
+			return x.diverged(b.c.f, o.ID, kindOfItem(o.Silent()), kindOfItem(b.s.flat))
 		}
-		if !o.silent() && mismatch(o, typeContext, b.sub, b.names[i]) != "" {
-			return x.mismatched(b.c.f, o, describeOp(typeContext, b.sub, b.names[i]))
+		if !o.Silent() && history.Mismatch(o, history.Context, b.sub, b.names[i]) != "" {
+			return x.mismatched(b.c.f, o, history.Describe(history.Context, b.sub, b.names[i]))
 		}
 		b.statuses[i] = 'T'
-		if o.settled() {
-			b.take(i, o.failure)
+		if o.Settled() {
+			b.take(i, o.Failure)
 		}
 	}
 	b.decide()
@@ -163,7 +156,7 @@ func kindOfItem(flat bool) string {
 	return "an item of a batch that is not Flat"
 }
 
-func (b *batchRun) take(i int, failure *failureRecord) {
+func (b *batchRun) take(i int, failure *fault.Failure) {
 	if failure != nil {
 		b.statuses[i] = 'F'
 		b.failed++
@@ -180,7 +173,7 @@ func (b *batchRun) startMore() {
 	if b.s.maxConcurrency != nil {
 		limit = *b.s.maxConcurrency
 	}
-	cancelled := b.o.cancelledBy() != nil
+	cancelled := b.o.CancelledBy() != nil
 	for !b.decided && b.active < limit && b.next < len(b.statuses) {
 		i := b.next
 		b.next++
@@ -203,20 +196,20 @@ func (b *batchRun) start(i int) {
 		if b.s.flat {
 			flags = checkpoint.FlagSilent
 		}
-		o = x.ops.add(id, b.names[i], typeContext, b.sub, flags, "")
+		o = x.ops.Add(id, b.names[i], history.Context, b.sub, flags, "")
 	}
 	switch {
-	case o.silent():
-		o.name, o.sub, o.status = b.names[i], b.sub, OperationStarted
-	case o.status == "":
-		x.startLazily(o, &checkpoint.Record{Type: checkpoint.ContextStarted, SubType: b.sub, OperationID: id, Name: o.name})
+	case o.Silent():
+		o.Name, o.SubType, o.Status = b.names[i], b.sub, history.Started
+	case o.Status == "":
+		x.startLazily(o, &checkpoint.Record{Type: checkpoint.ContextStarted, SubType: b.sub, OperationID: id, Name: o.Name})
 	}
 	f := x.newFrame(o, b.f)
 	b.statuses[i] = 'T'
 	b.active++
 	f.onEnd = func() {
 		b.active--
-		b.take(i, o.failure)
+		b.take(i, o.Failure)
 		b.decide()
 		b.startMore()
 	}
@@ -230,17 +223,17 @@ func (b *batchRun) decide() {
 		return
 	}
 	total, completed := len(b.statuses), b.succeeded+b.failed
-	cancelled := b.o.cancelledBy() != nil
+	cancelled := b.o.CancelledBy() != nil
 	stopped := cancelled && b.active == 0 && b.next == total
 	switch {
 	case cancelled && !stopped && completed < total:
 		return // the items that the cancel reached may be compensating
 	case b.exceeded():
-		b.reason = FailureToleranceExceeded
+		b.reason = history.FailureToleranceExceeded
 	case completed == total || stopped:
-		b.reason = AllCompleted
+		b.reason = history.AllCompleted
 	case b.s.minSuccessful != nil && b.succeeded >= *b.s.minSuccessful:
-		b.reason = MinSuccessfulReached
+		b.reason = history.MinSuccessfulReached
 	default:
 		return
 	}
@@ -268,11 +261,11 @@ func (b *batchRun) exceeded() bool {
 // and held again on return without error.
 func (b *batchRun) record(collect func(*batchResult) ([]byte, error)) error {
 	f, x, o := b.c.f, b.c.f.x, b.o
-	decision := batchRecord{Reason: b.reason, Total: len(b.statuses), Items: itemString(b.statuses)}
-	if by := o.cancelledBy(); by != nil && b.endedBy(by) {
-		failure := by.cancelled()
-		if o.cancelSeq != 0 {
-			failure = ownFailure("Timeout", "timed out after "+durationOf(o.timeout).String())
+	decision := history.Batch{Reason: b.reason, Total: len(b.statuses), Items: itemString(b.statuses)}
+	if by := o.CancelledBy(); by != nil && b.endedBy(by) {
+		failure := by.Cancelled()
+		if o.CancelSeq != 0 {
+			failure = fault.Own("Timeout", "timed out after "+durationOf(o.Timeout).String())
 		}
 		decision.Reason = "" // none of those
 		rec := checkpoint.Record{Type: checkpoint.ContextFailed}
@@ -317,15 +310,15 @@ func (b *batchRun) record(collect func(*batchResult) ([]byte, error)) error {
 
 // endedBy reports whether it was the cancel of by that ended the batch: its own timeout did,
 // or not all items have ended, or it has failed with items that failed behind the cancel.
-func (b *batchRun) endedBy(by *operation) bool {
-	if b.o.cancelSeq != 0 || b.succeeded+b.failed < len(b.statuses) {
+func (b *batchRun) endedBy(by *history.Operation) bool {
+	if b.o.CancelSeq != 0 || b.succeeded+b.failed < len(b.statuses) {
 		return true
 	}
 	if !b.exceeded() && (b.s.minSuccessful == nil || b.succeeded >= *b.s.minSuccessful) {
 		return false
 	}
 	for i, status := range b.statuses {
-		if status == 'F' && b.c.f.x.ops[b.f.id(i+1)].endSeq > by.cancelSeq {
+		if status == 'F' && b.c.f.x.ops[b.f.id(i+1)].EndSeq > by.CancelSeq {
 			return true
 		}
 	}
@@ -347,18 +340,18 @@ func itemString(statuses []byte) string {
 }
 
 // collected is the result as it is in memory. x.mu is held.
-func (b *batchRun) collected(decision batchRecord) *batchResult {
+func (b *batchRun) collected(decision history.Batch) *batchResult {
 	x := b.c.f.x
 	n := len(decision.Items)
-	res := &batchResult{record: decision, names: b.names, payloads: make([][]byte, n), codecs: make([]string, n), failures: make([]error, n), failed: make([]*operation, n)}
+	res := &batchResult{record: decision, names: b.names, payloads: make([][]byte, n), codecs: make([]string, n), failures: make([]error, n), failed: make([]*history.Operation, n)}
 	for i := range n {
-		o := x.ops[b.o.id+"-"+strconv.Itoa(i+1)]
+		o := x.ops[b.o.ID+"-"+strconv.Itoa(i+1)]
 		switch decision.Items[i] {
 		case 'S':
-			res.payloads[i], res.codecs[i] = o.payload, o.codec
+			res.payloads[i], res.codecs[i] = o.Payload, o.Codec
 		case 'F':
-			o.noted = true
-			res.failed[i] = &operation{id: o.id, typ: typeContext, name: b.names[i], failure: o.failure}
+			o.Noted = true
+			res.failed[i] = &history.Operation{ID: o.ID, Type: history.Context, Name: b.names[i], Failure: o.Failure}
 		}
 	}
 	return res
@@ -369,7 +362,7 @@ func (b *batchRun) collected(decision batchRecord) *batchResult {
 func (res *batchResult) rebuild(x *residency) {
 	for i, item := range res.failed {
 		if item != nil {
-			res.failures[i] = x.opError(item, item.failure)
+			res.failures[i] = x.opError(item, item.Failure)
 		}
 	}
 }
@@ -378,23 +371,25 @@ func (res *batchResult) rebuild(x *residency) {
 // x.mu is held, and given up.
 func (b *batchRun) result(collect func(*batchResult) ([]byte, error)) (*batchResult, error) {
 	c, x, o := b.c, b.c.f.x, b.o
-	if o.failure != nil && o.batch == nil { // of a journal from before it was recorded, or it could not be encoded
+	if o.Failure != nil && o.Batch == nil { // of a journal from before it was recorded, or it could not be encoded
 		return nil, c.outcome(o, nil, nil)
 	}
-	var decision batchRecord
-	if err := json.Unmarshal(o.batch, &decision); err != nil || len(decision.Items) > decision.Total || decision.Total != len(b.names) {
-		of := func(n int) string { return fmt.Sprintf("%s of %d items", describeOp(o.typ, o.sub, o.name), n) }
-		return nil, x.diverged(c.f, o.id, of(decision.Total), of(len(b.names)))
+	var decision history.Batch
+	if err := json.Unmarshal(o.Batch, &decision); err != nil || len(decision.Items) > decision.Total || decision.Total != len(b.names) {
+		of := func(n int) string {
+			return fmt.Sprintf("%s of %d items", history.Describe(o.Type, o.SubType, o.Name), n)
+		}
+		return nil, x.diverged(c.f, o.ID, of(decision.Total), of(len(b.names)))
 	}
 	if err := b.restore(decision); err != nil {
 		return nil, err
 	}
 	res := b.collected(decision)
 	c.f.passed(o)
-	o.noted = true
-	rebuilds := b.encodedWhole() && o.rebuilds()
+	o.Noted = true
+	rebuilds := b.encodedWhole() && o.Rebuilds()
 	if b.encodedWhole() {
-		res.values = o.payload
+		res.values = o.Payload
 	}
 	x.mu.Unlock()
 	res.rebuild(x)
@@ -408,8 +403,8 @@ func (b *batchRun) result(collect func(*batchResult) ([]byte, error)) (*batchRes
 		res.values = payload
 		x.mu.Unlock()
 	}
-	if o.failure != nil {
-		res.err = x.opError(o, o.failure)
+	if o.Failure != nil {
+		res.err = x.opError(o, o.Failure)
 	} else {
 		res.err = b.err(res)
 	}
@@ -418,11 +413,11 @@ func (b *batchRun) result(collect func(*batchResult) ([]byte, error)) (*batchRes
 
 // encodedWhole reports whether the batch's own record is that of all its values, or of
 // their digest: not if it was cancelled.
-func (b *batchRun) encodedWhole() bool { return b.s.batchCodec != nil && b.o.failure == nil }
+func (b *batchRun) encodedWhole() bool { return b.s.batchCodec != nil && b.o.Failure == nil }
 
 // restore checks that the items are as the decision says, and makes the values
 // available that a replay has not at hand. x.mu is held.
-func (b *batchRun) restore(decision batchRecord) error {
+func (b *batchRun) restore(decision history.Batch) error {
 	c, x, o := b.c, b.c.f.x, b.o
 	if b.f == nil {
 		b.f = x.newFrame(o, c.f)
@@ -430,16 +425,16 @@ func (b *batchRun) restore(decision batchRecord) error {
 	}
 	for i, status := range []byte(decision.Items) {
 		item := x.ops[b.f.id(i+1)]
-		if item != nil && !item.silent() && item.name != b.names[i] {
-			return x.mismatched(c.f, item, describeOp(typeContext, b.sub, b.names[i]))
+		if item != nil && !item.Silent() && item.Name != b.names[i] {
+			return x.mismatched(c.f, item, history.Describe(history.Context, b.sub, b.names[i]))
 		}
 		if status != 'S' && status != 'F' {
 			continue
 		}
-		if item == nil || !item.settled() || (item.failure != nil) != (status == 'F') {
+		if item == nil || !item.Settled() || (item.Failure != nil) != (status == 'F') {
 			return x.mismatched(c.f, o, "item "+strconv.Itoa(i)+", whose outcome is not recorded")
 		}
-		if status == 'F' || !item.rebuilds() || b.encodedWhole() && !o.rebuilds() {
+		if status == 'F' || !item.Rebuilds() || b.encodedWhole() && !o.Rebuilds() {
 			continue
 		}
 		f := x.newFrame(item, b.f)
@@ -471,7 +466,7 @@ func (b *batchRun) err(res *batchResult) error {
 	}
 	var failure *Failure
 	switch {
-	case res.record.Reason == FailureToleranceExceeded:
+	case res.record.Reason == history.FailureToleranceExceeded:
 		failure = &Failure{Type: "FailureToleranceExceeded", matches: []error{ErrFailureToleranceExceeded},
 			Message: fmt.Sprintf("%d of %d items failed, first: %s", len(failures), len(b.names), failures[0])}
 	case succeeded < res.record.Min:
@@ -481,17 +476,5 @@ func (b *batchRun) err(res *batchResult) error {
 		return nil
 	}
 	failure.matches = append(failure.matches, failures...)
-	return &OpError{Type: typeContext.String(), ExecutionID: b.c.f.x.id, OperationID: b.o.id, Name: b.o.name, Err: failure}
-}
-
-// rawJSON is a payload as a JSON value: itself, or a string behind "base64:".
-func rawJSON(payload []byte) json.RawMessage {
-	if json.Valid(payload) && !bytes.HasPrefix(payload, []byte(`"`+base64Prefix)) {
-		return payload
-	}
-	if len(payload) == 0 {
-		return json.RawMessage("null")
-	}
-	quoted, _ := json.Marshal(base64Prefix + encodeBase64(payload))
-	return quoted
+	return &OpError{Type: history.Context.String(), ExecutionID: b.c.f.x.id, OperationID: b.o.ID, Name: b.o.Name, Err: failure}
 }

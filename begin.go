@@ -7,6 +7,8 @@ import (
 	"slices"
 
 	"github.com/durable-go/durable/checkpoint"
+	"github.com/durable-go/durable/internal/fault"
+	"github.com/durable-go/durable/internal/history"
 )
 
 // The beginning of a residency.
@@ -91,7 +93,7 @@ func (x *residency) load() (input []byte, codec string, err error) {
 		if err := x.e.openRecord(rec, x.sum.Incarnation); err != nil {
 			return fmt.Errorf("durable: execution %s, record %d: %w", x.id, rec.Seq, err)
 		}
-		failure, err := decodeFailure(rec.Failure)
+		failure, err := fault.Decode(rec.Failure)
 		if err != nil {
 			return fmt.Errorf("durable: execution %s, record %d: %w", x.id, rec.Seq, err)
 		}
@@ -99,7 +101,7 @@ func (x *residency) load() (input []byte, codec string, err error) {
 		case checkpoint.ExecutionStarted:
 			input, codec = rec.Payload, rec.Codec
 			x.sum.Started.Seq, x.sum.Started.Trace = rec.Seq, rec.Trace
-			if x.keys, err = decodeKeys(rec.Keys); err != nil {
+			if x.keys, err = history.DecodeKeys(rec.Keys); err != nil {
 				return fmt.Errorf("durable: execution %s: %w", x.id, err)
 			}
 			if rec.Number > 0 { // it begins with what another one did
@@ -110,7 +112,7 @@ func (x *residency) load() (input []byte, codec string, err error) {
 		case checkpoint.ScopeCancelled:
 			x.cancels++
 		}
-		x.ops.apply(rec, failure)
+		x.ops.Apply(rec, failure)
 		return nil
 	}
 	known, last := x.claimed, uint64(0)
@@ -140,10 +142,10 @@ func (x *residency) load() (input []byte, codec string, err error) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	for _, o := range x.ops {
-		if o == x.root || o.settled() || o.dead() {
+		if o == x.root || o.Settled() || o.Dead() {
 			continue
 		}
-		if o.typ == typeCallback || o.typ == typeInvoke {
+		if o.Type == history.Callback || o.Type == history.Invoke {
 			x.waitsOutside(o)
 		}
 		x.addDue(o)
@@ -164,7 +166,7 @@ func (x *residency) catchUp() {
 		return
 	}
 	if x.cutOff {
-		x.number(nil, &checkpoint.Record{Type: checkpoint.InvocationCompleted}, &failureRecord{Type: "Runtime.ExitError", Message: "the process ended before the invocation did"})
+		x.number(nil, &checkpoint.Record{Type: checkpoint.InvocationCompleted}, &fault.Failure{Type: "Runtime.ExitError", Message: "the process ended before the invocation did"})
 		x.lastInvocation = x.seq
 	}
 	var due []dueTime
@@ -183,7 +185,7 @@ func (x *residency) catchUp() {
 	}
 	for _, d := range due {
 		x.woken(d.at, now)
-		if d.o.typ == typeCallback {
+		if d.o.Type == history.Callback {
 			x.expireCallback(d) // the outcome is in the inbox afterwards
 			noNews = false
 		}
@@ -224,11 +226,11 @@ func (x *residency) catchUp() {
 			x.mu.Unlock()
 			return
 		}
-		handled := d.o.typ == typeCallback || !d.valid() || x.handleDue(d)
+		handled := d.o.Type == history.Callback || !d.valid() || x.handleDue(d)
 		x.mu.Unlock()
 		switch {
 		case handled:
-		case d.o.typ == typeContext && d.kind == dueTimeout:
+		case d.o.Type == history.Context && d.kind == dueTimeout:
 			x.cancelScope(d.o, "Timeout", "", 0)
 		default:
 			x.handleOutside(d)

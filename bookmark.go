@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/durable-go/durable/checkpoint"
+	"github.com/durable-go/durable/internal/history"
 )
 
 // bookmark is how far somebody has read the history of an execution: events say only
@@ -15,13 +16,13 @@ import (
 type bookmark struct {
 	id  string
 	inc checkpoint.Incarnation
-	ops operations // without values
-	seq uint64     // of the last record in it
+	ops history.Operations // without values
+	seq uint64             // of the last record in it
 
-	event int64             // the last one before rec
-	rec   checkpoint.Record // the last record that is an event, opened: not all who come may have had it
-	o     *operation        // its operation
-	last  int64             // the last event so far
+	event int64              // the last one before rec
+	rec   checkpoint.Record  // the last record that is an event, opened: not all who come may have had it
+	o     *history.Operation // its operation
+	last  int64              // the last event so far
 
 	forget *time.Timer
 }
@@ -30,7 +31,7 @@ type bookmark struct {
 func (b *bookmark) next(rec *checkpoint.Record) bool {
 	folded := *rec
 	folded.Payload, folded.Failure, folded.Batch, folded.Digest = nil, nil, nil, nil
-	o := b.ops.apply(&folded, nil)
+	o := b.ops.Apply(&folded, nil)
 	b.seq = rec.Seq
 	if rec.Type >= checkpoint.ScopeCancelled || rec.Flags&checkpoint.FlagSilent != 0 {
 		return false
@@ -75,7 +76,7 @@ func (b *bookmarks) take(s *checkpoint.Summary, after int64) *bookmark {
 }
 
 func newBookmark(s *checkpoint.Summary) *bookmark {
-	return &bookmark{id: s.ID, inc: s.Incarnation, ops: newOperations(s.Tail)}
+	return &bookmark{id: s.ID, inc: s.Incarnation, ops: history.New(s.Tail)}
 }
 
 // keep keeps one for the next page.
@@ -158,7 +159,7 @@ func (e *Engine) readHistory(ctx context.Context, s *checkpoint.Summary, b *book
 	}
 	for i := range inbox {
 		rec := &inbox[i]
-		if !isOutside(rec.Type) || !b.ops.awaits(rec) {
+		if !history.IsOutside(rec.Type) || !b.ops.Awaits(rec) {
 			continue
 		}
 		rec.Seq, rec.EventID, rec.Events = b.seq+1, uint64(b.last+1), 1

@@ -11,6 +11,8 @@ import (
 	"runtime/debug"
 	"slices"
 	"sync"
+
+	"github.com/durable-go/durable/internal/fault"
 )
 
 // defaultBuild tells one build of the program from another: by the identity of the
@@ -64,7 +66,7 @@ func fitness(build string, codec Codec, sealer Sealer, errs *errorRegistry) stri
 	}
 	fingerprint := func(what string, v any) {
 		if f, ok := v.(Fingerprinted); ok {
-			apart(func() { add(what, f.Fingerprint()) })
+			fault.Apart(func() { add(what, f.Fingerprint()) })
 		}
 	}
 	if named, ok := codec.(namedCodec); ok {

@@ -4,11 +4,12 @@ import (
 	"context"
 
 	"github.com/durable-go/durable/checkpoint"
+	"github.com/durable-go/durable/internal/history"
 )
 
 // Callback is a wait for an outcome from outside, see CreateCallback.
 type Callback[O any] struct {
-	o     *operation
+	o     *history.Operation
 	id    string
 	codec Codec
 }
@@ -31,22 +32,22 @@ func CreateCallback[O any](ctx *Context, name string, opts ...CallbackOption) (*
 	return &Callback[O]{o: o, id: id, codec: s.codec}, nil
 }
 
-func (c *Context) createCallback(name string, s *settings) (*operation, string, error) {
+func (c *Context) createCallback(name string, s *settings) (*history.Operation, string, error) {
 	f, x := c.f, c.f.x
 	if err := s.check(); err != nil {
-		return nil, "", x.misused(f, typeCallback, name, err, "")
+		return nil, "", x.misused(f, history.Callback, name, err, "")
 	}
-	o, err := c.enter(typeCallback, checkpoint.Callback, name)
+	o, err := c.enter(history.Callback, checkpoint.Callback, name)
 	if err != nil {
 		return nil, "", err
 	}
 	defer c.leave()
-	if o.status == "" && !f.rebuild {
+	if o.Status == "" && !f.rebuild {
 		now := x.e.now()
-		rec := checkpoint.Record{Type: checkpoint.CallbackStarted, SubType: checkpoint.Callback, OperationID: o.id, ParentID: o.recordedParent(), Name: name, Flags: o.flags, Time: now,
+		rec := checkpoint.Record{Type: checkpoint.CallbackStarted, SubType: checkpoint.Callback, OperationID: o.ID, ParentID: o.RecordedParent(), Name: name, Flags: o.Flags, Time: now,
 			Timeout: int64(s.timeout), HeartbeatTimeout: int64(s.heartbeat)}
 		if s.timeout > 0 {
-			rec.TimeoutAt = after(now, int64(s.timeout))
+			rec.TimeoutAt = history.After(now, int64(s.timeout))
 		}
 		x.record(o, &rec, nil)
 		x.waitsOutside(o)
@@ -57,7 +58,7 @@ func (c *Context) createCallback(name string, s *settings) (*operation, string, 
 		return nil, "", err
 	}
 	x.mu.Unlock()
-	return o, x.e.callbackID(x.sum.Number, x.sum.Incarnation, o.id), nil
+	return o, x.e.callbackID(x.sum.Number, x.sum.Incarnation, o.ID), nil
 }
 
 // ID is what the outside completes the callback by. It is not guessable: who
@@ -65,7 +66,7 @@ func (c *Context) createCallback(name string, s *settings) (*operation, string, 
 func (c *Callback[O]) ID() string { return c.id }
 
 // Name is the name given to CreateCallback.
-func (c *Callback[O]) Name() string { return c.o.name }
+func (c *Callback[O]) Name() string { return c.o.Name }
 
 // Await returns the payload, or an error that matches ErrCallbackFailed (with
 // the *Failure as it was sent), ErrTimeout, ErrHeartbeatTimeout or ErrCanceled. The last
@@ -77,7 +78,7 @@ func (c *Callback[O]) Await(ctx *Context) (O, error) {
 	return out, err
 }
 
-func (c *Callback[O]) operation() *operation {
+func (c *Callback[O]) operation() *history.Operation {
 	if c == nil {
 		return nil
 	}
@@ -96,7 +97,7 @@ func WaitForCallback[O any](ctx *Context, name string,
 	var out O
 	s := callbackSettings(opts)
 	if err := s.check(); err != nil {
-		return out, ctx.f.x.misused(ctx.f, typeCallback, name, err, "")
+		return out, ctx.f.x.misused(ctx.f, history.Callback, name, err, "")
 	}
 	outside := settings{timeout: s.timeout, heartbeat: s.heartbeat, codec: s.codec}
 	inside := settings{retry: s.retry, attemptTimeout: s.attemptTimeout}

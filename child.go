@@ -7,6 +7,8 @@ import (
 	"runtime/debug"
 
 	"github.com/durable-go/durable/checkpoint"
+	"github.com/durable-go/durable/internal/fault"
+	"github.com/durable-go/durable/internal/history"
 )
 
 // RunInChildContext runs fn with a context of its own, whose operations count
@@ -58,15 +60,15 @@ func encoding[O any](codec Codec, fn func(*Context) (O, error), out *decoded[O])
 func (c *Context) child(sub checkpoint.SubType, name string, s *settings, fn contextFunc, out any) error {
 	f, x := c.f, c.f.x
 	if err := s.check(); err != nil {
-		return x.misused(f, typeContext, name, err, "")
+		return x.misused(f, history.Context, name, err, "")
 	}
-	o, err := c.enter(typeContext, sub, name)
+	o, err := c.enter(history.Context, sub, name)
 	if err != nil {
 		return err
 	}
 	defer c.leave()
 	f.skips(o)
-	if !o.settled() {
+	if !o.Settled() {
 		if f.rebuild {
 			return x.mismatched(f, o, "its outcome")
 		}
@@ -78,10 +80,10 @@ func (c *Context) child(sub checkpoint.SubType, name string, s *settings, fn con
 		x.mu.Unlock()
 		x.runContext(below, s, fn)
 		x.mu.Lock()
-		if x.replay != nil && x.mayGoOn(f) && !o.settled() {
-			return x.beyond(f, o.id, "its outcome")
+		if x.replay != nil && x.mayGoOn(f) && !o.Settled() {
+			return x.beyond(f, o.ID, "its outcome")
 		}
-		if !o.settled() || !x.mayGoOn(f) {
+		if !o.Settled() || !x.mayGoOn(f) {
 			return x.exit(f)
 		}
 	}
@@ -90,18 +92,18 @@ func (c *Context) child(sub checkpoint.SubType, name string, s *settings, fn con
 
 // startContext records the start of a context, if it is new. A timeout must be
 // durable before anything happens inside. The residency's mu is held.
-func (c *Context) startContext(o *operation, s *settings) error {
+func (c *Context) startContext(o *history.Operation, s *settings) error {
 	x := c.f.x
-	if o.status != "" {
+	if o.Status != "" {
 		return nil
 	}
-	rec := &checkpoint.Record{Type: checkpoint.ContextStarted, SubType: o.sub, OperationID: o.id, ParentID: o.recordedParent(), Name: o.name, Flags: o.flags}
+	rec := &checkpoint.Record{Type: checkpoint.ContextStarted, SubType: o.SubType, OperationID: o.ID, ParentID: o.RecordedParent(), Name: o.Name, Flags: o.Flags}
 	if s.timeout == 0 {
 		x.startLazily(o, rec)
 		return nil
 	}
 	rec.Time = x.e.now()
-	rec.Timeout, rec.TimeoutAt = int64(s.timeout), after(rec.Time, int64(s.timeout))
+	rec.Timeout, rec.TimeoutAt = int64(s.timeout), history.After(rec.Time, int64(s.timeout))
 	x.record(o, rec, nil)
 	x.addDue(o)
 	return x.await(c.f)
@@ -167,33 +169,33 @@ func (x *residency) endContext(f *frame, s *settings, payload []byte, err error)
 
 // settleValue records a context's value, or its digest if it is large.
 // x.mu is held.
-func (x *residency) settleValue(o *operation, rec *checkpoint.Record, payload []byte) {
+func (x *residency) settleValue(o *history.Operation, rec *checkpoint.Record, payload []byte) {
 	rec.Payload, rec.Flags = payload, rec.Flags|checkpoint.FlagPayload
 	if len(payload) > x.e.opts.InlineResult {
 		rec.Payload, rec.Flags, rec.Digest = nil, checkpoint.FlagRebuild, digestOf(payload)
 	}
 	x.closeOutside(o)
 	x.settle(o, rec, nil)
-	o.payload = payload
-	o.flags &^= checkpoint.FlagRebuild // the value is at hand
+	o.Payload = payload
+	o.Flags &^= checkpoint.FlagRebuild // the value is at hand
 }
 
 // isContextEnd reports whether err says that a standard context has ended.
 func isContextEnd(err error) bool {
-	return isError(err, context.Canceled) || isError(err, context.DeadlineExceeded)
+	return fault.Is(err, context.Canceled) || fault.Is(err, context.DeadlineExceeded)
 }
 
 // contextFailure is the failure of a context whose function returned an error,
 // recorded by itself; ended: it says that a standard context has ended.
-func (x *residency) contextFailure(o *operation, ended bool, recorded *failureRecord) *failureRecord {
-	by := o.cancelledBy()
+func (x *residency) contextFailure(o *history.Operation, ended bool, recorded *fault.Failure) *fault.Failure {
+	by := o.CancelledBy()
 	switch {
-	case o.cancelSeq != 0 && o.cancelCause == "Timeout":
-		return ownFailure("Timeout", "timed out after "+durationOf(o.timeout).String())
+	case o.CancelSeq != 0 && o.CancelCause == "Timeout":
+		return fault.Own("Timeout", "timed out after "+durationOf(o.Timeout).String())
 	case recorded == nil:
 		return nil
 	case by != nil && ended:
-		return by.cancelled()
+		return by.Cancelled()
 	}
 	return recorded
 }
@@ -201,21 +203,21 @@ func (x *residency) contextFailure(o *operation, ended bool, recorded *failureRe
 // leftover returns an error if f's function returned although the journal holds
 // operations at positions that it never claimed. x.mu is held.
 func (x *residency) leftover(f *frame) error {
-	var o *operation
-	for next := f.counter + 1; next <= f.op.last && (o == nil || o.firstSeq == 0); next++ {
+	var o *history.Operation
+	for next := f.counter + 1; next <= f.op.Last && (o == nil || o.FirstSeq == 0); next++ {
 		o = x.ops[f.id(next)] // the first; a position may have been refused
 	}
-	if o == nil || o.firstSeq == 0 {
+	if o == nil || o.FirstSeq == 0 {
 		return nil
 	}
-	return &NonDeterministicError{ExecutionID: x.id, OperationID: o.id, Recorded: describeOp(o.typ, o.sub, o.name), Asked: "nothing: the function returned"}
+	return &NonDeterministicError{ExecutionID: x.id, OperationID: o.ID, Recorded: history.Describe(o.Type, o.SubType, o.Name), Asked: "nothing: the function returned"}
 }
 
 // contextOutcome returns the recorded outcome of a context, running it again if
 // its value is not stored. The residency's mu is held, and given up.
-func (c *Context) contextOutcome(o *operation, s *settings, fn contextFunc, out any) error {
+func (c *Context) contextOutcome(o *history.Operation, s *settings, fn contextFunc, out any) error {
 	f, x := c.f, c.f.x
-	if o.rebuilds() {
+	if o.Rebuilds() {
 		below := x.newFrame(o, f)
 		below.rebuild = true
 		f.called = below
@@ -236,12 +238,12 @@ func (x *residency) endRebuild(f *frame, payload []byte, err error) {
 	f.end()
 	switch {
 	case err != nil:
-		x.holdNow(&NonDeterministicError{ExecutionID: x.id, OperationID: o.id, Recorded: "success", Asked: "an error while its value was rebuilt"})
-	case !bytes.Equal(digestOf(payload), o.digest):
-		x.holdNow(&NonDeterministicError{ExecutionID: x.id, OperationID: o.id, Recorded: "a large value by its digest", Asked: "another value when it was rebuilt: make the function deterministic, or store the value elsewhere and return a reference"})
+		x.holdNow(&NonDeterministicError{ExecutionID: x.id, OperationID: o.ID, Recorded: "success", Asked: "an error while its value was rebuilt"})
+	case !bytes.Equal(digestOf(payload), o.Digest):
+		x.holdNow(&NonDeterministicError{ExecutionID: x.id, OperationID: o.ID, Recorded: "a large value by its digest", Asked: "another value when it was rebuilt: make the function deterministic, or store the value elsewhere and return a reference"})
 	default:
-		o.payload = payload
-		o.flags &^= checkpoint.FlagRebuild
+		o.Payload = payload
+		o.Flags &^= checkpoint.FlagRebuild
 	}
 }
 

@@ -8,6 +8,8 @@ import (
 	"strconv"
 	"strings"
 	"unicode/utf8"
+
+	"github.com/durable-go/durable/internal/jsonform"
 )
 
 // Codec turns values into bytes and back. Its name is recorded with each
@@ -36,7 +38,7 @@ func (jsonCodec) Encode(v any) ([]byte, error) {
 	if data := encodeScalar(v); data != nil {
 		return data, nil
 	}
-	return marshalJSON(v)
+	return jsonform.Marshal(v)
 }
 func (jsonCodec) Decode(data []byte, v any) error {
 	if len(data) == 0 {
@@ -45,7 +47,7 @@ func (jsonCodec) Decode(data []byte, v any) error {
 	if decodeScalar(data, v) {
 		return nil
 	}
-	if t := reflect.TypeOf(v); t != nil && t.Kind() == reflect.Pointer && jsonFormOf(t.Elem()).handed {
+	if t := reflect.TypeOf(v); t != nil && t.Kind() == reflect.Pointer && jsonform.Of(t.Elem()).Handed {
 		data = bytes.Clone(data) // an UnmarshalJSON may keep it, or change it
 	}
 	return json.Unmarshal(data, v)
@@ -218,7 +220,7 @@ func (d *decoded[O]) encode(e *Engine, c Codec, v O) (data []byte, err error) {
 func encodeReadable[O any](e *Engine, v O) ([]byte, error) {
 	c := e.opts.Codec
 	data, err := e.encodeWith(c, v)
-	if err == nil && !(c == JSON && jsonFormOf(reflect.TypeFor[O]()).sure) {
+	if err == nil && !(c == JSON && jsonform.Of(reflect.TypeFor[O]()).Sure) {
 		err = decodeWith(c, data, new(O))
 	}
 	if err != nil {
@@ -265,15 +267,6 @@ func decodeWith(c Codec, data []byte, v any) (err error) {
 			ErrCodec, c.Name(), v, err)
 	}
 	return nil
-}
-
-// compactJSON is the form of an input that tells whether two are the same.
-func compactJSON(data []byte) []byte {
-	var b bytes.Buffer
-	if json.Compact(&b, data) != nil {
-		return data
-	}
-	return b.Bytes()
 }
 
 func formatBytes(n int) string {

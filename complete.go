@@ -9,6 +9,8 @@ import (
 	"slices"
 
 	"github.com/durable-go/durable/checkpoint"
+	"github.com/durable-go/durable/internal/fault"
+	"github.com/durable-go/durable/internal/history"
 )
 
 // Callbacks from outside.
@@ -38,8 +40,8 @@ type callbackSearch struct {
 
 	sum   checkpoint.Summary
 	seq   uint64 // up to there it has looked
-	ops   operations
-	named []*operation // callbacks that it looks for, open or not
+	ops   history.Operations
+	named []*history.Operation // callbacks that it looks for, open or not
 }
 
 // look returns the ID of the one that is open, "" if none is.
@@ -67,7 +69,7 @@ func (c *callbackSearch) look(ctx context.Context) (id string, err error) {
 	case 1:
 		return c.e.callbackID(c.sum.Number, c.sum.Incarnation, open[0]), nil
 	}
-	slices.SortFunc(open, compareIDs)
+	slices.SortFunc(open, history.CompareIDs)
 	return "", fmt.Errorf("%w: %d callbacks of execution %s are named %q: use one of the operation IDs %v", ErrCallbackAmbiguous, len(open), c.executionID, c.name, open)
 }
 
@@ -82,7 +84,7 @@ func (c *callbackSearch) read(ctx context.Context) (open []string, err error) {
 		return nil, fmt.Errorf("%w: execution %s has ended", ErrCallbackNotFound, c.executionID)
 	}
 	if c.ops == nil || s.Incarnation != c.sum.Incarnation {
-		c.seq, c.ops, c.named = 0, newOperations(s.Tail), nil
+		c.seq, c.ops, c.named = 0, history.New(s.Tail), nil
 	}
 	c.sum = s
 	for rec, err := range c.e.journalOf(ctx, &s, c.seq) {
@@ -90,14 +92,14 @@ func (c *callbackSearch) read(ctx context.Context) (open []string, err error) {
 			return nil, c.e.lookup(c.executionID, err)
 		}
 		c.seq = rec.Seq
-		o := c.ops.apply(&rec, nil) // whatever is sealed is of no interest
-		if rec.Type == checkpoint.CallbackStarted && (o.name == c.name || o.id == c.name) {
+		o := c.ops.Apply(&rec, nil) // whatever is sealed is of no interest
+		if rec.Type == checkpoint.CallbackStarted && (o.Name == c.name || o.ID == c.name) {
 			c.named = append(c.named, o)
 		}
 	}
-	c.named = slices.DeleteFunc(c.named, func(o *operation) bool { return o.settled() || o.dead() })
+	c.named = slices.DeleteFunc(c.named, func(o *history.Operation) bool { return o.Settled() || o.Dead() })
 	for _, o := range c.named {
-		open = append(open, o.id)
+		open = append(open, o.ID)
 	}
 	return open, nil
 }
@@ -138,15 +140,15 @@ func (e *Engine) FailCallback(ctx context.Context, callbackID string, f Failure)
 		return fmt.Errorf("%w: the callback's failure is %s, the limit is %s", ErrPayloadTooLarge, formatBytes(n), formatBytes(e.opts.MaxPayload))
 	}
 	return e.completeCallback(ctx, callbackID, checkpoint.Record{Type: checkpoint.CallbackFailed},
-		&failureRecord{Type: f.Type, Message: f.Message, Data: f.Data, Stack: f.Stack, Is: []string{"CallbackFailed"}})
+		&fault.Failure{Type: f.Type, Message: f.Message, Data: f.Data, Stack: f.Stack, Is: []string{"CallbackFailed"}})
 }
 
-func (e *Engine) completeCallback(ctx context.Context, callbackID string, rec checkpoint.Record, failure *failureRecord) error {
+func (e *Engine) completeCallback(ctx context.Context, callbackID string, rec checkpoint.Record, failure *fault.Failure) error {
 	number, inc, operationID, err := e.locateCallback(ctx, callbackID)
 	if err != nil {
 		return err
 	}
-	rec.SubType, rec.OperationID, rec.Failure = checkpoint.Callback, operationID, encodeFailure(failure)
+	rec.SubType, rec.OperationID, rec.Failure = checkpoint.Callback, operationID, fault.Encode(failure)
 	if err := e.sealRecord(&rec, inc); err != nil {
 		return err
 	}

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/durable-go/durable/checkpoint"
+	"github.com/durable-go/durable/internal/history"
 )
 
 // Poll is what follows a check: PollAfter goes on, PollDone ends it.
@@ -65,9 +66,9 @@ func WaitForCondition[S any](ctx *Context, name string, initial S,
 	var out S
 	s := conditionSettings(opts)
 	if err := s.check(); err != nil {
-		return out, x.misused(ctx.f, typeStep, name, err, "")
+		return out, x.misused(ctx.f, history.Step, name, err, "")
 	}
-	o, err := ctx.enter(typeStep, checkpoint.WaitForCondition, name)
+	o, err := ctx.enter(history.Step, checkpoint.WaitForCondition, name)
 	if err != nil {
 		return out, err
 	}
@@ -82,7 +83,7 @@ func WaitForCondition[S any](ctx *Context, name string, initial S,
 		}
 		// Each check gets a state of its own, the initial one too: what a failed
 		// check did to it is forgotten.
-		name := o.codec
+		name := o.Codec
 		if recorded == nil {
 			var err error
 			if recorded, err = x.e.encode(s.codec, initial); err != nil {

@@ -62,8 +62,8 @@ func (c *Context) Replaying() bool {
 func (c *Context) Logger() *slog.Logger {
 	x := c.f.x
 	l := slog.New(&replayHandler{x.e.opts.Logger.Handler(), c}).With("execution", x.id, "function", x.sum.Function)
-	if c.f.op.id != "" {
-		l = l.With("operation", c.f.op.id)
+	if c.f.op.ID != "" {
+		l = l.With("operation", c.f.op.ID)
 	}
 	return l
 }

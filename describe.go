@@ -12,6 +12,9 @@ import (
 	"time"
 
 	"github.com/durable-go/durable/checkpoint"
+	"github.com/durable-go/durable/internal/fault"
+	"github.com/durable-go/durable/internal/history"
+	"github.com/durable-go/durable/internal/jsonform"
 )
 
 // ExecutionStatus is the status of an execution.
@@ -172,7 +175,7 @@ func parseStatus(s ExecutionStatus) (checkpoint.Status, error) {
 			return st, nil
 		}
 	}
-	return 0, fmt.Errorf("durable: %q is not a status of executions", truncated(string(s)))
+	return 0, fmt.Errorf("durable: %q is not a status of executions", history.Truncated(string(s)))
 }
 
 // find reads the summary of an execution.
@@ -180,7 +183,7 @@ func (e *Engine) find(ctx context.Context, id string) (checkpoint.Summary, error
 	if err := e.takes(ctx); err != nil {
 		return checkpoint.Summary{}, err
 	}
-	if err := checkID("execution ID", id); err != nil {
+	if err := history.CheckID("execution ID", id); err != nil {
 		return checkpoint.Summary{}, err
 	}
 	open := e.whileOpen(ctx)
@@ -225,18 +228,18 @@ func (e *Engine) info(s *checkpoint.Summary) (ExecutionInfo, error) {
 		}
 		info.Held = e.errs.rebuild(failure)
 	} else if e.lacksFunction(s) {
-		info.Held = e.errs.rebuild(ownFailure("FunctionNotFound", fmt.Sprintf("function %q is not in Options.Functions of this engine: it waits for one that has it", s.Function)))
+		info.Held = e.errs.rebuild(fault.Own("FunctionNotFound", fmt.Sprintf("function %q is not in Options.Functions of this engine: it waits for one that has it", s.Function)))
 	}
 	for _, rec := range []*checkpoint.Record{&s.Started, &s.Ended} {
 		if err := e.openRecord(rec, s.Incarnation); err != nil {
 			return info, fmt.Errorf("durable: execution %s: %w", s.ID, err)
 		}
 	}
-	info.Input = shown(s.Started.Payload)
+	info.Input = jsonform.Shown(s.Started.Payload)
 	if s.Status == checkpoint.Succeeded {
-		info.Result = shown(s.Ended.Payload)
+		info.Result = jsonform.Shown(s.Ended.Payload)
 	}
-	failure, err := decodeFailure(s.Ended.Failure)
+	failure, err := fault.Decode(s.Ended.Failure)
 	if err != nil {
 		return info, fmt.Errorf("durable: execution %s: %w", s.ID, err)
 	}
@@ -255,17 +258,17 @@ func (x *residency) describe(info *ExecutionInfo) {
 	}
 	info.StalledSince, _ = x.stalled()
 	for _, o := range x.bodies {
-		info.Bodies = append(info.Bodies, o.id)
+		info.Bodies = append(info.Bodies, o.ID)
 	}
 	for o := range x.strays {
-		info.Bodies = append(info.Bodies, o.id)
+		info.Bodies = append(info.Bodies, o.ID)
 	}
 	if earlier := x.earlier; earlier != nil {
 		var its ExecutionInfo
 		earlier.describe(&its)
 		info.Bodies = append(info.Bodies, its.Bodies...)
 	}
-	slices.SortFunc(info.Bodies, compareIDs)
+	slices.SortFunc(info.Bodies, history.CompareIDs)
 }
 
 // claimPatience is how long an execution that is due waits at most for a process of
@@ -286,27 +289,27 @@ func (e *Engine) lacksFunction(s *checkpoint.Summary) bool {
 }
 
 // encodeHold is why an execution is held, as it is stored when it has been sealed.
-func encodeHold(failure *failureRecord) []byte {
-	return append([]byte{0}, encodeFailure(failure)...)
+func encodeHold(failure *fault.Failure) []byte {
+	return append([]byte{0}, fault.Encode(failure)...)
 }
 
 // sealHold seals why an execution is held.
 func (e *Engine) sealHold(h *checkpoint.Hold, inc checkpoint.Incarnation) {
 	rec := checkpoint.Record{Failure: h.Failure[1:]}
 	if err := e.sealRecord(&rec, inc); err != nil {
-		h.Failure = encodeHold(ownFailure("Codec", "the reason could not be sealed"))
+		h.Failure = encodeHold(fault.Own("Codec", "the reason could not be sealed"))
 		return
 	}
 	h.Failure = append([]byte{byte(rec.Flags)}, rec.Failure...)
 }
 
-func (e *Engine) decodeHold(data []byte, inc checkpoint.Incarnation) (*failureRecord, error) {
+func (e *Engine) decodeHold(data []byte, inc checkpoint.Incarnation) (*fault.Failure, error) {
 	if len(data) == 0 {
-		return &failureRecord{Type: "Unknown", Message: "no reason is recorded"}, nil
+		return &fault.Failure{Type: "Unknown", Message: "no reason is recorded"}, nil
 	}
 	rec := checkpoint.Record{Flags: checkpoint.Flags(data[0]), Failure: data[1:]}
 	if err := e.openRecord(&rec, inc); err != nil {
 		return nil, err
 	}
-	return decodeFailure(rec.Failure)
+	return fault.Decode(rec.Failure)
 }

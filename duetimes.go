@@ -3,17 +3,18 @@ package durable
 import (
 	"container/heap"
 	"errors"
-	"math"
 	"time"
 
 	"github.com/durable-go/durable/checkpoint"
+	"github.com/durable-go/durable/internal/fault"
+	"github.com/durable-go/durable/internal/history"
 )
 
 // dueTime is when something about an operation is due.
 type dueTime struct {
 	at   int64
 	kind dueKind
-	o    *operation
+	o    *history.Operation
 }
 
 type dueKind uint8
@@ -47,26 +48,26 @@ func (d dueTime) valid() bool {
 	switch {
 	case d.kind == dueDeadline:
 		return true
-	case o.settled() || o.dead():
+	case o.Settled() || o.Dead():
 		return false
 	case d.kind == dueWake:
-		return o.wakeAt == d.at && (o.status == OperationPending || o.typ == typeWait)
+		return o.WakeAt == d.at && (o.Status == history.Pending || o.Type == history.Wait)
 	case d.kind == dueTimeout:
-		return o.cancelSeq == 0
+		return o.CancelSeq == 0
 	}
 	return true
 }
 
 // addDue enters the due times of o. x.mu is held.
-func (x *residency) addDue(o *operation) {
-	if o.wakeAt != 0 && (o.status == OperationPending || o.typ == typeWait) {
-		x.due.add(dueTime{o.wakeAt, dueWake, o})
+func (x *residency) addDue(o *history.Operation) {
+	if o.WakeAt != 0 && (o.Status == history.Pending || o.Type == history.Wait) {
+		x.due.add(dueTime{o.WakeAt, dueWake, o})
 	}
-	if o.timeoutAt != 0 {
-		x.due.add(dueTime{o.timeoutAt, dueTimeout, o})
+	if o.TimeoutAt != 0 {
+		x.due.add(dueTime{o.TimeoutAt, dueTimeout, o})
 	}
-	if o.heartbeat != 0 {
-		x.due.add(dueTime{after(o.started, o.heartbeat), dueHeartbeat, o})
+	if o.Heartbeat != 0 {
+		x.due.add(dueTime{history.After(o.StartedAt, o.Heartbeat), dueHeartbeat, o})
 	}
 	x.armTimer()
 }
@@ -178,17 +179,17 @@ func (x *residency) popDue(now int64) (dueTime, bool) {
 func (x *residency) handleDue(d dueTime) bool {
 	o := d.o
 	switch {
-	case d.kind == dueWake && o.typ == typeWait:
-		x.settle(o, &checkpoint.Record{Type: checkpoint.WaitSucceeded, OperationID: o.id}, nil)
+	case d.kind == dueWake && o.Type == history.Wait:
+		x.settle(o, &checkpoint.Record{Type: checkpoint.WaitSucceeded, OperationID: o.ID}, nil)
 	case d.kind == dueWake:
-		o.status = OperationReady
+		o.Status = history.Ready
 		x.wakeAll(o)
 	case d.kind == dueTimeout && x.slot != nil && x.slot.o == o:
 		// Its outcome has its place in the journal already.
-	case d.kind == dueTimeout && o.typ == typeStep:
+	case d.kind == dueTimeout && o.Type == history.Step:
 		x.timeOut(o, checkpoint.StepFailed)
-	case d.kind == dueTimeout && o.typ == typeInvoke:
-		x.journal.deliver = append(x.journal.deliver, cancelDelivery(o.target, "the invoke timed out"))
+	case d.kind == dueTimeout && o.Type == history.Invoke:
+		x.journal.deliver = append(x.journal.deliver, cancelDelivery(o.Target, "the invoke timed out"))
 		x.timeOut(o, checkpoint.ChainedInvokeTimedOut)
 	default:
 		return false
@@ -201,7 +202,7 @@ func (x *residency) handleOutside(d dueTime) {
 	switch {
 	case d.kind == dueDeadline:
 		x.timeOutExecution()
-	case d.o.typ == typeContext:
+	case d.o.Type == history.Context:
 		x.cancelScope(d.o, "Timeout", "", 0)
 		x.drain()
 	default:
@@ -212,7 +213,7 @@ func (x *residency) handleOutside(d dueTime) {
 
 // timeOutExecution ends the execution at its deadline. x.mu is not held.
 func (x *residency) timeOutExecution() {
-	err := ofSealer(x.e.end(x.context(), &x.sum, checkpoint.TimedOut, ownFailure("Timeout", "the execution's deadline has passed")))
+	err := ofSealer(x.e.end(x.context(), &x.sum, checkpoint.TimedOut, fault.Own("Timeout", "the execution's deadline has passed")))
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	switch {
@@ -227,11 +228,11 @@ func (x *residency) timeOutExecution() {
 
 // timeOut records that a step or an invoke took too long, and ends the context
 // of its body. x.mu is held.
-func (x *residency) timeOut(o *operation, t checkpoint.EventType) {
-	failure := ownFailure("Timeout", "timed out after "+durationOf(o.timeout).String())
-	x.settle(o, &checkpoint.Record{Type: t, OperationID: o.id, Timeout: o.timeout, TimeoutAt: o.timeoutAt}, failure)
-	if o.cancel != nil {
-		o.cancel(ErrTimeout)
+func (x *residency) timeOut(o *history.Operation, t checkpoint.EventType) {
+	failure := fault.Own("Timeout", "timed out after "+durationOf(o.Timeout).String())
+	x.settle(o, &checkpoint.Record{Type: t, OperationID: o.ID, Timeout: o.Timeout, TimeoutAt: o.TimeoutAt}, failure)
+	if o.Cancel != nil {
+		o.Cancel(ErrTimeout)
 	}
 }
 
@@ -240,18 +241,18 @@ func (x *residency) timeOut(o *operation, t checkpoint.EventType) {
 // back through the inbox. x.mu is not held.
 func (x *residency) expireCallback(d dueTime) {
 	rec := checkpoint.Record{Type: checkpoint.CallbackTimedOut, TimeoutAt: d.at}
-	failure := ownFailure("Timeout", "no outcome came for "+durationOf(d.o.timeout).String())
+	failure := fault.Own("Timeout", "no outcome came for "+durationOf(d.o.Timeout).String())
 	if d.kind == dueHeartbeat {
-		rec.HeartbeatTimeout = d.o.heartbeat
-		failure = ownFailure("HeartbeatTimeout", "no heartbeat came for "+durationOf(d.o.heartbeat).String())
+		rec.HeartbeatTimeout = d.o.Heartbeat
+		failure = fault.Own("HeartbeatTimeout", "no heartbeat came for "+durationOf(d.o.Heartbeat).String())
 	}
 	x.deliverToSelf(d.o, rec, failure)
 }
 
 // deliverToSelf offers an outcome of an own callback to the store. It returns
 // false if the residency is lost over it. x.mu is not held.
-func (x *residency) deliverToSelf(o *operation, rec checkpoint.Record, failure *failureRecord) bool {
-	rec.SubType, rec.OperationID, rec.Failure = checkpoint.Callback, o.id, encodeFailure(failure)
+func (x *residency) deliverToSelf(o *history.Operation, rec checkpoint.Record, failure *fault.Failure) bool {
+	rec.SubType, rec.OperationID, rec.Failure = checkpoint.Callback, o.ID, fault.Encode(failure)
 	err := ofSealer(x.e.sealRecord(&rec, x.sum.Incarnation))
 	if err == nil {
 		err = x.e.store.Deliver(x.context(), checkpoint.Delivery{ID: x.id, Incarnation: x.sum.Incarnation, Record: rec})
@@ -263,7 +264,7 @@ func (x *residency) deliverToSelf(o *operation, rec checkpoint.Record, failure *
 	defer x.mu.Unlock()
 	if early, ok := errors.AsType[*checkpoint.NotDueError](err); ok { // there was a heartbeat
 		next := dueTime{early.Due.UnixNano(), dueHeartbeat, o}
-		if next.at == o.timeoutAt {
+		if next.at == o.TimeoutAt {
 			next.kind = dueTimeout
 		}
 		x.due.add(next)
@@ -276,15 +277,6 @@ func (x *residency) deliverToSelf(o *operation, rec checkpoint.Record, failure *
 
 func cancelDelivery(id, reason string) checkpoint.Delivery {
 	return checkpoint.Delivery{ID: id, Record: checkpoint.Record{Type: checkpoint.CancelRequested, Payload: []byte(reason)}}
-}
-
-// after is the time d after now. It does not overflow: what is out of reach
-// never comes.
-func after(now, d int64) int64 {
-	if d > 0 && now > math.MaxInt64-d {
-		return math.MaxInt64
-	}
-	return now + d
 }
 
 func durationOf(ns int64) time.Duration { return time.Duration(ns) }

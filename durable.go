@@ -13,6 +13,7 @@ import (
 	"github.com/durable-go/durable/checkpoint"
 	"github.com/durable-go/durable/checkpoint/boltstore"
 	"github.com/durable-go/durable/internal/alarm"
+	"github.com/durable-go/durable/internal/history"
 	"github.com/durable-go/durable/internal/teller"
 )
 
@@ -185,14 +186,14 @@ func (o *Options) check() error {
 			continue
 		}
 		def := d.definition()
-		if err := checkID("function name", def.name); err != nil {
+		if err := history.CheckID("function name", def.name); err != nil {
 			problems = append(problems, err)
 		}
 		if def.missing {
-			problems = append(problems, fmt.Errorf("durable: function %q has no code: what Define got is nil", truncated(def.name)))
+			problems = append(problems, fmt.Errorf("durable: function %q has no code: what Define got is nil", history.Truncated(def.name)))
 		}
 		if names[def.name] {
-			problems = append(problems, fmt.Errorf("durable: two functions have the name %q", truncated(def.name)))
+			problems = append(problems, fmt.Errorf("durable: two functions have the name %q", history.Truncated(def.name)))
 		}
 		names[def.name] = true
 		if def.settings.timeout < 0 {

@@ -1,11 +1,12 @@
 package durable
 
 import (
-	"errors"
 	"fmt"
 	"strings"
 
 	"github.com/durable-go/durable/checkpoint"
+	"github.com/durable-go/durable/internal/fault"
+	"github.com/durable-go/durable/internal/history"
 )
 
 // Errors of opening and closing.
@@ -24,25 +25,25 @@ var (
 // Errors of starting and finding executions.
 var (
 	// ErrInvalidID: an execution ID or a name breaks the rules of its kind.
-	ErrInvalidID = errors.New("durable: invalid ID")
+	ErrInvalidID = fault.ErrInvalidID
 	// ErrExecutionExists: the ID is taken by an execution of another function or
 	// with another input.
 	ErrExecutionExists = checkpoint.ErrExists
 	// ErrExecutionNotFound: there is no execution with this ID, or it was deleted.
-	ErrExecutionNotFound = errors.New("durable: execution not found")
+	ErrExecutionNotFound = fault.ErrExecutionNotFound
 	// ErrExecutionRunning: the execution has not ended, so it can't be deleted, retried
 	// or restarted.
 	ErrExecutionRunning = checkpoint.ErrRunning
 	// ErrExecutionSucceeded: the execution has succeeded, there is nothing to retry.
-	ErrExecutionSucceeded = errors.New("durable: the execution has succeeded")
+	ErrExecutionSucceeded = fault.ErrExecutionSucceeded
 	// ErrWouldDrop: a retry would forget operations that have happened; see DropError.
-	ErrWouldDrop = errors.New("durable: the retry would drop operations")
+	ErrWouldDrop = fault.ErrWouldDrop
 	// ErrInvoked: the execution was invoked, so its caller is to be retried; see InvokedError.
-	ErrInvoked = errors.New("durable: the execution was invoked by another one")
+	ErrInvoked = fault.ErrInvoked
 	// ErrOperationNotFound: the execution has no operation with this ID.
-	ErrOperationNotFound = errors.New("durable: operation not found")
+	ErrOperationNotFound = fault.ErrOperationNotFound
 	// ErrFunctionNotFound: the engine has no function with this name.
-	ErrFunctionNotFound = errors.New("durable: function not found")
+	ErrFunctionNotFound = fault.ErrFunctionNotFound
 )
 
 // Outcomes of operations and executions. They do not match the errors of the
@@ -50,46 +51,46 @@ var (
 // operation ended so. They are matched on the first run as on replay.
 var (
 	// ErrTimeout: a timeout of the operation or the execution passed.
-	ErrTimeout = errors.New("durable: timed out")
+	ErrTimeout = fault.ErrTimeout
 	// ErrCanceled: the operation or the execution was cancelled.
-	ErrCanceled = errors.New("durable: canceled")
+	ErrCanceled = fault.ErrCanceled
 	// ErrStopped: the execution was stopped.
-	ErrStopped = errors.New("durable: stopped")
+	ErrStopped = fault.ErrStopped
 	// ErrInterrupted: an at-most-once attempt was cut off by a crash.
-	ErrInterrupted = errors.New("durable: the attempt was interrupted")
+	ErrInterrupted = fault.ErrInterrupted
 	// ErrPanic: the user's code panicked.
-	ErrPanic = errors.New("durable: panic")
+	ErrPanic = fault.ErrPanic
 	// ErrFailureToleranceExceeded: more items of a batch failed than tolerated.
-	ErrFailureToleranceExceeded = errors.New("durable: failure tolerance exceeded")
+	ErrFailureToleranceExceeded = fault.ErrFailureToleranceExceeded
 	// ErrMinSuccessfulNotReached: fewer items succeeded than WithMinSuccessful asks for.
-	ErrMinSuccessfulNotReached = errors.New("durable: minimum of successful items not reached")
+	ErrMinSuccessfulNotReached = fault.ErrMinSuccessfulNotReached
 	// ErrPayloadTooLarge: an encoded value is larger than Options.MaxPayload.
-	ErrPayloadTooLarge = errors.New("durable: payload too large")
+	ErrPayloadTooLarge = fault.ErrPayloadTooLarge
 	// ErrCodec: a value could not be encoded or decoded.
-	ErrCodec = errors.New("durable: codec")
+	ErrCodec = fault.ErrCodec
 )
 
 // Errors of callbacks.
 var (
 	// ErrCallbackNotFound: the callback ID is not one of ours, or its execution is gone.
-	ErrCallbackNotFound = errors.New("durable: callback not found")
+	ErrCallbackNotFound = fault.ErrCallbackNotFound
 	// ErrCallbackCompleted: the callback has an outcome, or nobody waits for it any more.
-	ErrCallbackCompleted = errors.New("durable: callback already completed")
+	ErrCallbackCompleted = fault.ErrCallbackCompleted
 	// ErrCallbackAmbiguous: several open callbacks have the name; use the operation ID.
-	ErrCallbackAmbiguous = errors.New("durable: several open callbacks match")
+	ErrCallbackAmbiguous = fault.ErrCallbackAmbiguous
 	// ErrCallbackFailed: the external system reported failure.
-	ErrCallbackFailed = errors.New("durable: the callback failed")
+	ErrCallbackFailed = fault.ErrCallbackFailed
 	// ErrHeartbeatTimeout: no heartbeat came in time.
-	ErrHeartbeatTimeout = errors.New("durable: heartbeat timed out")
+	ErrHeartbeatTimeout = fault.ErrHeartbeatTimeout
 )
 
 // Errors of the handler's code.
 var (
 	// ErrNonDeterministic: what the code asked for is not what is recorded.
-	ErrNonDeterministic = errors.New("durable: non-deterministic code")
+	ErrNonDeterministic = fault.ErrNonDeterministic
 	// ErrConcurrentUse: a *Context was used where it may not be: inside a step's
 	// body, from another goroutine, or after its function had returned.
-	ErrConcurrentUse = errors.New("durable: context used concurrently")
+	ErrConcurrentUse = fault.ErrConcurrentUse
 )
 
 // OpError is the error of a failed operation, or, from Result and Run, of a
@@ -109,7 +110,7 @@ type OpError struct {
 func (e *OpError) Error() string {
 	var b strings.Builder
 	b.WriteString("durable: ")
-	if e.Type == typeExecution.String() {
+	if e.Type == history.Execution.String() {
 		fmt.Fprintf(&b, "execution %s of %q", e.ExecutionID, e.Name)
 	} else {
 		b.WriteString(strings.ToLower(e.Type))

@@ -7,6 +7,8 @@ import (
 	"sync"
 
 	"github.com/durable-go/durable/checkpoint"
+	"github.com/durable-go/durable/internal/fault"
+	"github.com/durable-go/durable/internal/history"
 )
 
 // Follow yields the events of an execution behind the event after, as History does,
@@ -55,7 +57,7 @@ type follower struct {
 	after int64
 	inc   checkpoint.Incarnation // zero: nothing was read yet
 	seq   uint64
-	ops   operations
+	ops   history.Operations
 }
 
 // read yields what is new; more is false when there will be nothing else, or nobody
@@ -66,7 +68,7 @@ func (f *follower) read(ctx context.Context, yield func(Event, error) bool) (mor
 	case err != nil:
 		return false, err
 	case f.inc.IsZero():
-		f.inc, f.ops = s.Incarnation, newOperations(s.Tail)
+		f.inc, f.ops = s.Incarnation, history.New(s.Tail)
 	case f.inc != s.Incarnation:
 		return false, fmt.Errorf("%w: %s was deleted, another one has the ID", ErrExecutionNotFound, f.id)
 	}
@@ -74,15 +76,15 @@ func (f *follower) read(ctx context.Context, yield func(Event, error) bool) (mor
 		if err == nil {
 			err = f.e.openRecord(&rec, f.inc)
 		}
-		var failure *failureRecord
+		var failure *fault.Failure
 		if err == nil {
-			failure, err = decodeFailure(rec.Failure)
+			failure, err = fault.Decode(rec.Failure)
 		}
 		if err != nil {
 			return false, fmt.Errorf("durable: history of execution %s: %w", f.id, f.e.lookup(f.id, err))
 		}
 		f.seq = rec.Seq
-		o := f.ops.apply(&rec, failure)
+		o := f.ops.Apply(&rec, failure)
 		if rec.Type >= checkpoint.ScopeCancelled || rec.Flags&checkpoint.FlagSilent != 0 {
 			continue
 		}
@@ -93,16 +95,11 @@ func (f *follower) read(ctx context.Context, yield func(Event, error) bool) (mor
 				}
 			}
 		}
-		if isFinal(rec.Type) {
+		if history.IsFinal(rec.Type) {
 			return false, nil
 		}
 	}
 	return true, nil
-}
-
-// isFinal reports whether a record of that type ends an execution.
-func isFinal(t checkpoint.EventType) bool {
-	return t >= checkpoint.ExecutionSucceeded && t <= checkpoint.ExecutionStopped
 }
 
 // Changes yields the IDs of executions that something happened to since the call: they

@@ -10,6 +10,9 @@ import (
 	"time"
 
 	"github.com/durable-go/durable/checkpoint"
+	"github.com/durable-go/durable/internal/fault"
+	"github.com/durable-go/durable/internal/history"
+	"github.com/durable-go/durable/internal/jsonform"
 )
 
 // Definition is a function that an engine can run: a *Function.
@@ -116,7 +119,7 @@ func (f *Function[I, O]) Start(ctx context.Context, e *Engine, in I, opts ...Sta
 	}
 	input, err := encodeInput(e, f.name, in)
 	if err != nil {
-		return nil, fmt.Errorf("durable: start %q: input: %w", truncated(f.name), err)
+		return nil, fmt.Errorf("durable: start %q: input: %w", history.Truncated(f.name), err)
 	}
 	id, err := e.start(ctx, f.name, f.def, input, opts)
 	if err != nil {
@@ -176,8 +179,8 @@ func (e *Engine) start(ctx context.Context, function string, def *definition, in
 	if e.has(function) {
 		def = e.defs[function]
 	} else if !e.shared {
-		return "", fmt.Errorf("%w: %q is not in Options.Functions of this engine", ErrFunctionNotFound, truncated(function))
-	} else if err := checkID("function name", function); err != nil {
+		return "", fmt.Errorf("%w: %q is not in Options.Functions of this engine", ErrFunctionNotFound, history.Truncated(function))
+	} else if err := history.CheckID("function name", function); err != nil {
 		return "", err
 	}
 	var s startSettings
@@ -206,13 +209,13 @@ func (s *startSettings) take(ctx context.Context, e *Engine, id string, opts []S
 		o.applyStart(s)
 	}
 	if s.id != nil {
-		if id = *s.id; strings.HasPrefix(id, invokedPrefix) {
-			return "", fmt.Errorf("%w: execution ID %q: the prefix %q is for invoked executions", ErrInvalidID, truncated(id), invokedPrefix)
+		if id = *s.id; strings.HasPrefix(id, history.InvokedPrefix) {
+			return "", fmt.Errorf("%w: execution ID %q: the prefix %q is for invoked executions", ErrInvalidID, history.Truncated(id), history.InvokedPrefix)
 		}
 	} else if id == "" {
 		id = e.newExecutionID(ctx)
 	}
-	if err := checkNewID(id); err != nil {
+	if err := history.CheckNewID(id); err != nil {
 		return "", err
 	}
 	if s.timeout < 0 {
@@ -252,7 +255,7 @@ func (e *Engine) creation(ctx context.Context, id, function string, input []byte
 	c.Started = checkpoint.Record{Seq: 1, EventID: 1, Events: 1, Type: checkpoint.ExecutionStarted, Time: now, Function: function,
 		Payload: input, Flags: checkpoint.FlagPayload, Codec: e.opts.Codec.Name(), Timeout: int64(timeout), Trace: trace}
 	if timeout > 0 {
-		c.Started.TimeoutAt = after(now, int64(timeout))
+		c.Started.TimeoutAt = history.After(now, int64(timeout))
 	}
 	return c, nil
 }
@@ -335,10 +338,10 @@ func (x *residency) endHandler(f *frame, payload []byte, err error) {
 	if unreadable {
 		unread = x.e.reason(fmt.Errorf("durable: execution %s: %w", x.id, err))
 	}
-	cutOff := isError(err, ErrClosed) && x.e.retired()
+	cutOff := fault.Is(err, ErrClosed) && x.e.retired()
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	if cutOff || x.root.turnedAway { // it runs again when the store is opened
+	if cutOff || x.root.TurnedAway { // it runs again when the store is opened
 		x.retireWake = true
 		x.retireNow()
 		return
@@ -389,7 +392,7 @@ func (c *Context) plain(call func(context.Context) error) {
 	f.showCancel()
 	body := c.bodyContext(x.root, 1)
 	info := &body.info
-	x.root.running = true
+	x.root.Running = true
 	x.enterBody(f.r)
 	x.bodies.add(x.root)
 	x.mu.Unlock()
@@ -405,7 +408,7 @@ func (c *Context) plain(call func(context.Context) error) {
 		x.e.bodies.Add(-1)
 		x.mu.Lock()
 		x.bodies.remove(x.root)
-		x.root.running = false
+		x.root.Running = false
 		x.mu.Unlock()
 		// The routine counts as in its body until what it returned is recorded.
 	}()
@@ -424,10 +427,10 @@ func (e *Engine) StartByName(ctx context.Context, function string, in json.RawMe
 		return "", err
 	}
 	if !json.Valid(in) {
-		return "", fmt.Errorf("durable: start %q: %w: the input is not JSON", truncated(function), ErrCodec)
+		return "", fmt.Errorf("durable: start %q: %w: the input is not JSON", history.Truncated(function), ErrCodec)
 	}
 	if len(in) > e.opts.MaxPayload {
-		return "", fmt.Errorf("durable: start %q: %w: the input is %s, the limit is %s", truncated(function), ErrPayloadTooLarge, formatBytes(len(in)), formatBytes(e.opts.MaxPayload))
+		return "", fmt.Errorf("durable: start %q: %w: the input is %s, the limit is %s", history.Truncated(function), ErrPayloadTooLarge, formatBytes(len(in)), formatBytes(e.opts.MaxPayload))
 	}
-	return e.start(ctx, function, nil, compactJSON(in), opts)
+	return e.start(ctx, function, nil, jsonform.Compact(in), opts)
 }

@@ -2,11 +2,13 @@ package durable
 
 import (
 	"github.com/durable-go/durable/checkpoint"
+	"github.com/durable-go/durable/internal/fault"
+	"github.com/durable-go/durable/internal/history"
 )
 
 // Future is the result of a function that Go started.
 type Future[O any] struct {
-	o  *operation
+	o  *history.Operation
 	s  settings
 	fn contextFunc
 }
@@ -20,20 +22,20 @@ func Go[O any](ctx *Context, name string, fn func(*Context) (O, error), opts ...
 	return &Future[O]{o: ctx.spawn(name, &s, run), s: s, fn: run}
 }
 
-func (c *Context) spawn(name string, s *settings, fn contextFunc) *operation {
+func (c *Context) spawn(name string, s *settings, fn contextFunc) *history.Operation {
 	f, x := c.f, c.f.x
 	if err := s.check(); err != nil {
-		return failedOperation(c, typeContext, name, x.misused(f, typeContext, name, err, ""))
+		return failedOperation(c, history.Context, name, x.misused(f, history.Context, name, err, ""))
 	}
-	o, err := c.enter(typeContext, checkpoint.RunInChildContext, name)
+	o, err := c.enter(history.Context, checkpoint.RunInChildContext, name)
 	if err != nil {
-		return failedOperation(c, typeContext, name, err)
+		return failedOperation(c, history.Context, name, err)
 	}
 	defer c.leave()
 	f.futures = append(f.futures, o)
-	if !o.settled() && !f.rebuild {
+	if !o.Settled() && !f.rebuild {
 		if err := c.startContext(o, s); err != nil {
-			return failedOperation(c, typeContext, name, err)
+			return failedOperation(c, history.Context, name, err)
 		}
 		below := x.newFrame(o, f)
 		f.r.identify()
@@ -49,12 +51,12 @@ func (c *Context) spawn(name string, s *settings, fn contextFunc) *operation {
 }
 
 // failedOperation stands for one that could not be entered.
-func failedOperation(c *Context, typ opType, name string, err error) *operation {
-	return &operation{name: name, typ: typ, status: OperationFailed, endSeq: 1, refused: err, failure: c.f.x.e.errs.record(err), noted: true}
+func failedOperation(c *Context, typ history.Type, name string, err error) *history.Operation {
+	return &history.Operation{Name: name, Type: typ, Status: history.Failed, EndSeq: 1, Live: history.Live{Refused: err, Noted: true}, Failure: c.f.x.e.errs.record(err)}
 }
 
 // Name is the name given to Go.
-func (f *Future[O]) Name() string { return f.o.name }
+func (f *Future[O]) Name() string { return f.o.Name }
 
 // Await returns the result. It may be called more than once, and from another
 // context than the one that started it. Of a future that the cancel of ctx's scope
@@ -66,7 +68,7 @@ func (f *Future[O]) Await(ctx *Context) (O, error) {
 	return out, err
 }
 
-func (f *Future[O]) operation() *operation {
+func (f *Future[O]) operation() *history.Operation {
 	if f == nil {
 		return nil
 	}
@@ -74,7 +76,7 @@ func (f *Future[O]) operation() *operation {
 }
 
 // awaitAndDecode waits for an operation that is not at a position of its own.
-func (c *Context) awaitAndDecode(o *operation, codec Codec, out any) error {
+func (c *Context) awaitAndDecode(o *history.Operation, codec Codec, out any) error {
 	if err := c.awaitSettled(o); err != nil {
 		return err
 	}
@@ -82,7 +84,7 @@ func (c *Context) awaitAndDecode(o *operation, codec Codec, out any) error {
 	return c.outcome(o, codec, out)
 }
 
-func (c *Context) awaitContext(o *operation, s *settings, fn contextFunc, out any) error {
+func (c *Context) awaitContext(o *history.Operation, s *settings, fn contextFunc, out any) error {
 	if err := c.awaitSettled(o); err != nil {
 		return err
 	}
@@ -92,10 +94,10 @@ func (c *Context) awaitContext(o *operation, s *settings, fn contextFunc, out an
 
 // awaitSettled waits until o is settled. If it returns no error, the
 // residency's mu is held, and c.leave must be deferred.
-func (c *Context) awaitSettled(o *operation) error {
+func (c *Context) awaitSettled(o *history.Operation) error {
 	f, x := c.f, c.f.x
 	if !f.inUse.CompareAndSwap(false, true) {
-		return x.misused(f, o.typ, o.name, ErrConcurrentUse, "another operation of this context is in progress: await with the context of the function that runs")
+		return x.misused(f, o.Type, o.Name, ErrConcurrentUse, "another operation of this context is in progress: await with the context of the function that runs")
 	}
 	left := false
 	defer func() {
@@ -121,25 +123,25 @@ func (c *Context) awaitSettled(o *operation) error {
 // anyAbandoned returns an error if one of the operations was abandoned: it will have no
 // outcome. While a value is rebuilt, what was left behind by then is as open as it was
 // when that was made. x.mu is held.
-func (x *residency) anyAbandoned(f *frame, ops ...*operation) error {
+func (x *residency) anyAbandoned(f *frame, ops ...*history.Operation) error {
 	for _, o := range ops {
-		if !f.rebuild && o.dead() && !o.settled() {
+		if !f.rebuild && o.Dead() && !o.Settled() {
 			return x.abandonedError(o)
 		}
 	}
 	return nil
 }
 
-func (x *residency) abandonedError(o *operation) error {
-	return x.opError(o, ownFailure("Canceled", "the function that started it has returned"))
+func (x *residency) abandonedError(o *history.Operation) error {
+	return x.opError(o, fault.Own("Canceled", "the function that started it has returned"))
 }
 
 // foreign returns an error if one of the operations is not of this residency.
 // x.mu is held.
-func (x *residency) foreign(f *frame, ops ...*operation) error {
+func (x *residency) foreign(f *frame, ops ...*history.Operation) error {
 	for _, o := range ops {
-		if x.ops[o.id] != o && o.refused == nil {
-			return &OpError{Type: typeContext.String(), ExecutionID: x.id, OperationID: f.op.id, Name: f.op.name, Err: ErrConcurrentUse,
+		if x.ops[o.ID] != o && o.Refused == nil {
+			return &OpError{Type: history.Context.String(), ExecutionID: x.id, OperationID: f.op.ID, Name: f.op.Name, Err: ErrConcurrentUse,
 				Hint: "what is awaited belongs to another execution, or to an earlier invocation of this one: keep futures, callbacks and timers in variables of the handler"}
 		}
 	}
@@ -149,7 +151,7 @@ func (x *residency) foreign(f *frame, ops ...*operation) error {
 // Awaitable is a *Future, a *Callback or a *Timer.
 type Awaitable interface {
 	Name() string
-	operation() *operation
+	operation() *history.Operation
 }
 
 // Awaitables makes a slice of one type of awaitables one of Awaitable:

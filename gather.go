@@ -8,23 +8,25 @@ import (
 	"slices"
 
 	"github.com/durable-go/durable/checkpoint"
+	"github.com/durable-go/durable/internal/fault"
+	"github.com/durable-go/durable/internal/history"
 )
 
 // gather is a CONTEXT operation that chooses among others: All, Any, Race, Select. The
 // choice is recorded and returned: the index of the first one to settle that keep
 // accepts; -1 if all have settled and it accepts none.
-func (c *Context) gather(sub checkpoint.SubType, name string, ops []*operation, keep func(*operation) bool) (int, error) {
+func (c *Context) gather(sub checkpoint.SubType, name string, ops []*history.Operation, keep func(*history.Operation) bool) (int, error) {
 	f, x := c.f, c.f.x
 	if slices.Contains(ops, nil) {
 		panic(errNilAwaited)
 	}
-	o, err := c.enter(typeContext, sub, name)
+	o, err := c.enter(history.Context, sub, name)
 	if err != nil {
 		return 0, err
 	}
 	defer c.leave()
 	f.skips(o)
-	if !o.settled() {
+	if !o.Settled() {
 		if err := cmp.Or(x.anyAbandoned(f, ops...), x.foreign(f, ops...)); err != nil {
 			x.mu.Unlock()
 			return 0, err
@@ -36,7 +38,7 @@ func (c *Context) gather(sub checkpoint.SubType, name string, ops []*operation, 
 			return 0, err
 		}
 		if x.replay != nil {
-			return 0, x.beyond(f, o.id, "its outcome")
+			return 0, x.beyond(f, o.ID, "its outcome")
 		}
 		rec := checkpoint.Record{Type: checkpoint.ContextSucceeded}
 		choice, failure, err := c.choose(o, ops, keep)
@@ -50,7 +52,7 @@ func (c *Context) gather(sub checkpoint.SubType, name string, ops []*operation, 
 			rec.Flags, rec.Codec = checkpoint.FlagPayload, JSON.Name()
 		}
 		for _, op := range ops {
-			op.noted = op.noted || op.settled()
+			op.Noted = op.Noted || op.Settled()
 		}
 		x.settle(o, &rec, failure)
 	}
@@ -69,17 +71,17 @@ func (c *Context) gather(sub checkpoint.SubType, name string, ops []*operation, 
 // be made is its failure. What settles behind the cancel is not chosen: a timer that was
 // cancelled has not fired. But what the cancel reaches, too, is waited for: futures may be
 // compensating, and would be abandoned if the caller returned. x.mu is held.
-func (c *Context) choose(o *operation, ops []*operation, keep func(*operation) bool) (choice int, failure *failureRecord, err error) {
+func (c *Context) choose(o *history.Operation, ops []*history.Operation, keep func(*history.Operation) bool) (choice int, failure *fault.Failure, err error) {
 	f, x := c.f, c.f.x
-	by := o.cancelledBy()
+	by := o.CancelledBy()
 	w := &waiter{r: f.r}
 	choice, open := -1, 0
 	for i, op := range ops {
 		switch {
-		case !op.settled() && by == nil:
+		case !op.Settled() && by == nil:
 			open++
-			op.onSettled = append(op.onSettled, func() {
-				if choice >= 0 || o.cancelledBy() != nil {
+			op.OnSettled = append(op.OnSettled, func() {
+				if choice >= 0 || o.CancelledBy() != nil {
 					return
 				}
 				open--
@@ -90,22 +92,22 @@ func (c *Context) choose(o *operation, ops []*operation, keep func(*operation) b
 					x.wake(w)
 				}
 			})
-		case !op.settled() || by != nil && op.endSeq > by.cancelSeq:
+		case !op.Settled() || by != nil && op.EndSeq > by.CancelSeq:
 			open++
-		case keep(op) && (choice < 0 || op.endSeq < ops[choice].endSeq):
+		case keep(op) && (choice < 0 || op.EndSeq < ops[choice].EndSeq):
 			choice = i
 		}
 	}
 	for choice < 0 && open > 0 {
-		if by := o.cancelledBy(); by != nil {
+		if by := o.CancelledBy(); by != nil {
 			for _, op := range ops {
-				for !op.settled() && !op.dead() && op.reachedBy(by) {
+				for !op.Settled() && !op.Dead() && op.ReachedBy(by) {
 					if err := x.waitFor(f, op); err != nil {
 						return 0, nil, err
 					}
 				}
 			}
-			return 0, by.cancelled(), nil
+			return 0, by.Cancelled(), nil
 		}
 		w = &waiter{r: f.r}
 		if err := x.block(f, w); err != nil {
@@ -117,14 +119,14 @@ func (c *Context) choose(o *operation, ops []*operation, keep func(*operation) b
 
 // choseOther holds the execution because the code does not give what was chosen any
 // more. x.mu is held, and given up.
-func (x *residency) choseOther(f *frame, o *operation, choice, given int) error {
-	what := describeOp(o.typ, o.sub, o.name)
-	return x.diverged(f, o.id, fmt.Sprintf("%s that chose awaitable %d", what, choice+1), fmt.Sprintf("%s of %d awaitables", what, given))
+func (x *residency) choseOther(f *frame, o *history.Operation, choice, given int) error {
+	what := history.Describe(o.Type, o.SubType, o.Name)
+	return x.diverged(f, o.ID, fmt.Sprintf("%s that chose awaitable %d", what, choice+1), fmt.Sprintf("%s of %d awaitables", what, given))
 }
 
-func any1(*operation) bool         { return true }
-func failedOnly(o *operation) bool { return o.failure != nil || !o.settled() } // or it was abandoned
-func succeeded(o *operation) bool  { return !failedOnly(o) }
+func any1(*history.Operation) bool         { return true }
+func failedOnly(o *history.Operation) bool { return o.Failure != nil || !o.Settled() } // or it was abandoned
+func succeeded(o *history.Operation) bool  { return !failedOnly(o) }
 
 // Select waits for the first of the awaitables that settles and returns it; the
 // choice is recorded. Look at the error, then tell which with a switch:
@@ -141,7 +143,7 @@ func succeeded(o *operation) bool  { return !failedOnly(o) }
 // reached, too, have settled: they may be compensating.
 func Select(ctx *Context, name string, as ...Awaitable) (Awaitable, error) {
 	if len(as) == 0 {
-		return nil, ctx.f.x.misused(ctx.f, typeContext, name, errNothingToAwait, "")
+		return nil, ctx.f.x.misused(ctx.f, history.Context, name, errNothingToAwait, "")
 	}
 	ops := operationsOf(as)
 	i, err := ctx.gather(checkpoint.Select, name, ops, any1)
@@ -153,8 +155,8 @@ func Select(ctx *Context, name string, as ...Awaitable) (Awaitable, error) {
 
 var errNothingToAwait = errors.New("there is nothing to wait for: give it at least one awaitable")
 
-func operationsOf(as []Awaitable) []*operation {
-	ops := make([]*operation, len(as))
+func operationsOf(as []Awaitable) []*history.Operation {
+	ops := make([]*history.Operation, len(as))
 	for i, a := range as {
 		if a != nil {
 			ops[i] = a.operation()
@@ -163,8 +165,8 @@ func operationsOf(as []Awaitable) []*operation {
 	return ops
 }
 
-func operationsOfFutures[O any](fs []*Future[O]) []*operation {
-	ops := make([]*operation, len(fs))
+func operationsOfFutures[O any](fs []*Future[O]) []*history.Operation {
+	ops := make([]*history.Operation, len(fs))
 	for i, f := range fs {
 		ops[i] = f.operation()
 	}
@@ -199,7 +201,7 @@ func All[O any](ctx *Context, name string, fs ...*Future[O]) ([]O, error) {
 func Any[O any](ctx *Context, name string, fs ...*Future[O]) (O, error) {
 	var zero O
 	if len(fs) == 0 {
-		return zero, ctx.f.x.misused(ctx.f, typeContext, name, errNothingToAwait, "")
+		return zero, ctx.f.x.misused(ctx.f, history.Context, name, errNothingToAwait, "")
 	}
 	ops := operationsOfFutures(fs)
 	i, err := ctx.gather(checkpoint.Any, name, ops, succeeded)
@@ -223,7 +225,7 @@ func Any[O any](ctx *Context, name string, fs ...*Future[O]) (O, error) {
 func Race[O any](ctx *Context, name string, fs ...*Future[O]) (O, error) {
 	var zero O
 	if len(fs) == 0 {
-		return zero, ctx.f.x.misused(ctx.f, typeContext, name, errNothingToAwait, "")
+		return zero, ctx.f.x.misused(ctx.f, history.Context, name, errNothingToAwait, "")
 	}
 	ops := operationsOfFutures(fs)
 	i, err := ctx.gather(checkpoint.Race, name, ops, any1)

@@ -7,11 +7,12 @@ import (
 	"fmt"
 	"iter"
 	"slices"
-	"strings"
 	"time"
-	"unicode/utf8"
 
 	"github.com/durable-go/durable/checkpoint"
+	"github.com/durable-go/durable/internal/fault"
+	"github.com/durable-go/durable/internal/history"
+	"github.com/durable-go/durable/internal/jsonform"
 )
 
 // OperationStatus is the status of an operation.
@@ -116,33 +117,33 @@ func (e *Engine) Operations(ctx context.Context, id string) ([]Operation, error)
 	now := e.now()
 	list := make([]Operation, 0, len(ops))
 	for _, o := range ops {
-		if o.id != "" && o.status != "" && !o.silent() {
+		if o.ID != "" && o.Status != "" && !o.Silent() {
 			list = append(list, e.publicOperation(o, s, now))
 		}
 	}
-	slices.SortFunc(list, func(a, b Operation) int { return compareIDs(a.ID, b.ID) })
+	slices.SortFunc(list, func(a, b Operation) int { return history.CompareIDs(a.ID, b.ID) })
 	return list, nil
 }
 
 // operations folds what is recorded of an execution, the inbox included.
-func (e *Engine) operations(ctx context.Context, id string) (operations, *checkpoint.Summary, error) {
+func (e *Engine) operations(ctx context.Context, id string) (history.Operations, *checkpoint.Summary, error) {
 	s, err := e.find(ctx, id)
 	if err != nil {
 		return nil, nil, err
 	}
-	ops := newOperations(s.Tail)
+	ops := history.New(s.Tail)
 	for rec, err := range e.records(ctx, &s) {
 		if err != nil {
 			return nil, nil, err
 		}
-		if fromInbox(rec) && !ops.awaits(rec) {
+		if history.FromInbox(rec) && !ops.Awaits(rec) {
 			continue
 		}
-		failure, err := decodeFailure(rec.Failure)
+		failure, err := fault.Decode(rec.Failure)
 		if err != nil {
 			return nil, nil, err
 		}
-		ops.apply(rec, failure)
+		ops.Apply(rec, failure)
 	}
 	return ops, &s, nil
 }
@@ -171,7 +172,7 @@ func (e *Engine) records(ctx context.Context, s *checkpoint.Summary) iter.Seq2[*
 				return
 			}
 			tail = rec.Seq
-			if isOutside(rec.Type) {
+			if history.IsOutside(rec.Type) {
 				settled[rec.OperationID] = true
 			}
 			if !yield(&rec, nil) {
@@ -183,7 +184,7 @@ func (e *Engine) records(ctx context.Context, s *checkpoint.Summary) iter.Seq2[*
 		}
 		for i := range inbox {
 			rec := &inbox[i]
-			if settled[rec.OperationID] || !isOutside(rec.Type) {
+			if settled[rec.OperationID] || !history.IsOutside(rec.Type) {
 				continue
 			}
 			settled[rec.OperationID] = true
@@ -200,44 +201,24 @@ func (e *Engine) records(ctx context.Context, s *checkpoint.Summary) iter.Seq2[*
 	}
 }
 
-// fromInbox reports whether a record of e.records has not been taken over yet.
-func fromInbox(rec *checkpoint.Record) bool { return rec.EventID == 0 && isOutside(rec.Type) }
-
-// awaits reports whether an inbox entry will become an event: its operation is
-// open, and no context around it has ended.
-func (ops operations) awaits(rec *checkpoint.Record) bool {
-	o := ops[rec.OperationID]
-	return o != nil && !o.settled() && !o.dead()
-}
-
-// isOutside reports whether t is an outcome that comes from outside.
-func isOutside(t checkpoint.EventType) bool {
-	switch t {
-	case checkpoint.CallbackSucceeded, checkpoint.CallbackFailed, checkpoint.CallbackTimedOut,
-		checkpoint.ChainedInvokeSucceeded, checkpoint.ChainedInvokeFailed, checkpoint.ChainedInvokeTimedOut, checkpoint.ChainedInvokeStopped:
-		return true
-	}
-	return false
-}
-
 // eventsOf are the events that a record stands for; o is its operation, nil for
 // the execution itself.
-func (e *Engine) eventsOf(rec *checkpoint.Record, o *operation, s *checkpoint.Summary) []Event {
+func (e *Engine) eventsOf(rec *checkpoint.Record, o *history.Operation, s *checkpoint.Summary) []Event {
 	ev := Event{EventID: int64(rec.EventID), Type: rec.Type.String(), SubType: rec.SubType.String(), Time: timeOf(rec.Time), Attempt: int(rec.Attempt),
 		Timeout: time.Duration(rec.Timeout), NextAttemptDelay: time.Duration(rec.NextAttemptDelay), Function: rec.Function, InvokedID: rec.TargetID}
 	if o != nil && rec.OperationID != "" {
-		ev.OperationID, ev.ParentID, ev.Name = o.id, o.parent, o.name
+		ev.OperationID, ev.ParentID, ev.Name = o.ID, o.Parent, o.Name
 	}
-	if failure, err := decodeFailure(rec.Failure); err == nil && failure != nil {
+	if failure, err := fault.Decode(rec.Failure); err == nil && failure != nil {
 		ev.Failure = e.errs.rebuild(failure)
 	}
 	switch rec.Type {
 	case checkpoint.ExecutionStarted, checkpoint.ChainedInvokeStarted:
-		ev.Input = shown(rec.Payload)
+		ev.Input = jsonform.Shown(rec.Payload)
 	case checkpoint.WaitStarted:
 		ev.Duration = time.Duration(rec.Duration)
 	case checkpoint.WaitSucceeded, checkpoint.WaitCancelled:
-		ev.Duration = time.Duration(o.duration)
+		ev.Duration = time.Duration(o.Duration)
 	case checkpoint.CallbackStarted:
 		ev.HeartbeatTimeout = time.Duration(rec.HeartbeatTimeout)
 		ev.CallbackID = e.callbackID(s.Number, s.Incarnation, rec.OperationID)
@@ -247,89 +228,56 @@ func (e *Engine) eventsOf(rec *checkpoint.Record, o *operation, s *checkpoint.Su
 	if rec.Events < 2 {
 		return []Event{ev}
 	}
-	start := Event{EventID: ev.EventID, Type: startOf(rec.Type), SubType: ev.SubType, Time: timeOf(rec.StartedAt), OperationID: ev.OperationID,
+	start := Event{EventID: ev.EventID, Type: history.StartOf(rec.Type), SubType: ev.SubType, Time: timeOf(rec.StartedAt), OperationID: ev.OperationID,
 		ParentID: ev.ParentID, Name: ev.Name, Attempt: ev.Attempt, Timeout: ev.Timeout, Duration: ev.Duration}
 	ev.EventID++
 	return []Event{start, ev}
 }
 
-func startOf(t checkpoint.EventType) string {
-	switch typeOf(t) {
-	case typeStep:
-		return checkpoint.StepStarted.String()
-	case typeWait:
-		return checkpoint.WaitStarted.String()
-	default:
-		return checkpoint.ContextStarted.String()
-	}
-}
-
 // result is the value that a record shows; of a batch, its summary.
 func result(rec *checkpoint.Record) json.RawMessage {
 	if rec.Flags&checkpoint.FlagPayload != 0 || len(rec.Payload) > 0 {
-		return shown(rec.Payload)
+		return jsonform.Shown(rec.Payload)
 	}
-	var decision batchRecord
+	var decision history.Batch
 	if len(rec.Batch) == 0 || json.Unmarshal(rec.Batch, &decision) != nil {
 		return nil
 	}
 	summary, _ := json.Marshal(struct {
-		Reason    BatchReason `json:"completionReason,omitempty"`
-		Total     int         `json:"totalCount"`
-		Succeeded int         `json:"successCount"`
-		Failed    int         `json:"failureCount"`
-		Started   int         `json:"startedCount"`
+		Reason    string `json:"completionReason,omitempty"`
+		Total     int    `json:"totalCount"`
+		Succeeded int    `json:"successCount"`
+		Failed    int    `json:"failureCount"`
+		Started   int    `json:"startedCount"`
 	}{decision.Reason, len(decision.Items) - bytes.Count([]byte(decision.Items), []byte("-")),
 		bytes.Count([]byte(decision.Items), []byte("S")), bytes.Count([]byte(decision.Items), []byte("F")), bytes.Count([]byte(decision.Items), []byte("T"))})
 	return summary
 }
 
-func (e *Engine) publicOperation(o *operation, s *checkpoint.Summary, now int64) Operation {
-	p := Operation{ID: o.id, ParentID: o.parent, Type: o.typ.String(), SubType: o.sub.String(), Name: o.name, Status: o.status, Attempt: int(o.attempt),
-		StartedAt: timeOf(o.started), EndedAt: timeOf(o.ended), InvokedID: o.target}
+func (e *Engine) publicOperation(o *history.Operation, s *checkpoint.Summary, now int64) Operation {
+	p := Operation{ID: o.ID, ParentID: o.Parent, Type: o.Type.String(), SubType: o.SubType.String(), Name: o.Name, Status: OperationStatus(o.Status), Attempt: int(o.Attempt),
+		StartedAt: timeOf(o.StartedAt), EndedAt: timeOf(o.EndedAt), InvokedID: o.Target}
 	switch {
-	case o.settled():
-		if o.batch != nil && o.payload == nil {
-			p.Result = result(&checkpoint.Record{Batch: o.batch})
-		} else if o.failure == nil && !o.rebuilds() && o.payload != nil {
-			p.Result = shown(o.payload)
+	case o.Settled():
+		if o.Batch != nil && o.Payload == nil {
+			p.Result = result(&checkpoint.Record{Batch: o.Batch})
+		} else if o.Failure == nil && !o.Rebuilds() && o.Payload != nil {
+			p.Result = jsonform.Shown(o.Payload)
 		}
-		if o.failure != nil {
-			p.Failure = e.errs.rebuild(o.failure)
+		if o.Failure != nil {
+			p.Failure = e.errs.rebuild(o.Failure)
 		}
 	default:
-		p.WakeAt = timeOf(o.wakeAt)
+		p.WakeAt = timeOf(o.WakeAt)
 		if p.WakeAt.IsZero() {
-			p.WakeAt = timeOf(o.timeoutAt)
+			p.WakeAt = timeOf(o.TimeoutAt)
 		}
-		if o.status == OperationPending && o.wakeAt <= now {
+		if o.Status == history.Pending && o.WakeAt <= now {
 			p.Status = OperationReady
 		}
-		if o.typ == typeCallback && !o.dead() && s.Status == checkpoint.Running {
-			p.CallbackID = e.callbackID(s.Number, s.Incarnation, o.id)
+		if o.Type == history.Callback && !o.Dead() && s.Status == checkpoint.Running {
+			p.CallbackID = e.callbackID(s.Number, s.Incarnation, o.ID)
 		}
 	}
 	return p
-}
-
-// shown is a payload as people see it: itself if it is JSON that can be shown among
-// other things, else a string. It is theirs to keep and to change.
-func shown(payload []byte) json.RawMessage {
-	if len(payload) == 0 {
-		return nil
-	}
-	if embeddable(payload) {
-		return bytes.Clone(payload)
-	}
-	text := string(payload)
-	if !isText(text) {
-		text = base64Prefix + encodeBase64(payload)
-	}
-	quoted, _ := json.Marshal(text)
-	return quoted
-}
-
-// isText reports whether s can be shown to people.
-func isText(s string) bool {
-	return utf8.ValidString(s) && !strings.ContainsFunc(s, func(r rune) bool { return r < ' ' && !strings.ContainsRune("\n\t\r", r) })
 }

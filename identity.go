@@ -7,7 +7,6 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/binary"
-	"encoding/hex"
 	"fmt"
 	"hash"
 	"io"
@@ -17,46 +16,15 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/durable-go/durable/checkpoint"
+	"github.com/durable-go/durable/internal/history"
+	"github.com/durable-go/durable/internal/jsonform"
 )
 
 const (
-	maxIDBytes    = 128
-	invokedPrefix = "inv-" // of the IDs of invoked executions
-	macBytes      = 16
+	macBytes = 16
 	// callbackPrefix keeps a callback ID from looking like a flag on a command line.
 	callbackPrefix = "cb-"
 )
-
-// checkID checks an execution ID or a function name.
-func checkID(what, id string) error {
-	if id == "" || len(id) > maxIDBytes {
-		return fmt.Errorf("%w: %s %q: it has %d bytes, it must have 1 to %d", ErrInvalidID, what, truncated(id), len(id), maxIDBytes)
-	}
-	for i := range len(id) {
-		c := id[i]
-		if c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || strings.IndexByte("._:-", c) >= 0 {
-			continue
-		}
-		return fmt.Errorf("%w: %s %q: only A-Z a-z 0-9 . _ : - are allowed", ErrInvalidID, what, truncated(id))
-	}
-	return nil
-}
-
-// checkNewID checks the ID of an execution that is to be made. What is stored under an ID
-// that was allowed once can still be read and deleted.
-func checkNewID(id string) error {
-	if id == "." || id == ".." {
-		return fmt.Errorf("%w: execution ID %q: what reads URLs takes it out of their path: use another one", ErrInvalidID, id)
-	}
-	return checkID("execution ID", id)
-}
-
-func truncated(s string) string {
-	if len(s) > maxIDBytes {
-		return s[:maxIDBytes] + "…"
-	}
-	return s
-}
 
 // newExecutionID is the ID of an execution that is started without one.
 func (e *Engine) newExecutionID(ctx context.Context) string {
@@ -79,23 +47,14 @@ func (e *Engine) newIncarnation(id string) (inc checkpoint.Incarnation) {
 }
 
 // newUUID is what NewUUID draws as the operation o.
-func (x *residency) newUUID(o *operation) uuid.UUID {
+func (x *residency) newUUID(o *history.Operation) uuid.UUID {
 	if x.e.identities == nil {
 		return uuid.New()
 	}
-	h := sha256.Sum256(slices.Concat([]byte("uuid"), x.sum.Incarnation[:], []byte(o.id)))
+	h := sha256.Sum256(slices.Concat([]byte("uuid"), x.sum.Incarnation[:], []byte(o.ID)))
 	id := uuid.UUID(h[:16])
 	id[6], id[8] = id[6]&0x0f|0x40, id[8]&0x3f|0x80 // version 4
 	return id
-}
-
-// derivedID is an ID that belongs to one operation of one incarnation.
-func derivedID(prefix string, inc checkpoint.Incarnation, operationID string) string {
-	h := sha256.New()
-	h.Write([]byte(prefix))
-	h.Write(inc[:])
-	h.Write([]byte(operationID))
-	return prefix + hex.EncodeToString(h.Sum(nil)[:16])
 }
 
 // mac authenticates data of a kind under the store's secret.
@@ -113,7 +72,7 @@ func (e *Engine) mac(kind string, data []byte) []byte {
 }
 
 // inputDigest tells whether two inputs are the same, without telling the input.
-func (e *Engine) inputDigest(input []byte) []byte { return e.mac("input", compactJSON(input)) }
+func (e *Engine) inputDigest(input []byte) []byte { return e.mac("input", jsonform.Compact(input)) }
 
 // callbackID is the address of a callback and a MAC of it under the store's
 // secret: not guessable, the same on every replay, and no index to keep.
@@ -155,7 +114,3 @@ func (e *Engine) parseCallbackID(id string) (number uint64, inc checkpoint.Incar
 	copy(inc[:], address[n:])
 	return number, inc, string(address[n+len(inc):]), nil
 }
-
-const base64Prefix = "base64:"
-
-func encodeBase64(b []byte) string { return base64.StdEncoding.EncodeToString(b) }

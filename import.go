@@ -8,10 +8,9 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strconv"
-	"strings"
 
 	"github.com/durable-go/durable/checkpoint"
+	"github.com/durable-go/durable/internal/history"
 )
 
 // Import makes an execution of a recording, under its ID unless WithExecutionID says
@@ -48,7 +47,7 @@ func (e *Engine) Import(ctx context.Context, r *Recording, opts ...StartOption) 
 		err = errors.New("durable: AllowDrop is an option of Retry: an import drops nothing")
 	}
 	if err != nil {
-		return "", fmt.Errorf("import of execution %s: %w", truncated(r.ID), err)
+		return "", fmt.Errorf("import of execution %s: %w", history.Truncated(r.ID), err)
 	}
 	data, err := json.Marshal(r)
 	if err != nil {
@@ -64,17 +63,17 @@ func (e *Engine) Import(ctx context.Context, r *Recording, opts ...StartOption) 
 		c.Status = 0
 		c.Started.Number = int64(len(c.Records))
 		if s.timeout > 0 {
-			c.Started.Timeout, c.Started.TimeoutAt = int64(s.timeout), after(e.now(), int64(s.timeout))
+			c.Started.Timeout, c.Started.TimeoutAt = int64(s.timeout), history.After(e.now(), int64(s.timeout))
 		}
 	}
 	for i := range c.Records {
 		rec := &c.Records[i]
 		switch o := ops[rec.OperationID]; {
-		case o == nil || o.settled():
-		case rec.Type == checkpoint.CallbackStarted && o.dead():
-			c.CloseCallbacks = append(c.CloseCallbacks, o.id)
-		case rec.Type == checkpoint.ChainedInvokeStarted && !o.dead():
-			rec.TargetID = derivedID(invokedPrefix, c.Incarnation, o.id)
+		case o == nil || o.Settled():
+		case rec.Type == checkpoint.CallbackStarted && o.Dead():
+			c.CloseCallbacks = append(c.CloseCallbacks, o.ID)
+		case rec.Type == checkpoint.ChainedInvokeStarted && !o.Dead():
+			rec.TargetID = history.DerivedID(history.InvokedPrefix, c.Incarnation, o.ID)
 		}
 	}
 	if c.Started.Keys, err = r.keysOfNext(s.freshKeys); err != nil {
@@ -92,20 +91,20 @@ func (e *Engine) Import(ctx context.Context, r *Recording, opts ...StartOption) 
 		}
 	}
 	if errors.Is(err, ErrExecutionExists) {
-		return "", fmt.Errorf("durable: import of execution %s: %w: %s is not what was recorded, or has gone on since: import it under another ID, see WithExecutionID", truncated(r.ID), err, id)
+		return "", fmt.Errorf("durable: import of execution %s: %w: %s is not what was recorded, or has gone on since: import it under another ID, see WithExecutionID", history.Truncated(r.ID), err, id)
 	}
 	return id, err
 }
 
 // check reports whether r can be the journal of an execution, and returns its fold.
-func (r *Recording) check() (operations, checkpoint.Status, error) {
+func (r *Recording) check() (history.Operations, checkpoint.Status, error) {
 	if r == nil || len(r.records) == 0 {
 		return nil, 0, &checkpoint.CorruptError{Where: "recording", What: "it has no records"}
 	}
-	where := "recording of execution " + truncated(r.ID)
+	where := "recording of execution " + history.Truncated(r.ID)
 	status, err := parseStatus(r.Status)
 	if err == nil {
-		err = cmp.Or(checkID("execution ID", r.ID), checkID("function name", r.Function))
+		err = cmp.Or(history.CheckID("execution ID", r.ID), history.CheckID("function name", r.Function))
 	}
 	if err == nil && status == 0 {
 		err = errors.New("it has no status")
@@ -113,155 +112,42 @@ func (r *Recording) check() (operations, checkpoint.Status, error) {
 	if err != nil {
 		return nil, 0, &checkpoint.CorruptError{Where: where, What: "its head can't be read", Err: err}
 	}
-	_, badKeys := decodeKeys(r.records[0].Keys)
-	c := &recordingCheck{ops: newOperations(uint64(len(r.records))), most: max(1<<20, 4*len(r.records))}
+	_, badKeys := history.DecodeKeys(r.records[0].Keys)
+	c := &history.Check{Ops: history.New(uint64(len(r.records))), Most: max(1<<20, 4*len(r.records))}
 	for i := range r.records {
 		rec := &r.records[i]
-		err := c.next(rec)
-		switch end := isFinal(rec.Type); {
+		err := c.Next(rec)
+		switch end := history.IsFinal(rec.Type); {
 		case err != nil:
 		case i == 0 && badKeys != nil:
 			err = badKeys
 		case (i == 0) != (rec.Type == checkpoint.ExecutionStarted):
 			err = errors.New("an execution begins with its start, and has one")
 		case i == 0 && (rec.Function != r.Function || rec.Number < 0 || rec.Number >= int64(len(r.records))):
-			err = fmt.Errorf("it starts %q, with %d records of another one", truncated(rec.Function), rec.Number)
+			err = fmt.Errorf("it starts %q, with %d records of another one", history.Truncated(rec.Function), rec.Number)
 		case end != (status != checkpoint.Running && i == len(r.records)-1),
 			end && checkpoint.ExecutionSucceeded+checkpoint.EventType(status-checkpoint.Succeeded) != rec.Type:
 			err = fmt.Errorf("the status is %s", status)
 		}
 		if err != nil {
-			return nil, 0, &checkpoint.CorruptError{Where: fmt.Sprintf("%s, record %d (%s of operation %q)", where, i+1, rec.Type, truncated(rec.OperationID)), What: "it can't stand there", Err: err}
+			return nil, 0, &checkpoint.CorruptError{Where: fmt.Sprintf("%s, record %d (%s of operation %q)", where, i+1, rec.Type, history.Truncated(rec.OperationID)), What: "it can't stand there", Err: err}
 		}
 	}
-	return c.ops, status, nil
+	return c.Ops, status, nil
 }
 
-// recordingCheck looks at records, one after another.
-type recordingCheck struct {
-	ops        operations
-	seq, event uint64
-	most       int // the highest position in a context
-}
-
-const knownFlags = checkpoint.FlagParent | checkpoint.FlagShielded | checkpoint.FlagRebuild | checkpoint.FlagAtMostOnce | checkpoint.FlagPayload | checkpoint.FlagSilent
-
-// next checks the next record and folds it.
-func (c *recordingCheck) next(rec *checkpoint.Record) error {
-	c.seq++
-	silent := rec.Type >= checkpoint.ScopeCancelled || rec.Flags&checkpoint.FlagSilent != 0
-	switch {
-	case rec.Seq != c.seq:
-		return fmt.Errorf("its number is %d", rec.Seq)
-	case silent && (rec.Events != 0 || rec.EventID != 0):
-		return errors.New("it is no event, but has an event's number")
-	case !silent && (rec.Events < 1 || rec.Events > 2 || rec.EventID != c.event+1):
-		return fmt.Errorf("it stands for %d events from %d on, the next one is %d", rec.Events, rec.EventID, c.event+1)
-	case rec.Flags&^knownFlags != 0:
-		return fmt.Errorf("its flags are %#x", rec.Flags)
-	case min(rec.Duration, rec.Timeout, rec.HeartbeatTimeout, rec.NextAttemptDelay, rec.WakeAt, rec.TimeoutAt, rec.StartedAt) < 0 || rec.Time <= 0:
-		return errors.New("it holds a time that can't be")
+// keysOfNext are the recorded keys of an execution that a recording is imported as.
+func (r *Recording) keysOfNext(fresh bool) (string, error) {
+	k, err := history.DecodeKeys(r.records[0].Keys)
+	if err != nil || fresh {
+		return "", err
 	}
-	c.event += uint64(rec.Events)
-	if err := cmp.Or(checkName(rec.Name), checkName(rec.Key)); err != nil {
-		return err
+	if k == nil {
+		k = history.NewKeys(checkpoint.Incarnation{})
 	}
-	failure, err := decodeFailure(rec.Failure)
-	if err != nil {
-		return err
+	k.Base = k.BaseOf(r.incarnation)
+	for _, o := range k.Known {
+		o.Invoked, o.Retry = "", false // that is where it was recorded
 	}
-	var decision batchRecord
-	if len(rec.Batch) > 0 {
-		if err := json.Unmarshal(rec.Batch, &decision); err != nil || strings.Trim(decision.Items, "SFT-") != "" || len(decision.Items) > decision.Total {
-			return fmt.Errorf("its batch is %.100q", rec.Batch)
-		}
-	}
-	if err := c.operation(rec, failure); err != nil {
-		return err
-	}
-	c.ops.apply(rec, failure)
-	return nil
-}
-
-// operation checks that a record fits what was recorded of its operation before.
-func (c *recordingCheck) operation(rec *checkpoint.Record, failure *failureRecord) error {
-	o, known := c.ops[rec.OperationID]
-	switch t := rec.Type; {
-	case t == checkpoint.CancelRequested:
-		return errors.New("it belongs into an inbox")
-	case t <= checkpoint.ExecutionStopped || t == checkpoint.InvocationCompleted:
-		if rec.OperationID != "" {
-			return errors.New("it is not of an operation")
-		}
-		return nil
-	case t == checkpoint.ContextLooked && (known && (o.looked != nil && o.looked.shown || o.typ != typeContext) || rec.Number < 0 || rec.Number > 2*int64(c.most)+1):
-		return errors.New("it is of code that looks whether it is cancelled, and there is none")
-	case (t == checkpoint.ScopeCancelled || t == checkpoint.VersionChosen || t == checkpoint.ContextLooked) && rec.OperationID == "":
-		return nil
-	case rec.OperationID == "":
-		return errors.New("it has no operation")
-	}
-	if err := c.id(rec.OperationID); err != nil {
-		return err
-	}
-	// An item of a flat batch is known by what it holds, before a record of its own.
-	begun := known && o.status != "" && !(o.typ == typeContext && o.started == 0)
-	switch t := rec.Type; {
-	case known && o.settled():
-		return errors.New("its operation has an outcome already")
-	case t == checkpoint.ScopeCancelled && !begun, t == checkpoint.VersionChosen && known && o.typ != typeContext:
-		return errors.New("it is of a context, and there is none")
-	case t == checkpoint.ScopeCancelled || t == checkpoint.VersionChosen || t == checkpoint.ContextLooked:
-	case t == checkpoint.AwaitableChosen:
-		if !begun || o.sub != checkpoint.Settled || rec.Number < 0 || rec.Number > 1<<30 {
-			return errors.New("it is a choice, and there is none to make")
-		}
-	case t == checkpoint.OperationRefused:
-		if known || rec.Number < int64(typeStep) || rec.Number > int64(typeContext) || failure == nil {
-			return errors.New("it is of an operation that was not begun")
-		}
-	case begun && (o.typ != typeOf(t) || o.sub != rec.SubType && rec.SubType != checkpoint.SubTypeNone):
-		return fmt.Errorf("its operation is a %s", describeOp(o.typ, o.sub, o.name))
-	case known && !begun && (typeOf(t) != typeContext || isStart(t)):
-		return errors.New("there are operations in it already")
-	case isStart(t):
-		if begun && (t != checkpoint.StepStarted || o.status != OperationPending) {
-			return errors.New("its operation has begun already")
-		}
-	case !begun && rec.Events != 2 && rec.Flags&checkpoint.FlagSilent == 0:
-		return errors.New("its operation has not begun")
-	}
-	return nil
-}
-
-// id checks the ID of an operation, and that what is around it are contexts.
-func (c *recordingCheck) id(id string) error {
-	const deepest = 1024
-	if len(id) > deepest {
-		return fmt.Errorf("its ID has %d bytes", len(id))
-	}
-	for at, part := range strings.Split(id, "-") {
-		if n, err := strconv.Atoi(part); err != nil || n < 1 || n > c.most || part != strconv.Itoa(n) {
-			return fmt.Errorf("part %d of its ID is not a position", at+1)
-		}
-	}
-	for around := id; ; {
-		i := strings.LastIndexByte(around, '-')
-		if i < 0 {
-			return nil
-		}
-		around = around[:i]
-		if o := c.ops[around]; o != nil && o.typ != typeContext {
-			return fmt.Errorf("operation %s around it is a %s", around, o.typ)
-		}
-	}
-}
-
-// isStart reports whether t is the start of an operation.
-func isStart(t checkpoint.EventType) bool {
-	switch t {
-	case checkpoint.ContextStarted, checkpoint.StepStarted, checkpoint.WaitStarted, checkpoint.CallbackStarted, checkpoint.ChainedInvokeStarted:
-		return true
-	}
-	return false
+	return k.Encode(), nil
 }

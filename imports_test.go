@@ -35,7 +35,10 @@ var mayImport = map[string][]string{
 	"checkpoint/storetest": {"checkpoint", "checkpoint/internal/..."},
 	"internal/alarm":       {},
 	"internal/teller":      {},
-	"":                     {"checkpoint", "checkpoint/boltstore", "internal/alarm", "internal/teller"},
+	"internal/jsonform":    {},
+	"internal/fault":       {"internal/jsonform"},
+	"internal/history":     {"checkpoint", "internal/fault"},
+	"":                     {"checkpoint", "checkpoint/boltstore", "internal/alarm", "internal/teller", "internal/jsonform", "internal/fault", "internal/history"},
 }
 
 // listedPackage is what go list tells of a package.

@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"github.com/durable-go/durable/checkpoint"
+	"github.com/durable-go/durable/internal/fault"
 )
 
 // What comes from outside goes from the store's inbox into the journal.
@@ -114,7 +115,7 @@ func (x *residency) takeOver(entry *checkpoint.Record) bool {
 // openedEntry is an inbox entry that the sealer has opened, or why it could not.
 type openedEntry struct {
 	rec     checkpoint.Record
-	failure *failureRecord
+	failure *fault.Failure
 	err     error // to hold the execution for
 }
 
@@ -123,7 +124,7 @@ func (x *residency) open(entry *checkpoint.Record) *openedEntry {
 	e := &openedEntry{rec: *entry}
 	err := x.e.openRecord(&e.rec, x.sum.Incarnation)
 	if err == nil {
-		e.failure, err = decodeFailure(e.rec.Failure)
+		e.failure, err = fault.Decode(e.rec.Failure)
 	}
 	if err != nil {
 		e.err = x.e.reason(fmt.Errorf("durable: execution %s, operation %s: %w", x.id, entry.OperationID, err))
@@ -135,7 +136,7 @@ func (x *residency) open(entry *checkpoint.Record) *openedEntry {
 // x.mu is held.
 func (x *residency) apply(entry *openedEntry) bool {
 	o := x.ops[entry.rec.OperationID]
-	if o == nil || o.settled() || o.dead() {
+	if o == nil || o.Settled() || o.Dead() {
 		return true
 	}
 	if entry.err != nil {

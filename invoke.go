@@ -7,6 +7,9 @@ import (
 	"fmt"
 
 	"github.com/durable-go/durable/checkpoint"
+	"github.com/durable-go/durable/internal/fault"
+	"github.com/durable-go/durable/internal/history"
+	"github.com/durable-go/durable/internal/jsonform"
 )
 
 // Invoke starts an execution of f and waits for its result. The execution has
@@ -47,21 +50,21 @@ func InvokeByName[O any](ctx *Context, name, function string, in any, opts ...In
 func (c *Context) invoke(name, function string, encode func() ([]byte, error), s *settings, out any) error {
 	f, x := c.f, c.f.x
 	if err := s.check(); err != nil {
-		return x.misused(f, typeInvoke, name, err, "")
+		return x.misused(f, history.Invoke, name, err, "")
 	}
-	if err := checkID("function name", function); err != nil {
-		return x.misused(f, typeInvoke, name, err, "")
+	if err := history.CheckID("function name", function); err != nil {
+		return x.misused(f, history.Invoke, name, err, "")
 	}
-	o, err := c.enter(typeInvoke, checkpoint.ChainedInvoke, name)
+	o, err := c.enter(history.Invoke, checkpoint.ChainedInvoke, name)
 	if err != nil {
 		return err
 	}
 	defer c.leave()
-	if o.status != "" && o.function != function {
-		asked := describeOp(typeInvoke, checkpoint.ChainedInvoke, name) + " of function "
-		return x.diverged(f, o.id, asked+o.function, asked+function)
+	if o.Status != "" && o.Function != function {
+		asked := history.Describe(history.Invoke, checkpoint.ChainedInvoke, name) + " of function "
+		return x.diverged(f, o.ID, asked+o.Function, asked+function)
 	}
-	if o.status == "" {
+	if o.Status == "" {
 		x.mu.Unlock()
 		input, err := encode()
 		if err != nil {
@@ -72,22 +75,22 @@ func (c *Context) invoke(name, function string, encode func() ([]byte, error), s
 		if !x.mayGoOn(f) {
 			return x.exit(f)
 		}
-		if by := o.cancelledBy(); by != nil {
+		if by := o.CancelledBy(); by != nil {
 			return x.refuse(o, by)
 		}
 		if failure == nil && !x.e.has(function) && !x.e.shared {
-			failure = ownFailure("FunctionNotFound", fmt.Sprintf("function %q is not in Options.Functions of this engine", function))
+			failure = fault.Own("FunctionNotFound", fmt.Sprintf("function %q is not in Options.Functions of this engine", function))
 		}
 		target := "" // nothing is started
 		if failure == nil {
-			target = derivedID(invokedPrefix, x.sum.Incarnation, o.id)
+			target = history.DerivedID(history.InvokedPrefix, x.sum.Incarnation, o.ID)
 		}
 		now := x.e.now()
-		rec := checkpoint.Record{Type: checkpoint.ChainedInvokeStarted, SubType: checkpoint.ChainedInvoke, OperationID: o.id, ParentID: o.recordedParent(), Name: name,
-			Flags: o.flags | checkpoint.FlagPayload, Time: now, Function: function, TargetID: target,
+		rec := checkpoint.Record{Type: checkpoint.ChainedInvokeStarted, SubType: checkpoint.ChainedInvoke, OperationID: o.ID, ParentID: o.RecordedParent(), Name: name,
+			Flags: o.Flags | checkpoint.FlagPayload, Time: now, Function: function, TargetID: target,
 			Payload: input, Codec: x.e.codecName(s.codec), Timeout: int64(s.timeout)}
 		if s.timeout > 0 {
-			rec.TimeoutAt = after(now, int64(s.timeout))
+			rec.TimeoutAt = history.After(now, int64(s.timeout))
 		}
 		x.record(o, &rec, nil)
 		x.waitsOutside(o)
@@ -97,17 +100,17 @@ func (c *Context) invoke(name, function string, encode func() ([]byte, error), s
 			x.addDue(o)
 		}
 	}
-	if !o.settled() {
+	if !o.Settled() {
 		if err := x.await(f); err != nil {
 			return err
 		}
 	}
-	if !o.settled() && x.replay == nil {
-		target, payload := o.target, o.payload
+	if !o.Settled() && x.replay == nil {
+		target, payload := o.Target, o.Payload
 		x.mu.Unlock()
 		err := x.e.createInvoked(x, o, target, function, payload)
 		x.mu.Lock()
-		if err == nil && (o.dead() || o.settled() && o.status != OperationSucceeded && o.status != OperationFailed) {
+		if err == nil && (o.Dead() || o.Settled() && o.Status != history.Succeeded && o.Status != history.Failed) {
 			// Abandoned, cancelled or timed out meanwhile, when there was nobody to be told.
 			go x.e.store.Deliver(context.WithoutCancel(x.e.life), cancelDelivery(target, "the operation that invoked it has ended"))
 		}
@@ -124,7 +127,7 @@ func (c *Context) invoke(name, function string, encode func() ([]byte, error), s
 			x.holdNow(err)
 			return x.exit(f)
 		}
-		if err != nil && !o.settled() {
+		if err != nil && !o.Settled() {
 			x.lost(err)
 			return x.exit(f)
 		}
@@ -137,11 +140,11 @@ func (c *Context) invoke(name, function string, encode func() ([]byte, error), s
 
 // createInvoked creates the execution that an invoke asks for. It does nothing
 // if it exists, or if the caller has ended meanwhile.
-func (e *Engine) createInvoked(x *residency, o *operation, id, function string, input []byte) error {
+func (e *Engine) createInvoked(x *residency, o *history.Operation, id, function string, input []byte) error {
 	ctx := context.WithoutCancel(e.life)
-	caller := &checkpoint.Caller{ID: x.id, Incarnation: x.sum.Incarnation, OperationID: o.id}
+	caller := &checkpoint.Caller{ID: x.id, Incarnation: x.sum.Incarnation, OperationID: o.ID}
 	var err error
-	if before := x.keys.invoked(o); before == nil {
+	if before := x.keys.Invoked(o); before == nil {
 		err = e.create(ctx, id, function, input, 0, caller, "")
 	} else {
 		err = e.createAgain(ctx, before, id, function, input, caller)
@@ -154,12 +157,12 @@ func (e *Engine) createInvoked(x *residency, o *operation, id, function string, 
 
 // createAgain creates the execution of an invoke that had started another one, in an
 // execution that its caller began as. To the store it is the same one as without that.
-func (e *Engine) createAgain(ctx context.Context, before *knownOperation, id, function string, input []byte, caller *checkpoint.Caller) error {
+func (e *Engine) createAgain(ctx context.Context, before *history.Known, id, function string, input []byte, caller *checkpoint.Caller) error {
 	c, err := e.creation(ctx, id, function, input, 0, caller, "")
 	if err != nil {
 		return err
 	}
-	var j *endedJournal
+	var j *history.Ended
 	err = ErrExecutionNotFound
 	if before.Invoked != "" { // else it is in another store
 		j, err = e.endedJournal(ctx, before.Invoked)
@@ -167,15 +170,15 @@ func (e *Engine) createAgain(ctx context.Context, before *knownOperation, id, fu
 	switch {
 	case errors.Is(err, ErrExecutionNotFound):
 		if !before.Fresh {
-			c.Started.Keys = newKeys(checkpoint.Incarnation(before.Base)).encode()
+			c.Started.Keys = history.NewKeys(checkpoint.Incarnation(before.Base)).Encode()
 		}
 	case err != nil:
 		return err
 	default:
 		var kept []checkpoint.Record
-		var b *blame
-		if before.Retry && j.sum.Function == function && bytes.Equal(compactJSON(j.records[0].Payload), compactJSON(input)) {
-			kept, b = j.withoutFailure()
+		var b *history.Blame
+		if before.Retry && j.Summary.Function == function && bytes.Equal(jsonform.Compact(j.Records[0].Payload), jsonform.Compact(input)) {
+			kept, b = j.WithoutFailure()
 		}
 		if err := e.beginAs(ctx, &c, j, kept, b, before.Fresh); err != nil {
 			return fmt.Errorf("durable: start execution %s as %s: %w", id, before.Invoked, err)

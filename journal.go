@@ -5,6 +5,8 @@ import (
 	"time"
 
 	"github.com/durable-go/durable/checkpoint"
+	"github.com/durable-go/durable/internal/fault"
+	"github.com/durable-go/durable/internal/history"
 )
 
 // The journal of a residency numbers what happens and hands it to the store.
@@ -26,8 +28,8 @@ type journal struct {
 	sent    uint64 // last number given to the store
 	durable uint64 // last number known to be durable
 
-	lazy    []*operation       // whose start has no number yet
-	spare   *checkpoint.Record // a start that became one record with its outcome
+	lazy    []*history.Operation // whose start has no number yet
+	spare   *checkpoint.Record   // a start that became one record with its outcome
 	pending []checkpoint.Record
 	close   []string              // callbacks to close with the pending records
 	deliver []checkpoint.Delivery // to deliver with the pending records
@@ -88,13 +90,13 @@ func (x *residency) newStart() *checkpoint.Record {
 }
 
 // startLazily enters the start of o without a number. x.mu is held.
-func (x *residency) startLazily(o *operation, rec *checkpoint.Record) {
+func (x *residency) startLazily(o *history.Operation, rec *checkpoint.Record) {
 	rec.Time = x.e.now()
 	rec.Events = 1
-	o.start = rec
-	o.status, o.attempt = OperationStarted, max(o.attempt, rec.Attempt)
-	if o.started == 0 { // not that of a later attempt
-		o.started = rec.Time
+	o.Start = rec
+	o.Status, o.Attempt = history.Started, max(o.Attempt, rec.Attempt)
+	if o.StartedAt == 0 { // not that of a later attempt
+		o.StartedAt = rec.Time
 	}
 	x.journal.lazy = append(x.journal.lazy, o)
 	x.later(startDelay)
@@ -103,20 +105,20 @@ func (x *residency) startLazily(o *operation, rec *checkpoint.Record) {
 // record numbers rec, folds it into its operation and leaves it for send. A
 // start of the same operation that is still lazy becomes one record with it.
 // x.mu is held.
-func (x *residency) record(o *operation, rec *checkpoint.Record, failure *failureRecord) {
+func (x *residency) record(o *history.Operation, rec *checkpoint.Record, failure *fault.Failure) {
 	j := &x.journal
 	if s := j.slot; s != nil && s.o == o {
 		x.fill(s, rec, failure)
 		return
 	}
 	last := len(j.lazy) - 1
-	if o.start != nil && rec.Type < checkpoint.ScopeCancelled && (o.typ != typeContext || j.lazy[last] == o) {
+	if o.Start != nil && rec.Type < checkpoint.ScopeCancelled && (o.Type != history.Context || j.lazy[last] == o) {
 		// A context's start stays before the starts inside it.
-		merge(rec, o.start)
+		merge(rec, o.Start)
 		if i := slices.Index(j.lazy, o); i >= 0 {
 			j.lazy = slices.Delete(j.lazy, i, i+1)
 		}
-		x.spare, o.start = o.start, nil
+		x.spare, o.Start = o.Start, nil
 	}
 	x.numberStarts()
 	x.number(o, rec, failure)
@@ -141,8 +143,8 @@ func (x *residency) numberStarts() {
 		j.pending = slices.Grow(j.pending, len(j.lazy)+1)
 	}
 	for _, o := range j.lazy {
-		start := o.start
-		o.start = nil
+		start := o.Start
+		o.Start = nil
 		x.number(o, start, nil)
 	}
 	clear(j.lazy)
@@ -151,8 +153,8 @@ func (x *residency) numberStarts() {
 
 // number gives rec, of o or of the execution, its place and leaves it for send.
 // x.mu is held.
-func (x *residency) number(o *operation, rec *checkpoint.Record, failure *failureRecord) {
-	rec.Failure = encodeFailure(failure)
+func (x *residency) number(o *history.Operation, rec *checkpoint.Record, failure *fault.Failure) {
+	rec.Failure = fault.Encode(failure)
 	x.place(o, rec)
 	x.fold(o, rec, failure)
 	j := &x.journal
@@ -162,12 +164,12 @@ func (x *residency) number(o *operation, rec *checkpoint.Record, failure *failur
 }
 
 // place gives rec its numbers. x.mu is held.
-func (x *residency) place(o *operation, rec *checkpoint.Record) {
+func (x *residency) place(o *history.Operation, rec *checkpoint.Record) {
 	j := &x.journal
 	j.seq++
 	rec.Seq = j.seq
 	switch {
-	case o != nil && o.silent():
+	case o != nil && o.Silent():
 		rec.Flags |= checkpoint.FlagSilent
 	case rec.Events == 0 && rec.Type < checkpoint.ScopeCancelled:
 		rec.Events = 1
@@ -183,10 +185,10 @@ func (x *residency) place(o *operation, rec *checkpoint.Record) {
 
 // fold takes rec, which has its place, into its operation, and tells the observer.
 // x.mu is held.
-func (x *residency) fold(o *operation, rec *checkpoint.Record, failure *failureRecord) {
+func (x *residency) fold(o *history.Operation, rec *checkpoint.Record, failure *fault.Failure) {
 	if o != nil {
-		o.apply(rec, failure)
-		if o.endSeq == rec.Seq {
+		o.Apply(rec, failure)
+		if o.EndSeq == rec.Seq {
 			x.observeOutcome(o)
 		}
 	}

@@ -1,15 +1,13 @@
 package durable
 
 import (
-	"cmp"
 	"fmt"
 	"strconv"
-	"strings"
 	"time"
-	"unicode"
-	"unicode/utf8"
 
 	"github.com/durable-go/durable/checkpoint"
+	"github.com/durable-go/durable/internal/fault"
+	"github.com/durable-go/durable/internal/history"
 )
 
 // The life of an operation, the same for every primitive:
@@ -26,10 +24,10 @@ import (
 
 // enter claims the next position of c. If it returns no error, the residency's
 // mu is held, and c.leave must be deferred.
-func (c *Context) enter(typ opType, sub checkpoint.SubType, name string) (*operation, error) {
+func (c *Context) enter(typ history.Type, sub checkpoint.SubType, name string) (*history.Operation, error) {
 	f := c.f
 	x := f.x
-	if err := checkName(name); err != nil {
+	if err := history.CheckName(name); err != nil {
 		return nil, x.misused(f, typ, name, err, "give it a name that can be read in a log")
 	}
 	if x.e.teller.Untold() > maxUntold {
@@ -52,17 +50,17 @@ func (c *Context) enter(typ opType, sub checkpoint.SubType, name string) (*opera
 	f.within, f.looks = false, 0
 	id := f.id(f.counter)
 	o := x.ops[id]
-	if o != nil && o.status != "" {
-		if problem := mismatch(o, typ, sub, name); problem != "" {
-			return nil, x.mismatched(f, o, describeOp(typ, sub, name))
+	if o != nil && o.Status != "" {
+		if problem := history.Mismatch(o, typ, sub, name); problem != "" {
+			return nil, x.mismatched(f, o, history.Describe(typ, sub, name))
 		}
-		if o.refusal {
+		if o.Refusal {
 			f.refused++
 			f.passed(o)
 			f.showCancel()
 			f.inUse.Store(false)
 			x.mu.Unlock()
-			return nil, x.opError(o, o.failure)
+			return nil, x.opError(o, o.Failure)
 		}
 		f.refused = 0
 		f.within = true
@@ -73,35 +71,35 @@ func (c *Context) enter(typ opType, sub checkpoint.SubType, name string) (*opera
 	if c.shielded {
 		flags |= checkpoint.FlagShielded
 	}
-	if f.op.silent() {
+	if f.op.Silent() {
 		flags |= checkpoint.FlagParent
-		parent = f.op.parent
+		parent = f.op.Parent
 	}
 	if o == nil {
-		o = x.ops.add(id, name, typ, sub, flags, parent)
+		o = x.ops.Add(id, name, typ, sub, flags, parent)
 	}
-	if by := o.cancelledBy(); by != nil {
+	if by := o.CancelledBy(); by != nil {
 		f.refused++
 		f.replaying = false
 		if f.refused >= refusalLimit {
-			x.finish(checkpoint.Failed, nil, ownFailure("Canceled", fmt.Sprintf("canceled, and the handler went on calling operations: %d in a row were refused: return when an operation returns ErrCanceled", f.refused)))
+			x.finish(checkpoint.Failed, nil, fault.Own("Canceled", fmt.Sprintf("canceled, and the handler went on calling operations: %d in a row were refused: return when an operation returns ErrCanceled", f.refused)))
 			f.inUse.Store(false)
 			return nil, x.exit(f)
 		}
 		if x.replay != nil && !f.rebuild {
-			return nil, x.beyond(f, id, describeOp(typ, sub, name))
+			return nil, x.beyond(f, id, history.Describe(typ, sub, name))
 		}
 		err := x.refuse(o, by)
 		f.inUse.Store(false)
 		return nil, err
 	}
 	if x.replay != nil && !f.rebuild {
-		return nil, x.beyond(f, id, describeOp(typ, sub, name))
+		return nil, x.beyond(f, id, history.Describe(typ, sub, name))
 	}
 	if f.rebuild {
-		o.dropOpen()
+		o.DropOpen()
 		delete(x.ops, id)
-		return nil, x.diverged(f, id, "nothing", describeOp(typ, sub, name))
+		return nil, x.diverged(f, id, "nothing", history.Describe(typ, sub, name))
 	}
 	f.replaying = false
 	f.refused = 0
@@ -119,9 +117,9 @@ const hintReturned = "the function of this context has returned: use the context
 // silently: on replay the code must get there again before it may see the cancel,
 // which on the first run may have come after its last look. x.mu is held, and
 // given up.
-func (x *residency) refuse(o, by *operation) error {
-	failure := by.cancelled()
-	x.record(o, &checkpoint.Record{Type: checkpoint.OperationRefused, OperationID: o.id, ParentID: o.recordedParent(), SubType: o.sub, Name: o.name, Flags: o.flags, Number: int64(o.typ)}, failure)
+func (x *residency) refuse(o, by *history.Operation) error {
+	failure := by.Cancelled()
+	x.record(o, &checkpoint.Record{Type: checkpoint.OperationRefused, OperationID: o.ID, ParentID: o.RecordedParent(), SubType: o.SubType, Name: o.Name, Flags: o.Flags, Number: int64(o.Type)}, failure)
 	x.mu.Unlock()
 	return x.opError(o, failure)
 }
@@ -147,34 +145,14 @@ func (c *Context) leave() {
 // id is the ID of the operation at a position of f.
 func (f *frame) id(position int) string { return f.prefix + strconv.Itoa(position) }
 
-func mismatch(o *operation, typ opType, sub checkpoint.SubType, name string) string {
-	switch {
-	case o.typ != typ:
-		return "type"
-	case o.sub != sub:
-		return "sub-type"
-	case o.name != name:
-		return "name"
-	}
-	return ""
-}
-
-func describeOp(typ opType, sub checkpoint.SubType, name string) string {
-	s := typ.String()
-	if sub.String() != "" {
-		s += " (" + sub.String() + ")"
-	}
-	return s + " " + strconv.Quote(name)
-}
-
 // mismatched holds the execution and ends the goroutine. x.mu is held, and
 // given up.
-func (x *residency) mismatched(f *frame, o *operation, asked string) error {
+func (x *residency) mismatched(f *frame, o *history.Operation, asked string) error {
 	recorded := "nothing"
-	if o.status != "" {
-		recorded = describeOp(o.typ, o.sub, o.name)
+	if o.Status != "" {
+		recorded = history.Describe(o.Type, o.SubType, o.Name)
 	}
-	return x.diverged(f, o.id, recorded, asked)
+	return x.diverged(f, o.ID, recorded, asked)
 }
 
 // diverged is mismatched where what is recorded takes other words.
@@ -191,8 +169,8 @@ func (x *residency) diverged(f *frame, id, recorded, asked string) error {
 }
 
 // misused is the error of an operation that was called where it may not be.
-func (x *residency) misused(f *frame, typ opType, name string, err error, hint string) error {
-	return &OpError{Type: typ.String(), ExecutionID: x.id, Name: truncated(name), Err: err, Hint: hint}
+func (x *residency) misused(f *frame, typ history.Type, name string, err error, hint string) error {
+	return &OpError{Type: typ.String(), ExecutionID: x.id, Name: history.Truncated(name), Err: err, Hint: hint}
 }
 
 // unanswered holds the execution if err says that an operation was misused that
@@ -200,7 +178,7 @@ func (x *residency) misused(f *frame, typ opType, name string, err error, hint s
 // that can't be kept from it, on a goroutine that is not ours, what a body below f makes
 // of it is not recorded.
 func (x *residency) unanswered(f *frame, err error) {
-	if isError(err, ErrInvalidID) || isError(err, ErrConcurrentUse) {
+	if fault.Is(err, ErrInvalidID) || fault.Is(err, ErrConcurrentUse) {
 		x.mu.Lock()
 		f.misled = true
 		x.holdNow(err)
@@ -219,24 +197,16 @@ func (f *frame) isMisled() bool {
 	return false
 }
 
-// recordedParent is the parent where it does not follow from the ID.
-func (o *operation) recordedParent() string {
-	if o.flags&checkpoint.FlagParent != 0 {
-		return o.parent
-	}
-	return ""
-}
-
 // outcome returns the recorded outcome of o: it decodes the value into v, a pointer or a
 // decoding, or rebuilds the error. x.mu is held, and given up.
-func (c *Context) outcome(o *operation, codec Codec, v any) error {
+func (c *Context) outcome(o *history.Operation, codec Codec, v any) error {
 	f, x := c.f, c.f.x
-	failure, payload, recordedCodec := o.failure, o.payload, o.codec
-	o.noted = true
+	failure, payload, recordedCodec := o.Failure, o.Payload, o.Codec
+	o.Noted = true
 	f.passed(o)
 	x.mu.Unlock()
-	if o.refused != nil {
-		return o.refused
+	if o.Refused != nil {
+		return o.Refused
 	}
 	if failure != nil {
 		return x.opError(o, failure)
@@ -250,7 +220,7 @@ func (c *Context) outcome(o *operation, codec Codec, v any) error {
 		}
 		v = d.target()
 	}
-	outside := o.typ == typeCallback || o.typ == typeInvoke
+	outside := o.Type == history.Callback || o.Type == history.Invoke
 	if outside {
 		recordedCodec = "" // the sender's affair
 	}
@@ -260,10 +230,10 @@ func (c *Context) outcome(o *operation, codec Codec, v any) error {
 			return nil
 		}
 		if outside { // what was sent is not what is awaited: the same error on each replay
-			return &OpError{Type: o.typ.String(), ExecutionID: x.id, OperationID: o.id, Name: o.name, Err: x.e.errs.rebuild(x.e.errs.record(err))}
+			return &OpError{Type: o.Type.String(), ExecutionID: x.id, OperationID: o.ID, Name: o.Name, Err: x.e.errs.rebuild(x.e.errs.record(err))}
 		}
 	}
-	why := x.e.reason(fmt.Errorf("durable: execution %s, operation %s %q: %w", x.id, o.id, o.name, err))
+	why := x.e.reason(fmt.Errorf("durable: execution %s, operation %s %q: %w", x.id, o.ID, o.Name, err))
 	x.mu.Lock()
 	x.holdNow(why)
 	return x.exit(f)
@@ -288,10 +258,10 @@ func (e *Engine) codecFor(codec Codec, recorded string) (Codec, error) {
 }
 
 // opError rebuilds the error of a failed operation.
-func (x *residency) opError(o *operation, failure *failureRecord) error {
-	err := &OpError{Type: o.typ.String(), ExecutionID: x.id, OperationID: o.id, Name: o.name, Err: x.e.errs.rebuild(failure)}
-	if o.typ == typeStep {
-		err.Attempts = int(o.attempt)
+func (x *residency) opError(o *history.Operation, failure *fault.Failure) error {
+	err := &OpError{Type: o.Type.String(), ExecutionID: x.id, OperationID: o.ID, Name: o.Name, Err: x.e.errs.rebuild(failure)}
+	if o.Type == history.Step {
+		err.Attempts = int(o.Attempt)
 	}
 	return err
 }
@@ -309,29 +279,4 @@ func (e *Engine) encode(codec Codec, v any) ([]byte, error) {
 		codec = e.opts.Codec
 	}
 	return e.encodeWith(codec, v)
-}
-
-const maxNameBytes = 256
-
-func checkName(name string) error {
-	if len(name) > maxNameBytes {
-		return fmt.Errorf("%w: the name has %d bytes, the limit is %d", ErrInvalidID, len(name), maxNameBytes)
-	}
-	if !utf8.ValidString(name) || strings.ContainsFunc(name, func(r rune) bool { return !unicode.IsPrint(r) }) {
-		return fmt.Errorf("%w: the name is not printable", ErrInvalidID)
-	}
-	return nil
-}
-
-// compareIDs orders operation IDs as a reader would: 2 before 10, 2 before 2-1.
-func compareIDs(a, b string) int {
-	for a != "" && b != "" {
-		x, restA, _ := strings.Cut(a, "-")
-		y, restB, _ := strings.Cut(b, "-")
-		if c := cmp.Or(cmp.Compare(len(x), len(y)), cmp.Compare(x, y)); c != 0 {
-			return c
-		}
-		a, b = restA, restB
-	}
-	return cmp.Compare(len(a), len(b))
 }

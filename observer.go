@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/durable-go/durable/checkpoint"
+	"github.com/durable-go/durable/internal/fault"
+	"github.com/durable-go/durable/internal/history"
 	"github.com/durable-go/durable/internal/teller"
 )
 
@@ -172,14 +174,14 @@ func (g *logGuard) WithGroup(name string) (h slog.Handler) {
 }
 
 // observe tells of an event that is numbered. x.mu is held.
-func (x *residency) observe(rec *checkpoint.Record, o *operation) {
+func (x *residency) observe(rec *checkpoint.Record, o *history.Operation) {
 	f := x.e.opts.Observer.Event
 	if f == nil || rec.Events == 0 {
 		return
 	}
 	told, of := *rec, o
 	if o != nil {
-		of = &operation{id: o.id, parent: o.parent, name: o.name, duration: o.duration}
+		of = &history.Operation{ID: o.ID, Parent: o.Parent, Name: o.Name, Duration: o.Duration}
 	}
 	x.e.tell(x.id, func() {
 		for _, ev := range x.e.eventsOf(&told, of, &x.sum) {
@@ -232,7 +234,7 @@ func (e *Engine) inject(ctx context.Context, id, function string) (trace string)
 }
 
 // executionEnded counts and tells the end of an execution, which is durable.
-func (e *Engine) executionEnded(s *checkpoint.Summary, status checkpoint.Status, at int64, failure *failureRecord) {
+func (e *Engine) executionEnded(s *checkpoint.Summary, status checkpoint.Status, at int64, failure *fault.Failure) {
 	e.tallyOf(s.Function).ended[status].Add(1)
 	f := e.opts.Observer.ExecutionEnded
 	if f == nil {
@@ -274,20 +276,20 @@ func (x *residency) beginObserved() {
 type toldLater struct {
 	seq     uint64
 	op      Operation
-	failure *failureRecord
+	failure *fault.Failure
 }
 
 // observeOutcome takes note of an outcome. x.mu is held.
-func (x *residency) observeOutcome(o *operation) {
-	if o.typ == typeStep && !o.refusal {
+func (x *residency) observeOutcome(o *history.Operation) {
+	if o.Type == history.Step && !o.Refusal {
 		x.tally.steps.Add(1)
 	}
-	if x.e.opts.Observer.OperationEnded == nil || o.silent() {
+	if x.e.opts.Observer.OperationEnded == nil || o.Silent() {
 		return
 	}
-	op := Operation{ID: o.id, ParentID: o.parent, Type: o.typ.String(), SubType: o.sub.String(), Name: o.name, Status: o.status, Attempt: int(o.attempt),
-		StartedAt: timeOf(o.started), EndedAt: timeOf(o.ended), InvokedID: o.target}
-	x.journal.told.add(toldLater{o.endSeq, op, o.failure})
+	op := Operation{ID: o.ID, ParentID: o.Parent, Type: o.Type.String(), SubType: o.SubType.String(), Name: o.Name, Status: OperationStatus(o.Status), Attempt: int(o.Attempt),
+		StartedAt: timeOf(o.StartedAt), EndedAt: timeOf(o.EndedAt), InvokedID: o.Target}
+	x.journal.told.add(toldLater{o.EndSeq, op, o.Failure})
 }
 
 // tellOutcomes tells of the outcomes that are durable. x.mu is held.

@@ -49,7 +49,7 @@ func runBatch[O any](ctx *Context, sub, itemSub checkpoint.SubType, name string,
 	e := ctx.f.x.e
 	made := make([]decoded[O], n) // by items that ran now
 	decode := func(res *batchResult) (*Batch[O], error) {
-		b := &Batch[O]{reason: res.record.Reason}
+		b := &Batch[O]{reason: BatchReason(res.record.Reason)}
 		var values []O
 		if res.values != nil {
 			if err := decodeWith(s.batchCodec, res.values, &values); err != nil {

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/durable-go/durable/checkpoint"
+	"github.com/durable-go/durable/internal/fault"
+	"github.com/durable-go/durable/internal/jsonform"
 )
 
 // Recording is the journal of one execution, taken out of its store by
@@ -104,14 +106,14 @@ func (r *Recording) MarshalJSON() ([]byte, error) {
 			Duration: rec.Duration, Timeout: rec.Timeout, HeartbeatTimeout: rec.HeartbeatTimeout, NextAttemptDelay: rec.NextAttemptDelay,
 			WakeAt: timeOf(rec.WakeAt), TimeoutAt: timeOf(rec.TimeoutAt), Function: rec.Function, TargetID: rec.TargetID, Codec: rec.Codec,
 			Failure: rec.Failure, Batch: rec.Batch, Digest: rec.Digest, Key: rec.Key, Number: rec.Number, RestartOf: rec.RestartOf, Trace: rec.Trace}
-		if back, err := json.Marshal(json.RawMessage(rec.Payload)); err == nil && bytes.Equal(back, rec.Payload) && embeddable(back) {
+		if back, err := json.Marshal(json.RawMessage(rec.Payload)); err == nil && bytes.Equal(back, rec.Payload) && jsonform.Embeddable(back) {
 			j.Payload = rec.Payload
 		} else {
 			j.Bytes = rec.Payload
 		}
-		if !embeddable(rec.Failure) {
-			if failure, err := decodeFailure(rec.Failure); err == nil {
-				j.Failure = encodeFailure(failure)
+		if !jsonform.Embeddable(rec.Failure) {
+			if failure, err := fault.Decode(rec.Failure); err == nil {
+				j.Failure = fault.Encode(failure)
 			}
 		}
 		out.Records = append(out.Records, j)
@@ -138,7 +140,7 @@ func (r *Recording) UnmarshalJSON(data []byte) error {
 			Time: recordedTime(j.Time), StartedAt: recordedTime(j.StartedAt), OperationID: j.OperationID, ParentID: j.ParentID, Name: j.Name, Attempt: j.Attempt,
 			Duration: j.Duration, Timeout: j.Timeout, HeartbeatTimeout: j.HeartbeatTimeout, NextAttemptDelay: j.NextAttemptDelay,
 			WakeAt: recordedTime(j.WakeAt), TimeoutAt: recordedTime(j.TimeoutAt), Function: j.Function, TargetID: j.TargetID, Codec: j.Codec,
-			Payload: compactJSON(j.Payload), Failure: compactJSON(j.Failure), Batch: compactJSON(j.Batch), Digest: j.Digest, Key: j.Key, Number: j.Number, RestartOf: j.RestartOf, Trace: j.Trace}
+			Payload: jsonform.Compact(j.Payload), Failure: jsonform.Compact(j.Failure), Batch: jsonform.Compact(j.Batch), Digest: j.Digest, Key: j.Key, Number: j.Number, RestartOf: j.RestartOf, Trace: j.Trace}
 		if len(j.Bytes) > 0 {
 			rec.Payload = j.Bytes
 		}
@@ -151,7 +153,7 @@ func (r *Recording) UnmarshalJSON(data []byte) error {
 		r.records = append(r.records, rec)
 	}
 	if len(r.records) > 0 {
-		r.records[0].Keys = string(compactJSON(in.Keys))
+		r.records[0].Keys = string(jsonform.Compact(in.Keys))
 	}
 	return nil
 }

@@ -11,6 +11,9 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+
+	"github.com/durable-go/durable/internal/fault"
+	"github.com/durable-go/durable/internal/jsonform"
 )
 
 // errorRegistry records errors and rebuilds them, with what Options.Errors says.
@@ -56,7 +59,7 @@ func newErrorType(t reflect.Type) *errorType {
 	if t.Kind() == reflect.Pointer {
 		et.path = t.Elem().PkgPath()
 	}
-	if s := structOf(t); s != nil && !marshals(reflect.PointerTo(s)) {
+	if s := structOf(t); s != nil && !jsonform.Marshals(reflect.PointerTo(s)) {
 		for _, field := range reflect.VisibleFields(s) {
 			if isCause(field) && !throughPointer(s, field.Index) {
 				et.causes = append(et.causes, field)
@@ -180,13 +183,13 @@ func (r *errorRegistry) addSentinel(err error) error {
 // sentinelName is what a registered error is recorded by. There is none if it has no text,
 // as an example may not.
 func sentinelName(err error) (name string, ok bool) {
-	apart(func() { name = err.Error(); ok = true })
+	fault.Apart(func() { name = err.Error(); ok = true })
 	switch {
 	case !ok || plainError(err):
 	case reflect.TypeOf(err).Kind() == reflect.Pointer:
 		name = newErrorType(reflect.TypeOf(err)).name() + " " + name
 	default: // which is equal to another one that has the same in it
-		data, problem := marshalJSON(err)
+		data, problem := jsonform.Marshal(err)
 		name, ok = newErrorType(reflect.TypeOf(err)).name()+" "+string(data), problem == nil
 	}
 	return name, ok
@@ -228,7 +231,7 @@ type looked struct {
 // the struct of t, whose causes are recorded apart.
 func (t *errorType) hidden(in reflect.Type, where string, own bool, seen map[looked]bool) error {
 	at := looked{in, own}
-	if seen[at] || marshals(reflect.PointerTo(in)) || unmarshals(in) { // by its own rules
+	if seen[at] || jsonform.Marshals(reflect.PointerTo(in)) || jsonform.Unmarshals(in) { // by its own rules
 		return nil
 	}
 	seen[at] = true
@@ -292,7 +295,7 @@ func (t *errorType) withoutCauses(err error) (reflect.Value, map[string][]error)
 // encode is err, which is a t, as JSON, without its causes.
 func (t *errorType) encode(err error) ([]byte, map[string][]error, error) {
 	v, causes := t.withoutCauses(err)
-	data, problem := marshalJSON(v.Interface())
+	data, problem := jsonform.Marshal(v.Interface())
 	return data, causes, problem
 }
 
@@ -318,11 +321,11 @@ type errorNotes struct {
 const maxTyped = 50
 
 // match records what of Options.Errors err matches.
-func (n *errorNotes) match(f *failureRecord, err error) {
+func (n *errorNotes) match(f *fault.Failure, err error) {
 	for _, list := range [][]sentinel{n.r.sentinels, n.r.examples} {
 		for _, s := range list {
 			if errors.Is(err, s.err) {
-				f.addSentinel(s.name)
+				f.AddSentinel(s.name)
 			}
 		}
 	}
@@ -340,13 +343,13 @@ func (n *errorNotes) match(f *failureRecord, err error) {
 }
 
 // addType records e, which is a t, and returns its causes, which are to be recorded.
-func (n *errorNotes) addType(f *failureRecord, t *errorType, e error) (causes map[string][]error, ok bool) {
+func (n *errorNotes) addType(f *fault.Failure, t *errorType, e error) (causes map[string][]error, ok bool) {
 	if n.typed++; n.typed > maxTyped {
 		return nil, false
 	}
 	data, causes, err := t.encode(e)
-	rec := typedRecord{Type: t.String(), Of: t.path, JSON: data}
-	if err == nil && embeddable(data) {
+	rec := fault.Typed{Type: t.String(), Of: t.path, JSON: data}
+	if err == nil && jsonform.Embeddable(data) {
 		_, ok = n.r.rebuildTyped(&rec)
 	}
 	if !ok {
@@ -357,11 +360,11 @@ func (n *errorNotes) addType(f *failureRecord, t *errorType, e error) (causes ma
 	return causes, true
 }
 
-func (n *errorNotes) addCauses(rec *typedRecord, causes map[string][]error) {
+func (n *errorNotes) addCauses(rec *fault.Typed, causes map[string][]error) {
 	if len(causes) == 0 {
 		return
 	}
-	rec.Causes = make(map[string][]*failureRecord)
+	rec.Causes = make(map[string][]*fault.Failure)
 	for _, name := range slices.Sorted(maps.Keys(causes)) {
 		for _, cause := range causes[name] {
 			rec.Causes[name] = append(rec.Causes[name], n.cause(cause))
@@ -370,16 +373,16 @@ func (n *errorNotes) addCauses(rec *typedRecord, causes map[string][]error) {
 }
 
 // cause records an error that another one holds: a registered one as itself.
-func (n *errorNotes) cause(err error) *failureRecord {
+func (n *errorNotes) cause(err error) *fault.Failure {
 	if err == nil {
 		return nil
 	}
-	return guard(err, func() *failureRecord {
-		f := &failureRecord{Type: typeName(err), Message: err.Error(), Itself: true}
+	return guard(err, func() *fault.Failure {
+		f := &fault.Failure{Type: typeName(err), Message: err.Error(), Itself: true}
 		for _, list := range [][]sentinel{n.r.sentinels, n.r.examples} {
 			for _, s := range list {
 				if same(s.err, err) {
-					f.addSentinel(s.name)
+					f.AddSentinel(s.name)
 					return f
 				}
 			}
@@ -395,9 +398,9 @@ func (n *errorNotes) cause(err error) *failureRecord {
 }
 
 // rebuildMatches returns what of Options.Errors is recorded in rec.
-func (r *errorRegistry) rebuildMatches(rec *failureRecord) (matches []error) {
+func (r *errorRegistry) rebuildMatches(rec *fault.Failure) (matches []error) {
 	for _, s := range r.sentinels {
-		if rec.hasSentinel(s.name) {
+		if rec.HasSentinel(s.name) {
 			matches = append(matches, s.err)
 		}
 	}
@@ -407,7 +410,7 @@ func (r *errorRegistry) rebuildMatches(rec *failureRecord) (matches []error) {
 		}
 	}
 	for _, s := range r.examples { // behind what was returned, which errors.AsType is to find
-		if rec.hasSentinel(s.name) {
+		if rec.HasSentinel(s.name) {
 			matches = append(matches, s.err)
 		}
 	}
@@ -416,7 +419,7 @@ func (r *errorRegistry) rebuildMatches(rec *failureRecord) (matches []error) {
 
 // rebuildTyped rebuilds an error of a registered type; false: its type is not registered
 // any more, or has changed.
-func (r *errorRegistry) rebuildTyped(rec *typedRecord) (rebuilt error, ok bool) {
+func (r *errorRegistry) rebuildTyped(rec *fault.Typed) (rebuilt error, ok bool) {
 	t := r.short[rec.Type]
 	if rec.Of != "" {
 		t = r.named[rec.Of+" "+rec.Type]
@@ -426,7 +429,7 @@ func (r *errorRegistry) rebuildTyped(rec *typedRecord) (rebuilt error, ok bool) 
 	}
 	v := reflect.New(t.Type)
 	decoded := false
-	apart(func() { decoded = json.Unmarshal(bytes.Clone(rec.JSON), v.Interface()) == nil }) // its methods are the user's code
+	fault.Apart(func() { decoded = json.Unmarshal(bytes.Clone(rec.JSON), v.Interface()) == nil }) // its methods are the user's code
 	if !decoded {
 		return nil, false
 	}
@@ -450,7 +453,7 @@ func (r *errorRegistry) rebuildTyped(rec *typedRecord) (rebuilt error, ok bool) 
 	return rebuilt, ok
 }
 
-func (r *errorRegistry) rebuildCause(rec *failureRecord) error {
+func (r *errorRegistry) rebuildCause(rec *fault.Failure) error {
 	if rec == nil {
 		return nil
 	}

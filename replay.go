@@ -11,6 +11,9 @@ import (
 	"time"
 
 	"github.com/durable-go/durable/checkpoint"
+	"github.com/durable-go/durable/internal/fault"
+	"github.com/durable-go/durable/internal/history"
+	"github.com/durable-go/durable/internal/jsonform"
 )
 
 // Replay runs the code of a function over the recording of one of its executions
@@ -86,7 +89,7 @@ func (r *replayRun) run(ctx context.Context) error {
 	x.mu.Lock()
 	for i := range r.rec.records {
 		rec := r.rec.records[i]
-		failure, err := decodeFailure(rec.Failure)
+		failure, err := fault.Decode(rec.Failure)
 		if err != nil {
 			x.mu.Unlock()
 			return fmt.Errorf("durable: replay of execution %s, record %d: %w", x.id, rec.Seq, err)
@@ -100,7 +103,7 @@ func (r *replayRun) run(ctx context.Context) error {
 		case checkpoint.ExecutionSucceeded, checkpoint.ExecutionFailed, checkpoint.ExecutionTimedOut, checkpoint.ExecutionStopped:
 			r.final = &r.rec.records[i]
 		}
-		x.ops.apply(&rec, failure)
+		x.ops.Apply(&rec, failure)
 		x.lastInvocation = rec.Seq // all of it has been before
 	}
 	codec, err := x.e.codecFor(nil, r.input.Codec)
@@ -133,8 +136,8 @@ func (r *replayRun) failed() bool {
 func (x *residency) beyond(f *frame, id, asked string) error {
 	if r := x.replay; r.first == nil || compareDepth(id, r.first.OperationID) < 0 {
 		recorded := "nothing"
-		if o := x.ops[id]; o != nil && o.status != "" && o.id != "" {
-			recorded = describeOp(o.typ, o.sub, o.name) + " without an end"
+		if o := x.ops[id]; o != nil && o.Status != "" && o.ID != "" {
+			recorded = history.Describe(o.Type, o.SubType, o.Name) + " without an end"
 		}
 		r.first = &NonDeterministicError{ExecutionID: x.id, OperationID: id, Recorded: recorded, Asked: asked}
 	}
@@ -148,11 +151,11 @@ func (x *residency) beyond(f *frame, id, asked string) error {
 // compareDepth orders operations by how far inside they are, then by place: of all
 // that waits, the outermost is what keeps the handler from its end.
 func compareDepth(a, b string) int {
-	return cmp.Or(cmp.Compare(strings.Count(a, "-"), strings.Count(b, "-")), compareIDs(a, b))
+	return cmp.Or(cmp.Compare(strings.Count(a, "-"), strings.Count(b, "-")), history.CompareIDs(a, b))
 }
 
 // compare tells whether the handler's end is the recorded one. x.mu is held.
-func (r *replayRun) compare(status checkpoint.Status, payload []byte, failure *failureRecord) error {
+func (r *replayRun) compare(status checkpoint.Status, payload []byte, failure *fault.Failure) error {
 	r.ended = true
 	now := "the result " + excerpt(payload)
 	if failure != nil {
@@ -164,11 +167,11 @@ func (r *replayRun) compare(status checkpoint.Status, payload []byte, failure *f
 	switch {
 	case r.final == nil: // it ended, and the process died before that was recorded
 	case r.final.Type == checkpoint.ExecutionSucceeded:
-		if status != checkpoint.Succeeded || !bytes.Equal(compactJSON(payload), compactJSON(r.final.Payload)) {
+		if status != checkpoint.Succeeded || !bytes.Equal(jsonform.Compact(payload), jsonform.Compact(r.final.Payload)) {
 			return different("the result " + excerpt(r.final.Payload))
 		}
 	case r.final.Type == checkpoint.ExecutionFailed:
-		recorded, err := decodeFailure(r.final.Failure)
+		recorded, err := fault.Decode(r.final.Failure)
 		if err != nil {
 			return err
 		}
@@ -212,7 +215,7 @@ func (r *replayRun) tell(f *frame) {
 	id := f.id(f.counter)
 	var kind, name, status string
 	if o := r.x.ops[id]; o != nil {
-		kind, name, status = cmp.Or(o.sub.String(), o.typ.String()), o.name, string(o.status)
+		kind, name, status = cmp.Or(o.SubType.String(), o.Type.String()), o.Name, string(o.Status)
 	}
 	r.x.mu.Unlock()
 	r.x.e.opts.Logger.Debug("replayed", "execution", r.x.id, "operation", id, "type", kind, "name", name, "status", status)
@@ -221,7 +224,7 @@ func (r *replayRun) tell(f *frame) {
 // excerpt is the beginning of a payload as people see it.
 func excerpt(payload []byte) string {
 	const most = 200
-	text := string(shown(payload))
+	text := string(jsonform.Shown(payload))
 	if len(text) > most {
 		return fmt.Sprintf("%s… (%d bytes)", text[:most], len(text))
 	}

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/durable-go/durable/checkpoint"
+	"github.com/durable-go/durable/internal/fault"
+	"github.com/durable-go/durable/internal/history"
 )
 
 // residency is an execution in memory: from its claim until it ends or is
@@ -36,9 +38,9 @@ type residency struct {
 
 	mu    sync.Mutex
 	phase phase
-	ops   operations
-	root  *operation
-	keys  *keys // of the execution it began as; nil: it has none
+	ops   history.Operations
+	root  *history.Operation
+	keys  *history.Keys // of the execution it began as; nil: it has none
 	journal
 	answer         func(error) // answered
 	inboxSeen      uint64
@@ -66,14 +68,14 @@ type residency struct {
 	ended          *outcome            // it is durable that the execution has ended like this
 
 	routines map[*routine]struct{}
-	running  int                     // routines that run code: not blocked, not abandoned
-	alive    int                     // routines that have not ended and are not abandoned
-	inBodies int                     // of these, those that run a body
-	bodies   bodies                  // operations whose body runs
-	strays   map[*operation]struct{} // bodies that run on although their operation has timed out
-	busy     int                     // outside events being taken over: it may not be suspended meanwhile
-	outside  int                     // open callbacks and invokes
-	cancels  int                     // scopes cancelled so far
+	running  int                             // routines that run code: not blocked, not abandoned
+	alive    int                             // routines that have not ended and are not abandoned
+	inBodies int                             // of these, those that run a body
+	bodies   bodies                          // operations whose body runs
+	strays   map[*history.Operation]struct{} // bodies that run on although their operation has timed out
+	busy     int                             // outside events being taken over: it may not be suspended meanwhile
+	outside  int                             // open callbacks and invokes
+	cancels  int                             // scopes cancelled so far
 
 	due       dueTimes
 	firing    bool // something that is due is with the store; what is due later waits
@@ -109,7 +111,7 @@ var errSuspended = errors.New("durable: the execution was suspended")
 func newResidency(e *Engine, def *definition, claim *checkpoint.Claim) *residency {
 	x := &residency{
 		e: e, def: def, id: claim.ID, sum: claim.Summary, cutOff: claim.Lost,
-		ops:      newOperations(claim.Tail),
+		ops:      history.New(claim.Tail),
 		routines: make(map[*routine]struct{}),
 		gone:     make(chan struct{}),
 		progress: time.Now(),
@@ -240,7 +242,7 @@ func (x *residency) mayGoOn(f *frame) bool {
 func (x *residency) exit(f *frame) error {
 	x.mu.Unlock()
 	if !onOwnGoroutine() {
-		return &OpError{Type: typeContext.String(), ExecutionID: x.id, OperationID: f.op.id, Name: f.op.name, Err: ErrConcurrentUse,
+		return &OpError{Type: history.Context.String(), ExecutionID: x.id, OperationID: f.op.ID, Name: f.op.Name, Err: ErrConcurrentUse,
 			Hint: "the execution has ended or was suspended, and this goroutine is not one that the library started: use durable.Go for concurrent operations"}
 	}
 	goexit()
@@ -261,7 +263,7 @@ func (x *residency) block(f *frame, w *waiter) error {
 		return x.exit(f)
 	}
 	if !r.onItsGoroutine() {
-		err := &OpError{Type: typeContext.String(), ExecutionID: x.id, OperationID: f.op.id, Name: f.op.name, Err: ErrConcurrentUse,
+		err := &OpError{Type: history.Context.String(), ExecutionID: x.id, OperationID: f.op.ID, Name: f.op.Name, Err: ErrConcurrentUse,
 			Hint: "an operation that has to wait was called from a goroutine that does not own its context: use durable.Go for concurrent operations"}
 		x.holdNow(err)
 		x.mu.Unlock()
@@ -301,42 +303,57 @@ func (x *residency) wake(w *waiter) {
 }
 
 // wakeAll wakes who waits for o. x.mu is held.
-func (x *residency) wakeAll(o *operation) {
-	for _, w := range o.waiters {
-		x.wake(w)
+func (x *residency) wakeAll(o *history.Operation) {
+	for _, w := range o.Waiters {
+		x.wake(w.(*waiter))
 	}
-	o.waiters = nil
-	if o.settled() || o.gone {
-		for _, f := range o.onSettled {
+	o.Waiters = nil
+	if o.Settled() || o.Gone {
+		for _, f := range o.OnSettled {
 			f()
 		}
-		o.onSettled = nil
+		o.OnSettled = nil
 	}
 }
 
 // waitFor blocks until one of the operations is settled or, if it is pending,
 // ready. x.mu is held.
-func (x *residency) waitFor(f *frame, ops ...*operation) error {
+func (x *residency) waitFor(f *frame, ops ...*history.Operation) error {
 	w := &waiter{r: f.r}
 	for _, o := range ops {
-		o.waiters = append(o.waiters, w)
+		o.Waiters = append(o.Waiters, w)
 	}
 	return x.block(f, w)
 }
 
+// waitsOutside takes note of an open callback or invoke. x.mu is held.
+func (x *residency) waitsOutside(o *history.Operation) {
+	o.Outside = true
+	x.outside++
+}
+
+// waitsNoMore takes note that nobody outside is waited for any more, if one was.
+// x.mu is held.
+func (x *residency) waitsNoMore(o *history.Operation) {
+	if o.Outside {
+		o.Outside = false
+		x.outside--
+	}
+}
+
 // settle records the outcome of o and wakes who waits for it. x.mu is held.
-func (x *residency) settle(o *operation, rec *checkpoint.Record, failure *failureRecord) {
-	rec.OperationID = o.id
-	rec.SubType = o.sub
+func (x *residency) settle(o *history.Operation, rec *checkpoint.Record, failure *fault.Failure) {
+	rec.OperationID = o.ID
+	rec.SubType = o.SubType
 	if rec.Attempt == 0 {
-		rec.Attempt = o.attempt
+		rec.Attempt = o.Attempt
 	}
 	x.record(o, rec, failure)
 	x.settled(o)
 }
 
 // settled takes note that the outcome of o is recorded. x.mu is held.
-func (x *residency) settled(o *operation) {
+func (x *residency) settled(o *history.Operation) {
 	x.progress = time.Now()
 	x.waitsNoMore(o)
 	x.wakeAll(o)

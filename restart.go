@@ -4,11 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"slices"
 	"time"
 
 	"github.com/durable-go/durable/checkpoint"
+	"github.com/durable-go/durable/internal/history"
 )
 
 // RestartFrom starts a new execution of the same function with the same input, which
@@ -51,11 +51,11 @@ func (e *Engine) RestartFrom(ctx context.Context, id, operationID string, opts .
 	}
 	var kept []checkpoint.Record
 	if operationID != "" {
-		o := j.ops[operationID]
-		if o == nil || o.firstSeq == 0 || o.refusal {
-			return "", fmt.Errorf("%w: execution %s has no operation %q: use an ID that Operations tells", ErrOperationNotFound, id, truncated(operationID))
+		o := j.Ops[operationID]
+		if o == nil || o.FirstSeq == 0 || o.Refusal {
+			return "", fmt.Errorf("%w: execution %s has no operation %q: use an ID that Operations tells", ErrOperationNotFound, id, history.Truncated(operationID))
 		}
-		kept = j.records[1 : o.firstSeq-1]
+		kept = j.Records[1 : o.FirstSeq-1]
 	}
 	s, newID, err := e.restartSettings(ctx, j, opts)
 	if err != nil {
@@ -100,17 +100,17 @@ func (e *Engine) Retry(ctx context.Context, id string, opts ...StartOption) (new
 	if err != nil {
 		return "", err
 	}
-	if j.sum.Status == checkpoint.Succeeded {
+	if j.Summary.Status == checkpoint.Succeeded {
 		return "", fmt.Errorf("%w: %s: Retry is for those that have not, see RestartFrom", ErrExecutionSucceeded, id)
 	}
-	if err := e.invokedBy(ctx, &j.sum); err != nil {
+	if err := e.invokedBy(ctx, &j.Summary); err != nil {
 		return "", err
 	}
 	s, newID, err := e.restartSettings(ctx, j, opts)
 	if err != nil {
 		return "", err
 	}
-	kept, b := j.withoutFailure()
+	kept, b := j.WithoutFailure()
 	dropped, err := e.forgotten(ctx, j, kept, b, nil)
 	if err != nil {
 		return "", err
@@ -147,43 +147,37 @@ func (e *Engine) invokedBy(ctx context.Context, s *checkpoint.Summary) error {
 
 // forgotten adds what a retry would forget of an execution, and of those that it had
 // invoked and would invoke again, to a list.
-func (e *Engine) forgotten(ctx context.Context, j *endedJournal, kept []checkpoint.Record, b *blame, list []DroppedOperation) ([]DroppedOperation, error) {
-	stays, err := stayers(kept)
+func (e *Engine) forgotten(ctx context.Context, j *history.Ended, kept []checkpoint.Record, b *history.Blame, list []DroppedOperation) ([]DroppedOperation, error) {
+	stays, err := history.Stayers(kept)
 	if err != nil {
-		return nil, fmt.Errorf("durable: retry of execution %s: %w", j.sum.ID, err)
+		return nil, fmt.Errorf("durable: retry of execution %s: %w", j.Summary.ID, err)
 	}
-	for _, o := range j.sorted() {
-		dropped := DroppedOperation{ExecutionID: j.sum.ID, OperationID: o.id, Type: o.typ.String(), Name: o.name, Status: o.status}
-		if b.forgets(o) {
+	for _, o := range j.Sorted() {
+		dropped := DroppedOperation{ExecutionID: j.Summary.ID, OperationID: o.ID, Type: o.Type.String(), Name: o.Name, Status: OperationStatus(o.Status)}
+		if b.Forgets(o) {
 			list = append(list, dropped)
 			continue
 		}
-		if !o.invokedAgain(stays) {
+		if !o.InvokedAgain(stays) {
 			continue
 		}
-		_, err := e.endOf(ctx, o.target)
+		_, err := e.endOf(ctx, o.Target)
 		if err == nil {
-			var invoked *endedJournal
-			if invoked, err = e.endedJournal(ctx, o.target); err == nil {
-				kept, b := invoked.withoutFailure()
+			var invoked *history.Ended
+			if invoked, err = e.endedJournal(ctx, o.Target); err == nil {
+				kept, b := invoked.WithoutFailure()
 				list, err = e.forgotten(ctx, invoked, kept, b, list)
 			}
 		}
 		switch {
 		case errors.Is(err, ErrExecutionNotFound):
-			dropped.InvokedID = o.target
+			dropped.InvokedID = o.Target
 			list = append(list, dropped)
 		case err != nil:
 			return nil, err
 		}
 	}
 	return list, nil
-}
-
-// invokedAgain reports whether o is an invoke that had started its execution and is made
-// again, if those of its journal that have an outcome stay.
-func (o *operation) invokedAgain(stays map[string]bool) bool {
-	return o.typ == typeInvoke && o.firstSeq != 0 && !o.refusal && o.target != "" && !stays[o.id]
 }
 
 // endPatience is how long executions that were invoked, and are being cancelled, are
@@ -201,15 +195,7 @@ func (e *Engine) endOf(ctx context.Context, id string) (s checkpoint.Summary, er
 	return s, err
 }
 
-// endedJournal is the journal of an execution that has ended, opened.
-type endedJournal struct {
-	sum     checkpoint.Summary
-	records []checkpoint.Record
-	ops     operations
-	keys    *keys
-}
-
-func (e *Engine) endedJournal(ctx context.Context, id string) (*endedJournal, error) {
+func (e *Engine) endedJournal(ctx context.Context, id string) (*history.Ended, error) {
 	s, err := e.find(ctx, id)
 	if err != nil {
 		return nil, err
@@ -217,7 +203,7 @@ func (e *Engine) endedJournal(ctx context.Context, id string) (*endedJournal, er
 	if s.Status == checkpoint.Running {
 		return nil, fmt.Errorf("%w: %s: stop it before", ErrExecutionRunning, id)
 	}
-	j := &endedJournal{sum: s, records: make([]checkpoint.Record, 0, s.Tail)}
+	j := &history.Ended{Summary: s, Records: make([]checkpoint.Record, 0, s.Tail)}
 	for rec, err := range e.journalOf(ctx, &s, 0) {
 		if err == nil {
 			err = e.openRecord(&rec, s.Incarnation)
@@ -225,11 +211,11 @@ func (e *Engine) endedJournal(ctx context.Context, id string) (*endedJournal, er
 		if err != nil {
 			return nil, fmt.Errorf("durable: restart of execution %s: %w", id, e.lookup(id, err))
 		}
-		j.records = append(j.records, rec)
+		j.Records = append(j.Records, rec)
 	}
-	j.ops, err = fold(j.records)
+	j.Ops, err = history.Fold(j.Records)
 	if err == nil {
-		j.keys, err = decodeKeys(j.records[0].Keys)
+		j.Keys, err = history.DecodeKeys(j.Records[0].Keys)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("durable: restart of execution %s: %w", id, err)
@@ -237,50 +223,32 @@ func (e *Engine) endedJournal(ctx context.Context, id string) (*endedJournal, er
 	return j, nil
 }
 
-// sorted are the operations in the order of their IDs.
-func (j *endedJournal) sorted() []*operation {
-	return slices.SortedFunc(maps.Values(j.ops), func(a, b *operation) int { return compareIDs(a.id, b.id) })
-}
-
-// fold makes operations of records that are open.
-func fold(records []checkpoint.Record) (operations, error) {
-	ops := newOperations(uint64(len(records)))
-	for i := range records {
-		failure, err := decodeFailure(records[i].Failure)
-		if err != nil {
-			return nil, fmt.Errorf("record %d: %w", records[i].Seq, err)
-		}
-		ops.apply(&records[i], failure)
-	}
-	return ops, nil
-}
-
 // restartSettings are what the options say about an execution that begins as the one of j.
-func (e *Engine) restartSettings(ctx context.Context, j *endedJournal, opts []StartOption) (s startSettings, id string, err error) {
+func (e *Engine) restartSettings(ctx context.Context, j *history.Ended, opts []StartOption) (s startSettings, id string, err error) {
 	if e.retired() {
 		return s, "", e.refuse(ctx)
 	}
-	s.timeout = durationOf(j.records[0].Timeout)
+	s.timeout = durationOf(j.Records[0].Timeout)
 	if id, err = s.take(ctx, e, "", opts); err != nil {
-		return s, "", fmt.Errorf("restart of execution %s: %w", j.sum.ID, err)
+		return s, "", fmt.Errorf("restart of execution %s: %w", j.Summary.ID, err)
 	}
 	return s, id, nil
 }
 
 // restart makes an execution that begins with the records kept of j. b is what a retry
 // blames; nil: it is none.
-func (e *Engine) restart(ctx context.Context, j *endedJournal, id string, kept []checkpoint.Record, b *blame, what string, s *startSettings) (string, error) {
+func (e *Engine) restart(ctx context.Context, j *history.Ended, id string, kept []checkpoint.Record, b *history.Blame, what string, s *startSettings) (string, error) {
 	if s.freshKeys {
 		what += " with new keys"
 	}
-	started := j.records[0]
+	started := j.Records[0]
 	input, now := started.Payload, e.now()
 	// Of an old incarnation, one digest a place; never that of a mere start.
-	digest := e.mac("restart", slices.Concat(j.sum.Incarnation[:], []byte(what)))
+	digest := e.mac("restart", slices.Concat(j.Summary.Incarnation[:], []byte(what)))
 	c := checkpoint.Creation{ID: id, Incarnation: e.newIncarnation(id), Digest: digest, Started: started}
 	c.Started.Time, c.Started.Timeout, c.Started.TimeoutAt = now, int64(s.timeout), 0
 	if s.timeout > 0 {
-		c.Started.TimeoutAt = after(now, c.Started.Timeout)
+		c.Started.TimeoutAt = history.After(now, c.Started.Timeout)
 	}
 	c.Started.Trace = e.inject(ctx, id, started.Function)
 	err := e.beginAs(ctx, &c, j, kept, b, s.freshKeys)
@@ -288,7 +256,7 @@ func (e *Engine) restart(ctx context.Context, j *endedJournal, id string, kept [
 		err = e.sealAll(&c)
 	}
 	if err != nil {
-		return "", fmt.Errorf("durable: restart of execution %s: %w", j.sum.ID, err)
+		return "", fmt.Errorf("durable: restart of execution %s: %w", j.Summary.ID, err)
 	}
 	if err := e.put(ctx, &c, input, true); err != nil {
 		return "", err
@@ -298,35 +266,35 @@ func (e *Engine) restart(ctx context.Context, j *endedJournal, id string, kept [
 }
 
 // beginAs lets an execution that is to be created begin with the records kept of j.
-func (e *Engine) beginAs(ctx context.Context, c *checkpoint.Creation, j *endedJournal, kept []checkpoint.Record, b *blame, freshKeys bool) (err error) {
-	c.Records, c.CloseCallbacks, err = beginAnew(kept, c.Started.Time)
+func (e *Engine) beginAs(ctx context.Context, c *checkpoint.Creation, j *history.Ended, kept []checkpoint.Record, b *history.Blame, freshKeys bool) (err error) {
+	c.Records, c.CloseCallbacks, err = history.BeginAnew(kept, c.Started.Time)
 	if err != nil {
 		return err
 	}
-	stays, err := stayers(c.Records)
+	stays, err := history.Stayers(c.Records)
 	if err != nil {
 		return err
 	}
-	again := make(map[*operation]*knownOperation)
-	for _, o := range j.ops {
-		if !o.invokedAgain(stays) {
+	again := make(map[*history.Operation]*history.Known)
+	for _, o := range j.Ops {
+		if !o.InvokedAgain(stays) {
 			continue
 		}
-		s, err := e.endOf(ctx, o.target)
+		s, err := e.endOf(ctx, o.Target)
 		if errors.Is(err, ErrExecutionNotFound) {
 			continue
 		}
 		if err != nil {
 			return err
 		}
-		k, err := decodeKeys(s.Started.Keys)
+		k, err := history.DecodeKeys(s.Started.Keys)
 		if err != nil {
 			return err
 		}
-		again[o] = &knownOperation{ID: o.id, Kind: o.sub, Name: o.name, Invoked: o.target, Base: incarnationJSON(k.baseOf(s.Incarnation)), Retry: b != nil && !b.forgets(o)}
+		again[o] = &history.Known{ID: o.ID, Kind: o.SubType, Name: o.Name, Invoked: o.Target, Base: history.Incarnation(k.BaseOf(s.Incarnation)), Retry: b != nil && !b.Forgets(o)}
 	}
-	c.Started.RestartOf, c.Started.Number = j.sum.ID, int64(len(c.Records))
-	c.Started.Keys = j.keysOfNext(stays, again, freshKeys).encode()
+	c.Started.RestartOf, c.Started.Number = j.Summary.ID, int64(len(c.Records))
+	c.Started.Keys = j.KeysOfNext(stays, again, freshKeys).Encode()
 	return nil
 }
 
@@ -337,81 +305,4 @@ func (e *Engine) sealAll(c *checkpoint.Creation) error {
 		err = e.sealRecord(&c.Records[i], c.Incarnation)
 	}
 	return err
-}
-
-// beginAnew makes of records that were kept of a journal those that another execution
-// begins with: of what has no outcome only contexts are left, to go on in; invocations
-// are not part of it. Numbers and events have no gaps afterwards. closed are callbacks
-// without an outcome that nobody waits for.
-func beginAnew(kept []checkpoint.Record, now int64) (records []checkpoint.Record, closed []string, err error) {
-	ops, err := fold(kept)
-	if err != nil {
-		return nil, nil, err
-	}
-	stays := make(map[*operation]bool, len(ops))
-	for _, o := range ops {
-		stays[o] = o.stays(ops)
-		if stays[o] && o.typ == typeCallback && !o.settled() && o.dead() {
-			closed = append(closed, o.id)
-		}
-	}
-	slices.SortFunc(closed, compareIDs)
-	seq, event := uint64(1), uint64(1) // of what starts the execution
-	for _, rec := range kept {
-		o := ops[rec.OperationID]
-		if rec.Type == checkpoint.InvocationCompleted || isFinal(rec.Type) || !stays[o] {
-			continue
-		}
-		if !o.settled() && !o.dead() {
-			if rec.TimeoutAt != 0 {
-				rec.TimeoutAt = after(now, rec.Timeout)
-			}
-			if rec.Type == checkpoint.CallbackStarted {
-				rec.Time = now // its heartbeats count from then
-			}
-		}
-		seq++
-		rec.Seq = seq
-		if rec.Events > 0 {
-			rec.EventID = event + 1
-			event += uint64(rec.Events)
-		}
-		records = append(records, rec)
-	}
-	return records, closed, nil
-}
-
-// stayers are the operations, by ID, of records that were kept which have an outcome that
-// stays, or are contexts.
-func stayers(kept []checkpoint.Record) (map[string]bool, error) {
-	ops, err := fold(kept)
-	stays := make(map[string]bool, len(ops))
-	for _, o := range ops {
-		stays[o.id] = o.stays(ops)
-	}
-	return stays, err
-}
-
-// stays reports whether what is recorded of o is part of a new beginning.
-func (o *operation) stays(ops operations) bool {
-	if !o.dead() {
-		for up := o.up; up != nil; up = up.up {
-			// Who was told the ID of a callback must be told the new one.
-			if up.sub == checkpoint.WaitForCallback {
-				if cb := ops[up.id+"-1"]; cb == nil || cb.status != OperationSucceeded {
-					return false
-				}
-			}
-		}
-	}
-	return o.settled() || o.dead() || o.typ == typeContext || o.typ == typeCallback && o.passedBy()
-}
-
-// passedBy reports whether the code of the context around o has got further. A callback
-// that it had got by then is there from the beginning, under its new ID: made only by the
-// code, it would be refused if the execution was cancelled before, and the code would go
-// another way than what is recorded behind it.
-func (o *operation) passedBy() bool {
-	_, position := placeOf(o.id)
-	return o.up.last > position
 }

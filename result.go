@@ -7,6 +7,9 @@ import (
 	"slices"
 
 	"github.com/durable-go/durable/checkpoint"
+	"github.com/durable-go/durable/internal/fault"
+	"github.com/durable-go/durable/internal/history"
+	"github.com/durable-go/durable/internal/jsonform"
 )
 
 // The result of an execution, for those who wait for it.
@@ -18,7 +21,7 @@ func (e *Engine) ResultJSON(ctx context.Context, id string) (json.RawMessage, er
 	if err != nil {
 		return nil, err
 	}
-	return slices.Clone(rawJSON(payload)), nil
+	return slices.Clone(jsonform.Raw(payload)), nil
 }
 
 // result waits for the end of an execution.
@@ -26,7 +29,7 @@ func (e *Engine) result(ctx context.Context, id string) (payload []byte, codec s
 	if err := e.given(ctx); err != nil {
 		return nil, "", err
 	}
-	if err := checkID("execution ID", id); err != nil {
+	if err := history.CheckID("execution ID", id); err != nil {
 		return nil, "", err
 	}
 	defer e.givePlaceUp(ctx)()
@@ -69,13 +72,13 @@ func (e *Engine) result(ctx context.Context, id string) (payload []byte, codec s
 	if s.Status == checkpoint.Succeeded {
 		return final.Payload, final.Codec, nil
 	}
-	failure, err := decodeFailure(final.Failure)
+	failure, err := fault.Decode(final.Failure)
 	if err != nil {
 		return nil, "", err
 	}
 	return nil, "", e.executionError(id, s.Function, failure)
 }
 
-func (e *Engine) executionError(id, function string, failure *failureRecord) error {
-	return &OpError{Type: typeExecution.String(), ExecutionID: id, Name: function, Err: e.errs.rebuild(failure)}
+func (e *Engine) executionError(id, function string, failure *fault.Failure) error {
+	return &OpError{Type: history.Execution.String(), ExecutionID: id, Name: function, Err: e.errs.rebuild(failure)}
 }

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/durable-go/durable/checkpoint"
+	"github.com/durable-go/durable/internal/fault"
+	"github.com/durable-go/durable/internal/history"
 )
 
 // frame is a context while its function runs: it counts positions, and it is
@@ -19,8 +21,8 @@ import (
 // can record nothing more, and nothing waits for it.
 type frame struct {
 	x      *residency
-	op     *operation // the context operation
-	up     *frame     // nil: the handler's
+	op     *history.Operation // the context operation
+	up     *frame             // nil: the handler's
 	r      *routine
 	prefix string // of the IDs in it: "", "2-", "2-1-"
 
@@ -37,12 +39,12 @@ type frame struct {
 	watched   bool // its code has the channel of its standard context
 	inUse     atomic.Bool
 
-	onEnd   func()       // of a batch's item: called when it has ended, x.mu held
-	waits   *waiter      // what its code waits for; nil: it does not wait
-	below   []*frame     // frames that have not ended
-	at      int          // where f stands in the one above it
-	futures []*operation // started by Go, After and CreateCallback in it
-	skipped uint64       // where the last of those contexts ended that its code waited for before, and that a replay does not run again
+	onEnd   func()               // of a batch's item: called when it has ended, x.mu held
+	waits   *waiter              // what its code waits for; nil: it does not wait
+	below   []*frame             // frames that have not ended
+	at      int                  // where f stands in the one above it
+	futures []*history.Operation // started by Go, After and CreateCallback in it
+	skipped uint64               // where the last of those contexts ended that its code waited for before, and that a replay does not run again
 	unseen  unseen
 
 	ctx      lazyContext // ends with the scope's cancel
@@ -50,10 +52,10 @@ type frame struct {
 }
 
 // newFrame enters a frame for op below up. x.mu is held.
-func (x *residency) newFrame(op *operation, up *frame) *frame {
-	f := &frame{x: x, op: op, up: up, replaying: op.firstSeq != 0 && op.firstSeq <= x.lastInvocation}
-	if op.id != "" {
-		f.prefix = op.id + "-"
+func (x *residency) newFrame(op *history.Operation, up *frame) *frame {
+	f := &frame{x: x, op: op, up: up, replaying: op.FirstSeq != 0 && op.FirstSeq <= x.lastInvocation}
+	if op.ID != "" {
+		f.prefix = op.ID + "-"
 	}
 	if up != nil {
 		f.r = up.r
@@ -61,21 +63,21 @@ func (x *residency) newFrame(op *operation, up *frame) *frame {
 		f.at = len(up.below)
 		up.below = append(up.below, f)
 	}
-	op.frame = f
+	op.Frame = f
 	return f
 }
 
 // passed takes note that f's code gets the outcome of o: if that is new in this
 // invocation, what follows has not run before. x.mu is held.
-func (f *frame) passed(o *operation) {
-	if o.endSeq > f.x.lastInvocation {
+func (f *frame) passed(o *history.Operation) {
+	if o.EndSeq > f.x.lastInvocation {
 		f.replaying = false
 	}
 }
 
 // skips takes note that f's code waits for a context, which may have its outcome.
 // x.mu is held.
-func (f *frame) skips(o *operation) { f.skipped = max(f.skipped, o.endSeq) }
+func (f *frame) skips(o *history.Operation) { f.skipped = max(f.skipped, o.EndSeq) }
 
 // context is the standard context of f's bodies, and what is behind that of its code. It
 // is not a child of that of the context around it: on replay that one may have got
@@ -108,15 +110,15 @@ func (f *frame) end() {
 		f.up.below[last] = nil
 		f.up.below = f.up.below[:last]
 	}
-	if f.op.frame == f {
-		f.op.frame = nil
+	if frameOf(f.op) == f {
+		f.op.Frame = nil
 	}
 	if f.up != nil && f.up.called == f {
 		f.up.called = nil
 	}
 	for _, o := range f.futures {
-		if !o.settled() {
-			o.gone = true
+		if !o.Settled() {
+			o.Gone = true
 			f.x.wakeAll(o) // who waits for it from elsewhere finds it abandoned
 		}
 	}
@@ -134,18 +136,18 @@ func (f *frame) abandon(by *routine) {
 
 // closeOutside closes the callbacks and cancels the invoked executions that are
 // open below context, with the record that ends it. x.mu is held.
-func (x *residency) closeOutside(context *operation) {
+func (x *residency) closeOutside(context *history.Operation) {
 	if x.outside == 0 {
 		return
 	}
-	x.eachOpen(context, true, func(o *operation) {
+	context.EachOpen(true, func(o *history.Operation) {
 		switch {
-		case !o.outside:
+		case !o.Outside:
 			return
-		case o.typ == typeCallback:
-			x.journal.close = append(x.journal.close, o.id)
+		case o.Type == history.Callback:
+			x.journal.close = append(x.journal.close, o.ID)
 		default:
-			x.journal.deliver = append(x.journal.deliver, cancelDelivery(o.target, "the operation that invoked it was abandoned"))
+			x.journal.deliver = append(x.journal.deliver, cancelDelivery(o.Target, "the operation that invoked it was abandoned"))
 		}
 		x.waitsNoMore(o)
 	})
@@ -156,8 +158,8 @@ func (x *residency) closeOutside(context *operation) {
 // awaited in a branch that it does not run again may be logged, too.
 func (f *frame) warnOfUnseen() {
 	for _, o := range f.futures {
-		if o.settled() && o.failure != nil && !o.noted && !f.rebuild && o.endSeq > f.skipped && !o.endedByCancel() {
-			f.x.logger().Warn("durable: the error of a concurrent operation was never awaited", "operation", o.id, "name", o.name, "type", o.failure.loggedType())
+		if o.Settled() && o.Failure != nil && !o.Noted && !f.rebuild && o.EndSeq > f.skipped && !o.EndedByCancel() {
+			f.x.logger().Warn("durable: the error of a concurrent operation was never awaited", "operation", o.ID, "name", o.Name, "type", o.Failure.LoggedType())
 		}
 	}
 }
@@ -167,21 +169,21 @@ func (f *frame) warnOfUnseen() {
 // lost; but nothing is taken out of the inbox meanwhile: what the cancel did to a callback
 // has its place behind the cancel. seq is the inbox entry that asks for it, or 0.
 // x.mu is not held.
-func (x *residency) cancelScope(context *operation, cause, reason string, seq uint64) {
+func (x *residency) cancelScope(context *history.Operation, cause, reason string, seq uint64) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	x.cancelling++
 	defer func() { x.cancelling-- }()
 	for x.takesRecords() {
-		if context.settled() || context.dead() || context.cancelSeq != 0 {
+		if context.Settled() || context.Dead() || context.CancelSeq != 0 {
 			x.inboxSeen = max(x.inboxSeen, seq)
 			return
 		}
-		var open []*operation
-		for _, o := range x.openIn(context) {
-			if o.typ == typeCallback && o.outside && !o.closing() {
+		var open []*history.Operation
+		for _, o := range context.OpenIn() {
+			if o.Type == history.Callback && o.Outside && !o.Closing() {
 				open = append(open, o)
-				o.cancelCause = cause
+				o.CancelCause = cause
 			}
 		}
 		if len(open) == 0 {
@@ -192,7 +194,7 @@ func (x *residency) cancelScope(context *operation, cause, reason string, seq ui
 		x.mu.Unlock()
 		closed := true
 		for i := 0; i < len(open) && closed; i++ {
-			closed = x.deliverToSelf(open[i], checkpoint.Record{Type: checkpoint.CallbackFailed}, cancelFailure(cause, reason))
+			closed = x.deliverToSelf(open[i], checkpoint.Record{Type: checkpoint.CallbackFailed}, history.CancelFailure(cause, reason))
 		}
 		x.mu.Lock()
 		if !closed {
@@ -201,33 +203,30 @@ func (x *residency) cancelScope(context *operation, cause, reason string, seq ui
 	}
 }
 
-// closing reports whether a callback was offered its cancel already.
-func (o *operation) closing() bool { return o.cancelCause != "" }
-
-func (x *residency) applyCancel(context *operation, cause, reason string) {
-	x.record(context, &checkpoint.Record{Type: checkpoint.ScopeCancelled, OperationID: context.id, Key: cause, Payload: []byte(reason), Number: 1}, nil)
+func (x *residency) applyCancel(context *history.Operation, cause, reason string) {
+	x.record(context, &checkpoint.Record{Type: checkpoint.ScopeCancelled, OperationID: context.ID, Key: cause, Payload: []byte(reason), Number: 1}, nil)
 	x.cancels++
-	failure := cancelFailure(cause, reason)
-	reached := append(x.openIn(context), context) // the root may run a body, of a plain function
+	failure := history.CancelFailure(cause, reason)
+	reached := append(context.OpenIn(), context) // the root may run a body, of a plain function
 	for _, o := range reached {
 		switch {
 		case o == context:
-		case o.typ == typeStep && o.running:
-			if o.cancel != nil {
-				o.cancel(causeOf(cause))
+		case o.Type == history.Step && o.Running:
+			if o.Cancel != nil {
+				o.Cancel(causeOf(cause))
 			}
 		default:
 			x.cancelOpen(o, failure)
 		}
 	}
-	eachReached(context.frame, func(f *frame) {
+	eachReached(frameOf(context), func(f *frame) {
 		f.showCancel()
 		if f.waits != nil {
 			x.wake(f.waits) // what it waits for may not be in the scope, but it is
 		}
 	})
 	for _, o := range reached {
-		if o.running {
+		if o.Running {
 			x.warnIfSlow(o)
 		}
 	}
@@ -236,14 +235,14 @@ func (x *residency) applyCancel(context *operation, cause, reason string) {
 
 // cancelOpen settles an open operation that a cancel has reached, if that is all it takes.
 // x.mu is held.
-func (x *residency) cancelOpen(o *operation, failure *failureRecord) {
-	switch o.typ {
-	case typeWait:
+func (x *residency) cancelOpen(o *history.Operation, failure *fault.Failure) {
+	switch o.Type {
+	case history.Wait:
 		x.settle(o, &checkpoint.Record{Type: checkpoint.WaitCancelled}, failure)
-	case typeStep:
+	case history.Step:
 		x.failStep(o, failure)
-	case typeInvoke:
-		x.journal.deliver = append(x.journal.deliver, cancelDelivery(o.target, "the execution that invoked it was cancelled"))
+	case history.Invoke:
+		x.journal.deliver = append(x.journal.deliver, cancelDelivery(o.Target, "the execution that invoked it was cancelled"))
 		x.settle(o, &checkpoint.Record{Type: checkpoint.ChainedInvokeStopped}, failure)
 	}
 }
@@ -254,29 +253,35 @@ func (x *residency) cancelOpen(o *operation, failure *failureRecord) {
 // x.mu is not held.
 func (x *residency) finishCancels() {
 	x.mu.Lock()
-	var open, callbacks []*operation
+	var open, callbacks []*history.Operation
 	if x.cancels > 0 {
 		for _, o := range x.ops {
-			if o.typ != typeContext && o.status != "" && !o.settled() && !o.dead() && o.cancelledBy() != nil {
+			if o.Type != history.Context && o.Status != "" && !o.Settled() && !o.Dead() && o.CancelledBy() != nil {
 				open = append(open, o)
 			}
 		}
 	}
-	slices.SortFunc(open, func(a, b *operation) int { return compareIDs(a.id, b.id) })
+	slices.SortFunc(open, func(a, b *history.Operation) int { return history.CompareIDs(a.ID, b.ID) })
 	for _, o := range open {
 		switch {
-		case o.typ == typeCallback:
+		case o.Type == history.Callback:
 			callbacks = append(callbacks, o)
-		case o.typ != typeStep || o.status == OperationPending:
-			x.cancelOpen(o, o.cancelledBy().cancelled())
+		case o.Type != history.Step || o.Status == history.Pending:
+			x.cancelOpen(o, o.CancelledBy().Cancelled())
 		}
 	}
 	x.mu.Unlock()
 	for _, o := range callbacks {
-		if !x.deliverToSelf(o, checkpoint.Record{Type: checkpoint.CallbackFailed}, o.cancelledBy().cancelled()) {
+		if !x.deliverToSelf(o, checkpoint.Record{Type: checkpoint.CallbackFailed}, o.CancelledBy().Cancelled()) {
 			return
 		}
 	}
+}
+
+// frameOf is the frame of a context that runs; nil: it does not.
+func frameOf(o *history.Operation) *frame {
+	f, _ := o.Frame.(*frame)
+	return f
 }
 
 // eachFrame calls f for a frame, if there is one, and those below that have not ended.
@@ -298,23 +303,9 @@ func eachReached(fr *frame, f func(*frame)) {
 	}
 	f(fr)
 	for _, below := range fr.below {
-		if below.op.flags&checkpoint.FlagShielded == 0 {
+		if below.op.Flags&checkpoint.FlagShielded == 0 {
 			eachReached(below, f)
 		}
-	}
-}
-
-// cancelled is the failure of what the cancel of o reaches.
-func (o *operation) cancelled() *failureRecord { return cancelFailure(o.cancelCause, o.cancelReason) }
-
-func cancelFailure(cause, reason string) *failureRecord {
-	switch {
-	case cause == "Timeout":
-		return ownFailure("Timeout", "a timeout around it passed")
-	case reason != "":
-		return ownFailure("Canceled", "canceled: "+reason)
-	default:
-		return ownFailure("Canceled", "canceled")
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/durable-go/durable/checkpoint"
+	"github.com/durable-go/durable/internal/fault"
 )
 
 // Sealer encrypts what carries user data before it reaches the store: inputs,
@@ -78,11 +79,11 @@ func (e *Engine) sealAppend(a *checkpoint.Append, inc checkpoint.Incarnation) er
 // ofSealer is an error of sealRecord or openRecord as it may be handled where an execution
 // is locked: it has no methods of the user's any more. Others stay as they are.
 func ofSealer(err error) error {
-	if !isError(err, errSealer) {
+	if !fault.Is(err, errSealer) {
 		return err
 	}
 	text := "an error without a text"
-	apart(func() { text = err.Error() })
+	fault.Apart(func() { text = err.Error() })
 	return &sealerError{text}
 }
 

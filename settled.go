@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"github.com/durable-go/durable/checkpoint"
+	"github.com/durable-go/durable/internal/history"
 )
 
 // Settled yields the awaitables in the order in which they settled; the order is
@@ -26,7 +27,7 @@ func Settled(ctx *Context, name string, as ...Awaitable) iter.Seq[Awaitable] {
 	if slices.Contains(ops, nil) {
 		panic(errNilAwaited)
 	}
-	o, err := ctx.enter(typeContext, checkpoint.Settled, name)
+	o, err := ctx.enter(history.Context, checkpoint.Settled, name)
 	if err != nil {
 		x.unanswered(ctx.f, err)
 		return func(func(Awaitable) bool) {}
@@ -43,7 +44,7 @@ func Settled(ctx *Context, name string, as ...Awaitable) iter.Seq[Awaitable] {
 	q := &settledQueue{c: ctx, o: o, ops: ops}
 	ctx.f.r.identify()
 	q.watch()
-	if len(as) == 0 && !o.settled() && x.replay == nil {
+	if len(as) == 0 && !o.Settled() && x.replay == nil {
 		x.settle(o, &checkpoint.Record{Type: checkpoint.ContextSucceeded}, nil)
 	}
 	x.mu.Unlock()
@@ -63,8 +64,8 @@ func Settled(ctx *Context, name string, as ...Awaitable) iter.Seq[Awaitable] {
 // settledQueue hands out operations in the order in which they settle.
 type settledQueue struct {
 	c     *Context
-	o     *operation // the Settled operation
-	ops   []*operation
+	o     *history.Operation // the Settled operation
+	ops   []*history.Operation
 	ready []int // settled, not handed out
 	over  int   // behind a cancel: what stands before it in ops is not waited for
 	w     *waiter
@@ -73,7 +74,7 @@ type settledQueue struct {
 // watch enters what has settled and waits for the rest. x.mu is held.
 func (q *settledQueue) watch() {
 	out := make([]bool, len(q.ops))
-	for _, choice := range q.o.choices {
+	for _, choice := range q.o.Choices {
 		if uint64(choice) < uint64(len(out)) {
 			out[choice] = true
 		}
@@ -81,10 +82,10 @@ func (q *settledQueue) watch() {
 	for i, op := range q.ops {
 		switch {
 		case out[i]: // handed out
-		case op.settled():
+		case op.Settled():
 			q.ready = append(q.ready, i)
 		default:
-			op.onSettled = append(op.onSettled, func() {
+			op.OnSettled = append(op.OnSettled, func() {
 				q.ready = append(q.ready, i)
 				if q.w != nil {
 					q.c.f.x.wake(q.w)
@@ -92,7 +93,7 @@ func (q *settledQueue) watch() {
 			})
 		}
 	}
-	slices.SortStableFunc(q.ready, func(a, b int) int { return cmp.Compare(q.ops[a].endSeq, q.ops[b].endSeq) })
+	slices.SortStableFunc(q.ready, func(a, b int) int { return cmp.Compare(q.ops[a].EndSeq, q.ops[b].EndSeq) })
 }
 
 // begin reports whether whoever ranges over q is the one who may: what it would miss
@@ -110,7 +111,7 @@ func (q *settledQueue) begin() bool {
 
 func (q *settledQueue) misused() {
 	f, x := q.c.f, q.c.f.x
-	x.unanswered(f, x.misused(f, typeContext, q.o.name, ErrConcurrentUse, hintSettled))
+	x.unanswered(f, x.misused(f, history.Context, q.o.Name, ErrConcurrentUse, hintSettled))
 }
 
 const hintSettled = "range over what Settled returns in the function whose context it was called with, while that one runs and does nothing else: inside a child or a branch call Settled with its own *durable.Context"
@@ -127,8 +128,8 @@ func (q *settledQueue) choice(k int) (int, bool) {
 	if !x.mayGoOn(f) {
 		return 0, x.exit(f) == nil
 	}
-	for k >= len(q.o.choices) {
-		if q.o.settled() { // a cancel ended it
+	for k >= len(q.o.Choices) {
+		if q.o.Settled() { // a cancel ended it
 			f.passed(q.o)
 			x.mu.Unlock()
 			return 0, false
@@ -137,19 +138,19 @@ func (q *settledQueue) choice(k int) (int, bool) {
 			return 0, x.mismatched(f, q.o, "another choice") == nil
 		}
 		if x.replay != nil {
-			return 0, x.beyond(f, q.o.id, "another choice") == nil
+			return 0, x.beyond(f, q.o.ID, "another choice") == nil
 		}
-		by := q.o.cancelledBy()
+		by := q.o.CancelledBy()
 		switch {
 		case len(q.ready) > 0:
 			f.replaying = false
-			x.record(q.o, &checkpoint.Record{Type: checkpoint.AwaitableChosen, OperationID: q.o.id, Number: int64(q.ready[0])}, nil)
+			x.record(q.o, &checkpoint.Record{Type: checkpoint.AwaitableChosen, OperationID: q.o.ID, Number: int64(q.ready[0])}, nil)
 			q.ready = q.ready[1:]
-			if len(q.o.choices) == len(q.ops) {
+			if len(q.o.Choices) == len(q.ops) {
 				x.settle(q.o, &checkpoint.Record{Type: checkpoint.ContextSucceeded}, nil)
 			}
 		case by != nil && !q.reaches(by):
-			x.settle(q.o, &checkpoint.Record{Type: checkpoint.ContextFailed}, by.cancelled())
+			x.settle(q.o, &checkpoint.Record{Type: checkpoint.ContextFailed}, by.Cancelled())
 		default:
 			q.w = &waiter{r: f.r}
 			if err := x.block(f, q.w); err != nil {
@@ -158,7 +159,7 @@ func (q *settledQueue) choice(k int) (int, bool) {
 			q.w = nil
 		}
 	}
-	choice := int(q.o.choices[k])
+	choice := int(q.o.Choices[k])
 	if choice >= len(q.ops) {
 		x.choseOther(f, q.o, choice, len(q.ops))
 		return 0, false
@@ -169,9 +170,9 @@ func (q *settledQueue) choice(k int) (int, bool) {
 
 // reaches reports whether something is open that the cancel of by reaches, too.
 // x.mu is held.
-func (q *settledQueue) reaches(by *operation) bool {
+func (q *settledQueue) reaches(by *history.Operation) bool {
 	for ; q.over < len(q.ops); q.over++ {
-		if op := q.ops[q.over]; !op.settled() && !op.dead() && op.reachedBy(by) {
+		if op := q.ops[q.over]; !op.Settled() && !op.Dead() && op.ReachedBy(by) {
 			return true
 		}
 	}

@@ -38,7 +38,7 @@ func (e *Engine) refuse(ctx context.Context) error {
 		}
 		x.mu.Lock()
 		defer x.mu.Unlock()
-		o.turnedAway = true
+		o.TurnedAway = true
 		x.retireNow()
 	}
 	return ErrClosed

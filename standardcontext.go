@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/durable-go/durable/checkpoint"
+	"github.com/durable-go/durable/internal/history"
 )
 
 // Where a cancel is shown to code, and how a replay knows that it was:
@@ -25,13 +26,6 @@ import (
 // where it was never before, and the cancel may be shown to it. But it may have looked,
 // and then have waited without an operation of its own (Await, Settled): so an execution
 // that leaves memory records what its code has seen nothing of by then.
-
-// looks are how far the code of a context has looked at its standard context.
-type looks struct {
-	place uint32 // see frame.place
-	count uint32 // of the looks there that saw no cancel
-	shown bool   // the next one sees it
-}
 
 // place is where f's code is: 2 p in the operation at position p, where code of the user
 // may run that looks, too, and 2 p + 1 behind it.
@@ -69,7 +63,7 @@ func (s *standardContext) Done() <-chan struct{} {
 	f.watched = true
 	f.showCancel()
 	f.looked()
-	if f.op.looked != nil && f.op.looked.shown && !f.ctx.ended() {
+	if f.op.Looked != nil && f.op.Looked.Shown && !f.ctx.ended() {
 		// The code goes on to see whether it is closed, or to wait until it is.
 		time.AfterFunc(shownLater, func() {
 			f.x.mu.Lock()
@@ -96,24 +90,24 @@ func (f *frame) looked() {
 // recordLooks records how far f's code has looked, if that is new, and whether it sees
 // the cancel from now on. x.mu is held.
 func (f *frame) recordLooks(shown bool) {
-	now, last := looks{f.place(), f.looks, shown}, f.op.looked
-	if last != nil && (*last == now || last.shown) || f.ended || f.rebuild || f.x.replay != nil || !f.x.mayGoOn(f) {
+	now, last := history.Looks{Place: f.place(), Count: f.looks, Shown: shown}, f.op.Looked
+	if last != nil && (*last == now || last.Shown) || f.ended || f.rebuild || f.x.replay != nil || !f.x.mayGoOn(f) {
 		return
 	}
-	rec := checkpoint.Record{Type: checkpoint.ContextLooked, OperationID: f.op.id, Number: int64(now.place), Attempt: now.count}
+	rec := checkpoint.Record{Type: checkpoint.ContextLooked, OperationID: f.op.ID, Number: int64(now.Place), Attempt: now.Count}
 	if shown {
-		by := f.op.cancelledBy()
-		if by == nil || !by.cancelTold {
+		by := f.op.CancelledBy()
+		if by == nil || !by.CancelTold {
 			return
 		}
-		rec.Key = by.cancelCause
+		rec.Key = by.CancelCause
 	}
 	f.x.record(f.op, &rec, nil)
 }
 
 // recordAllLooks records how far all code has looked, before it leaves memory. x.mu is held.
 func (x *residency) recordAllLooks() {
-	eachFrame(x.root.frame, func(f *frame) {
+	eachFrame(frameOf(x.root), func(f *frame) {
 		if f.looks > 0 && !f.ctx.ended() {
 			f.recordLooks(false)
 		}
@@ -126,24 +120,24 @@ func (f *frame) showCancel() {
 	if f.x.cancels == 0 || f.ctx.ended() {
 		return
 	}
-	by := f.op.cancelledBy()
+	by := f.op.CancelledBy()
 	if by == nil || !f.maySee(by) {
 		return
 	}
-	f.ctx.end(causeOf(by.cancelCause))
+	f.ctx.end(causeOf(by.CancelCause))
 	if f.watched {
 		f.recordLooks(true)
 	}
 }
 
 // maySee reports whether f's code is where it may see that by was cancelled. x.mu is held.
-func (f *frame) maySee(by *operation) bool {
-	switch last := f.op.looked; {
-	case last != nil && (f.place() < last.place || f.place() == last.place && f.looks < last.count):
+func (f *frame) maySee(by *history.Operation) bool {
+	switch last := f.op.Looked; {
+	case last != nil && (f.place() < last.Place || f.place() == last.Place && f.looks < last.Count):
 		return false
-	case last != nil && last.shown:
+	case last != nil && last.Shown:
 		return true
-	case !by.cancelTold:
+	case !by.CancelTold:
 		return f.consumed(by)
 	}
 	return f.x.replay == nil && f.new()
@@ -153,7 +147,7 @@ func (f *frame) maySee(by *operation) bool {
 // where it was never before. x.mu is held.
 func (f *frame) new() bool {
 	for ; f != nil; f = f.called {
-		if f.rebuild || f.counter < f.op.last {
+		if f.rebuild || f.counter < f.op.Last {
 			return false
 		}
 	}
@@ -163,15 +157,15 @@ func (f *frame) new() bool {
 // consumed is how it was told, before looks were recorded, whether f's code may see that
 // by was cancelled: when f has consumed every operation that was recorded before, has
 // awaited what was open then, and has got past those that were refused. x.mu is held.
-func (f *frame) consumed(by *operation) bool {
-	if f.rebuild && f.op.endSeq < by.cancelSeq {
+func (f *frame) consumed(by *history.Operation) bool {
+	if f.rebuild && f.op.EndSeq < by.CancelSeq {
 		return false
 	}
-	if f.replaying && f.unseen.any(f.futures, by.cancelSeq) {
+	if f.replaying && f.unseen.any(f.futures, by.CancelSeq) {
 		return false
 	}
 	next := f.x.ops[f.id(f.counter+1)]
-	return next == nil || next.firstSeq == 0 || next.firstSeq >= by.cancelSeq && !next.refusal
+	return next == nil || next.FirstSeq == 0 || next.FirstSeq >= by.CancelSeq && !next.Refusal
 }
 
 // unseen is how far the futures of a frame are known to have been awaited, those that
@@ -182,13 +176,13 @@ type unseen struct {
 }
 
 // any reports whether one has not been awaited.
-func (u *unseen) any(futures []*operation, cancel uint64) bool {
+func (u *unseen) any(futures []*history.Operation, cancel uint64) bool {
 	if u.cancel != cancel {
 		*u = unseen{cancel: cancel}
 	}
 	for ; u.from < len(futures); u.from++ {
 		o := futures[u.from]
-		if !o.noted && o.firstSeq < cancel && (o.endSeq == 0 || o.endSeq > cancel) {
+		if !o.Noted && o.FirstSeq < cancel && (o.EndSeq == 0 || o.EndSeq > cancel) {
 			return true
 		}
 	}

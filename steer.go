@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/durable-go/durable/checkpoint"
+	"github.com/durable-go/durable/internal/fault"
 )
 
 // Cancel asks an execution to end; the reason is part of the errors that its
@@ -52,7 +53,7 @@ func (e *Engine) Stop(ctx context.Context, id, reason string) error {
 	if reason != "" {
 		message += ": " + reason
 	}
-	if err := e.end(ctx, &s, checkpoint.Stopped, ownFailure("Stopped", message)); err != nil {
+	if err := e.end(ctx, &s, checkpoint.Stopped, fault.Own("Stopped", message)); err != nil {
 		return e.lookup(id, err)
 	}
 	e.mu.Lock()
@@ -83,8 +84,8 @@ func (e *Engine) reasonFor(what, reason string) (string, error) {
 }
 
 // end gives an execution a final status in the store.
-func (e *Engine) end(ctx context.Context, s *checkpoint.Summary, status checkpoint.Status, failure *failureRecord) error {
-	rec := checkpoint.Record{Type: checkpoint.ExecutionStopped, Failure: encodeFailure(failure)}
+func (e *Engine) end(ctx context.Context, s *checkpoint.Summary, status checkpoint.Status, failure *fault.Failure) error {
+	rec := checkpoint.Record{Type: checkpoint.ExecutionStopped, Failure: fault.Encode(failure)}
 	if status == checkpoint.TimedOut {
 		rec.Type = checkpoint.ExecutionTimedOut
 	}
@@ -115,7 +116,7 @@ func (e *Engine) end(ctx context.Context, s *checkpoint.Summary, status checkpoi
 }
 
 // tellCaller is what the caller of an execution is told of its end, when it has been sealed.
-func (e *Engine) tellCaller(s *checkpoint.Summary, status checkpoint.Status, payload []byte, failure *failureRecord) []checkpoint.Delivery {
+func (e *Engine) tellCaller(s *checkpoint.Summary, status checkpoint.Status, payload []byte, failure *fault.Failure) []checkpoint.Delivery {
 	if s.Caller == nil {
 		return nil
 	}
@@ -124,7 +125,7 @@ func (e *Engine) tellCaller(s *checkpoint.Summary, status checkpoint.Status, pay
 		checkpoint.TimedOut: checkpoint.ChainedInvokeTimedOut, checkpoint.Stopped: checkpoint.ChainedInvokeStopped,
 	}
 	rec := checkpoint.Record{Type: types[status], SubType: checkpoint.ChainedInvoke, OperationID: s.Caller.OperationID, Payload: payload,
-		Codec: e.opts.Codec.Name(), Failure: encodeFailure(failure)}
+		Codec: e.opts.Codec.Name(), Failure: fault.Encode(failure)}
 	if failure == nil {
 		rec.Flags |= checkpoint.FlagPayload
 	}
@@ -139,7 +140,7 @@ func (e *Engine) tellAgain(ctx context.Context, s *checkpoint.Summary) error {
 	if err := e.openRecord(&ended, s.Incarnation); err != nil {
 		return err
 	}
-	failure, err := decodeFailure(ended.Failure)
+	failure, err := fault.Decode(ended.Failure)
 	if err != nil {
 		return err
 	}

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/durable-go/durable/checkpoint"
+	"github.com/durable-go/durable/internal/history"
 )
 
 // None is the result of what has none.
@@ -79,7 +80,7 @@ func Call[I, O any](ctx *Context, name string, fn func(context.Context, I) (O, e
 // its item.
 func AsStep[I, O any](fn func(context.Context, I) (O, error), opts ...StepOption) func(*Context, I, int) (O, error) {
 	return func(ctx *Context, in I, _ int) (O, error) {
-		return Call(ctx, ctx.f.op.name, fn, in, opts...)
+		return Call(ctx, ctx.f.op.Name, fn, in, opts...)
 	}
 }
 
@@ -97,9 +98,9 @@ func (e *Engine) none(codec Codec, err error) (encoded, error) {
 func (c *Context) step(sub checkpoint.SubType, name string, s *settings, body func(context.Context) (encoded, error), none func() decoding) (decoding, error) {
 	x, codec, transact := c.f.x, s.codec, s.transact // s would leave the stack with body
 	if err := s.check(); err != nil {
-		return nil, x.misused(c.f, typeStep, name, err, "")
+		return nil, x.misused(c.f, history.Step, name, err, "")
 	}
-	o, err := c.enter(typeStep, sub, name)
+	o, err := c.enter(history.Step, sub, name)
 	if err != nil {
 		return nil, err
 	}
@@ -124,7 +125,7 @@ func (c *Context) step(sub checkpoint.SubType, name string, s *settings, body fu
 	if none == nil {
 		return nil, c.outcome(o, codec, nil)
 	}
-	if made == nil || !made.holds(o.payload) {
+	if made == nil || !made.holds(o.Payload) {
 		made = none()
 	}
 	return made, c.outcome(o, codec, made)
@@ -162,21 +163,21 @@ func StepInfoFrom(ctx context.Context) (StepInfo, bool) {
 // stepInfo is StepInfo before anybody asks for it.
 type stepInfo struct {
 	x       *residency
-	o       *operation
+	o       *history.Operation
 	attempt int
 	told    *StepInfo // to an observer, before the body ran
 }
 
 func (i *stepInfo) public() StepInfo {
 	return StepInfo{
-		ExecutionID: i.x.id, OperationID: i.o.id, Name: i.o.name, Attempt: i.attempt, Engine: i.x.e,
-		Logger:         i.x.e.opts.Logger.With("execution", i.x.id, "function", i.x.sum.Function, "operation", i.o.id, "attempt", i.attempt),
+		ExecutionID: i.x.id, OperationID: i.o.ID, Name: i.o.Name, Attempt: i.attempt, Engine: i.x.e,
+		Logger:         i.x.e.opts.Logger.With("execution", i.x.id, "function", i.x.sum.Function, "operation", i.o.ID, "attempt", i.attempt),
 		IdempotencyKey: i.idempotencyKey(),
 	}
 }
 
 func (i *stepInfo) idempotencyKey() string {
-	return derivedID("idem-", i.x.keys.origin(i.o, i.x.sum.Incarnation), i.o.id)
+	return history.DerivedID("idem-", i.x.keys.Origin(i.o, i.x.sum.Incarnation), i.o.ID)
 }
 
 type stepInfoKey struct{}
@@ -192,10 +193,10 @@ type bodyContext struct {
 }
 
 // bodyContext makes the context for an attempt of o. x.mu is held.
-func (c *Context) bodyContext(o *operation, attempt int) *bodyContext {
+func (c *Context) bodyContext(o *history.Operation, attempt int) *bodyContext {
 	f, x := c.f, c.f.x
-	b := &bodyContext{f: f, shielded: c.shielded || o.flags&checkpoint.FlagShielded != 0, info: stepInfo{x: x, o: o, attempt: attempt}}
-	if due := earliest(o.timesOutAt(b.shielded), x.sum.Deadline); due != 0 {
+	b := &bodyContext{f: f, shielded: c.shielded || o.Flags&checkpoint.FlagShielded != 0, info: stepInfo{x: x, o: o, attempt: attempt}}
+	if due := history.Earliest(o.TimesOutAt(b.shielded), x.sum.Deadline); due != 0 {
 		b.endsAt = due - x.e.now() + time.Now().UnixNano() // due is by the store's clock
 	}
 	return b

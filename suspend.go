@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/durable-go/durable/checkpoint"
+	"github.com/durable-go/durable/internal/fault"
+	"github.com/durable-go/durable/internal/history"
 )
 
 // How a residency ends: suspended, held, finished, lost or closed.
@@ -48,7 +50,7 @@ func (x *residency) checkIdle() {
 	}
 	parkFor := x.e.opts.ParkFor
 	next := x.nextDue(true)
-	if parkFor < 0 || x.e.wanted() || x.outside == 0 && (next == 0 || next > after(x.e.now(), int64(parkFor))) {
+	if parkFor < 0 || x.e.wanted() || x.outside == 0 && (next == 0 || next > history.After(x.e.now(), int64(parkFor))) {
 		x.suspend()
 		return
 	}
@@ -120,7 +122,7 @@ func (x *residency) released(sent uint64, err error) {
 // called when it was made, so that none needs to be where the execution is locked.
 type reason struct {
 	err    error
-	record *failureRecord
+	record *fault.Failure
 	logged string // without any text of the user's
 }
 
@@ -131,7 +133,7 @@ func (r *reason) Unwrap() error { return r.err }
 func (e *Engine) reason(err error) *reason {
 	r := &reason{err: err, record: e.errs.record(err), logged: "Engine.Describe tells"}
 	switch {
-	case isError(err, errSealer):
+	case fault.Is(err, errSealer):
 		r.logged = "Options.Sealer can't open a value, does it lack a key? Engine.Describe tells more"
 	case len(r.record.Is) > 0: // it may wrap an error of the user's codec
 		r.logged = r.record.Is[0] + ": Engine.Describe tells more"
@@ -226,7 +228,7 @@ func (x *residency) heldFor() string {
 }
 
 // finish ends the execution. x.mu is held.
-func (x *residency) finish(status checkpoint.Status, payload []byte, failure *failureRecord) {
+func (x *residency) finish(status checkpoint.Status, payload []byte, failure *fault.Failure) {
 	if !x.phase.lets(letEnd) {
 		return
 	}
@@ -264,7 +266,7 @@ func (x *residency) finish(status checkpoint.Status, payload []byte, failure *fa
 // outcome is how an execution ended. Nobody changes it.
 type outcome struct {
 	payload []byte
-	failure *failureRecord
+	failure *fault.Failure
 }
 
 // outcome is how the execution ended, once that is durable, if it did so here; running

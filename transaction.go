@@ -8,6 +8,8 @@ import (
 	"sync"
 
 	"github.com/durable-go/durable/checkpoint"
+	"github.com/durable-go/durable/internal/fault"
+	"github.com/durable-go/durable/internal/history"
 )
 
 // TransactionalStep is Step with a body that works in a transaction of the store's own
@@ -158,7 +160,7 @@ func (t *transact) abandon() {
 // are as many events, so what comes behind it can be numbered; it is sent when the slot
 // is filled.
 type slot struct {
-	o       *operation
+	o       *history.Operation
 	seq     uint64
 	eventID uint64
 	start   *checkpoint.Record // of o, if it had no number: it becomes one record with the outcome
@@ -167,14 +169,14 @@ type slot struct {
 }
 
 // reserve makes a slot for rec, the success of o, and numbers rec. x.mu is held.
-func (x *residency) reserve(o *operation, rec *checkpoint.Record) {
+func (x *residency) reserve(o *history.Operation, rec *checkpoint.Record) {
 	j := &x.journal
-	s := &slot{o: o, start: o.start}
+	s := &slot{o: o, start: o.Start}
 	if s.start != nil {
 		merge(rec, s.start)
 		i := slices.Index(j.lazy, o)
 		j.lazy = slices.Delete(j.lazy, i, i+1)
-		o.start = nil
+		o.Start = nil
 	}
 	x.send()
 	x.place(o, rec)
@@ -184,11 +186,11 @@ func (x *residency) reserve(o *operation, rec *checkpoint.Record) {
 }
 
 // fill records in the slot what became of the attempt instead. x.mu is held.
-func (x *residency) fill(s *slot, rec *checkpoint.Record, failure *failureRecord) {
+func (x *residency) fill(s *slot, rec *checkpoint.Record, failure *fault.Failure) {
 	if s.start != nil {
 		merge(rec, s.start)
 	}
-	rec.Failure = encodeFailure(failure)
+	rec.Failure = fault.Encode(failure)
 	j := &x.journal
 	seq, event := j.seq, j.event
 	j.seq, j.event = s.seq-1, s.eventID-1
@@ -213,7 +215,7 @@ func (x *residency) free(s *slot) {
 
 // commitAttempt is commit for an attempt that may have no transaction: an interceptor has
 // not called the body, or the transaction was abandoned.
-func (x *residency) commitAttempt(f *frame, o *operation, a attempt, s *settings, judge func(attempt) attempt) attempt {
+func (x *residency) commitAttempt(f *frame, o *history.Operation, a attempt, s *settings, judge func(attempt) attempt) attempt {
 	tx, ok := s.transact.take()
 	switch {
 	case tx != nil:
@@ -226,13 +228,13 @@ func (x *residency) commitAttempt(f *frame, o *operation, a attempt, s *settings
 
 // commit commits the transaction of an attempt that did well, with its record, and
 // records the failure if it can't. x.mu is not held.
-func (x *residency) commit(f *frame, o *operation, tx checkpoint.Transaction, a attempt, s *settings, judge func(attempt) attempt) attempt {
+func (x *residency) commit(f *frame, o *history.Operation, tx checkpoint.Transaction, a attempt, s *settings, judge func(attempt) attempt) attempt {
 	rec := x.success(a, s)
-	rec.OperationID, rec.SubType = o.id, o.sub
+	rec.OperationID, rec.SubType = o.ID, o.SubType
 	payload, flags, unsealed := x.sealedPayload(rec)
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	rec.Attempt = o.attempt
+	rec.Attempt = o.Attempt
 	if unsealed != nil && x.takesOutcome(f, o) {
 		x.lost(unsealed)
 	}
@@ -241,7 +243,7 @@ func (x *residency) commit(f *frame, o *operation, tx checkpoint.Transaction, a 
 		j.slot.waiting = append(j.slot.waiting, f.r)
 		f.r.woken.Wait()
 	}
-	if !x.takesOutcome(f, o) || o.turnedAway {
+	if !x.takesOutcome(f, o) || o.TurnedAway {
 		x.unlocked(tx.Rollback)
 		return a
 	}
@@ -279,8 +281,8 @@ func (x *residency) commit(f *frame, o *operation, tx checkpoint.Transaction, a 
 		x.lost(err)
 	case x.takesOutcome(f, o):
 		x.failAttempt(o, a)
-		if o.timeoutAt != 0 {
-			x.due.add(dueTime{o.timeoutAt, dueTimeout, o}) // it had to wait for the slot
+		if o.TimeoutAt != 0 {
+			x.due.add(dueTime{o.TimeoutAt, dueTimeout, o}) // it had to wait for the slot
 			x.armTimer()
 		}
 	default: // the context around it has ended behind the slot
@@ -311,8 +313,8 @@ func fateful(err error) bool {
 
 // takesOutcome reports whether the outcome of an attempt of o may still be recorded.
 // x.mu is held.
-func (x *residency) takesOutcome(f *frame, o *operation) bool {
-	return x.phase.lets(letRecords) && !f.r.abandoned && !f.abandoned && !f.isMisled() && !o.settled()
+func (x *residency) takesOutcome(f *frame, o *history.Operation) bool {
+	return x.phase.lets(letRecords) && !f.r.abandoned && !f.abandoned && !f.isMisled() && !o.Settled()
 }
 
 // unlocked calls f without x.mu, which is held.

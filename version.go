@@ -7,6 +7,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/durable-go/durable/checkpoint"
+	"github.com/durable-go/durable/internal/history"
 )
 
 // Now returns the time, the same on every replay, in UTC wherever the process runs:
@@ -15,7 +16,7 @@ import (
 // zero.
 func Now(ctx *Context) time.Time {
 	var ns int64
-	ctx.note(checkpoint.Now, &ns, func(*operation) any { return ctx.f.x.e.now() })
+	ctx.note(checkpoint.Now, &ns, func(*history.Operation) any { return ctx.f.x.e.now() })
 	return timeOf(ns)
 }
 
@@ -24,24 +25,24 @@ func Now(ctx *Context) time.Time {
 // uuid.Nil: draw what compensation needs on WithoutCancel.
 func NewUUID(ctx *Context) uuid.UUID {
 	var id uuid.UUID
-	ctx.note(checkpoint.UUID, &id, func(o *operation) any { return ctx.f.x.newUUID(o) })
+	ctx.note(checkpoint.UUID, &id, func(o *history.Operation) any { return ctx.f.x.newUUID(o) })
 	return id
 }
 
 // note records a value that is made at once, as a step that has run.
-func (c *Context) note(sub checkpoint.SubType, out any, value func(*operation) any) {
+func (c *Context) note(sub checkpoint.SubType, out any, value func(*history.Operation) any) {
 	x := c.f.x
-	o, err := c.enter(typeStep, sub, "")
+	o, err := c.enter(history.Step, sub, "")
 	if err != nil {
 		x.unanswered(c.f, err)
 		return
 	}
 	defer c.leave()
-	if !o.settled() {
+	if !o.Settled() {
 		now := x.e.now()
 		payload, _ := JSON.Encode(value(o))
-		x.settle(o, &checkpoint.Record{Type: checkpoint.StepSucceeded, Events: 2, StartedAt: now, Time: now, ParentID: o.recordedParent(), Attempt: 1,
-			Flags: o.flags | checkpoint.FlagPayload, Payload: payload, Codec: JSON.Name()}, nil)
+		x.settle(o, &checkpoint.Record{Type: checkpoint.StepSucceeded, Events: 2, StartedAt: now, Time: now, ParentID: o.RecordedParent(), Attempt: 1,
+			Flags: o.Flags | checkpoint.FlagPayload, Payload: payload, Codec: JSON.Name()}, nil)
 	}
 	_ = c.outcome(o, JSON, out)
 }
@@ -58,12 +59,12 @@ func (c *Context) note(sub checkpoint.SubType, out any, value func(*operation) a
 // one, holds the execution.
 func Version(ctx *Context, change string, latest int) int {
 	f, x := ctx.f, ctx.f.x
-	if err := checkName(change); err != nil {
-		x.unanswered(f, x.misused(f, typeContext, change, err, "give the change a name that can be read in a log"))
+	if err := history.CheckName(change); err != nil {
+		x.unanswered(f, x.misused(f, history.Context, change, err, "give the change a name that can be read in a log"))
 		return 0
 	}
 	if !f.inUse.CompareAndSwap(false, true) {
-		x.unanswered(f, x.misused(f, typeContext, change, ErrConcurrentUse, hintInUse))
+		x.unanswered(f, x.misused(f, history.Context, change, ErrConcurrentUse, hintInUse))
 		return 0
 	}
 	defer f.inUse.Store(false)
@@ -74,24 +75,24 @@ func Version(ctx *Context, change string, latest int) int {
 	}
 	if f.ended {
 		x.mu.Unlock()
-		x.unanswered(f, x.misused(f, typeContext, change, ErrConcurrentUse, hintReturned))
+		x.unanswered(f, x.misused(f, history.Context, change, ErrConcurrentUse, hintReturned))
 		return 0
 	}
-	recorded, ok := f.op.versions[change]
+	recorded, ok := f.op.Versions[change]
 	if ok && recorded > int64(latest) {
-		x.diverged(f, f.op.id, fmt.Sprintf("version %d of change %q", recorded, change), fmt.Sprintf("version %d at most", latest))
+		x.diverged(f, f.op.ID, fmt.Sprintf("version %d of change %q", recorded, change), fmt.Sprintf("version %d at most", latest))
 		return 0
 	}
 	if !ok && !f.rebuild {
 		// The first call decides, also for 0: a later one, at the end of the
 		// journal, must not decide otherwise.
-		if next := x.ops[f.id(f.counter+1)]; next == nil || next.status == "" {
+		if next := x.ops[f.id(f.counter+1)]; next == nil || next.Status == "" {
 			recorded = int64(latest)
 		}
 		if x.replay != nil {
-			f.op.answered(change, recorded)
+			f.op.Answered(change, recorded)
 		} else {
-			x.record(f.op, &checkpoint.Record{Type: checkpoint.VersionChosen, OperationID: f.op.id, Key: change, Number: recorded}, nil)
+			x.record(f.op, &checkpoint.Record{Type: checkpoint.VersionChosen, OperationID: f.op.ID, Key: change, Number: recorded}, nil)
 		}
 	}
 	x.mu.Unlock()

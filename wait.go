@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/durable-go/durable/checkpoint"
+	"github.com/durable-go/durable/internal/history"
 )
 
 // Wait returns d later. The execution leaves memory meanwhile, if d is longer
@@ -20,7 +21,7 @@ func WaitUntil(ctx *Context, name string, t time.Time) error {
 }
 
 func (c *Context) wait(name string, d func(now int64) time.Duration) error {
-	o, err := c.enter(typeWait, checkpoint.Wait, name)
+	o, err := c.enter(history.Wait, checkpoint.Wait, name)
 	if err != nil {
 		return err
 	}
@@ -33,15 +34,15 @@ func (c *Context) wait(name string, d func(now int64) time.Duration) error {
 }
 
 // startWait records a wait, if it is new. The residency's mu is held.
-func (c *Context) startWait(o *operation, duration func(now int64) time.Duration) {
+func (c *Context) startWait(o *history.Operation, duration func(now int64) time.Duration) {
 	x := c.f.x
-	if o.status != "" || c.f.rebuild {
+	if o.Status != "" || c.f.rebuild {
 		return
 	}
 	now := x.e.now()
 	d := duration(now)
-	rec := checkpoint.Record{Type: checkpoint.WaitStarted, SubType: checkpoint.Wait, OperationID: o.id, ParentID: o.recordedParent(), Name: o.name, Flags: o.flags,
-		Time: now, Duration: max(int64(d), 0), WakeAt: after(now, int64(d))}
+	rec := checkpoint.Record{Type: checkpoint.WaitStarted, SubType: checkpoint.Wait, OperationID: o.ID, ParentID: o.RecordedParent(), Name: o.Name, Flags: o.Flags,
+		Time: now, Duration: max(int64(d), 0), WakeAt: history.After(now, int64(d))}
 	if d <= 0 {
 		rec.Type, rec.Events, rec.StartedAt, rec.WakeAt = checkpoint.WaitSucceeded, 2, now, 0
 		x.record(o, &rec, nil)
@@ -53,19 +54,19 @@ func (c *Context) startWait(o *operation, duration func(now int64) time.Duration
 
 // awaitOne blocks until o is settled, or a cancel ends the wait. The residency's mu is
 // held, but not on return with an error.
-func (c *Context) awaitOne(o *operation) error {
+func (c *Context) awaitOne(o *history.Operation) error {
 	for {
 		if by := c.cutOff(o); by != nil {
-			if by.cancelSeq > c.f.x.lastInvocation {
+			if by.CancelSeq > c.f.x.lastInvocation {
 				c.f.replaying = false
 			}
 			c.f.x.mu.Unlock()
-			return c.f.x.opError(o, by.cancelled())
+			return c.f.x.opError(o, by.Cancelled())
 		}
-		if o.settled() {
+		if o.Settled() {
 			return nil
 		}
-		if o.dead() {
+		if o.Dead() {
 			c.f.x.mu.Unlock()
 			return c.f.x.abandonedError(o)
 		}
@@ -73,7 +74,7 @@ func (c *Context) awaitOne(o *operation) error {
 			return c.f.x.mismatched(c.f, o, "its outcome")
 		}
 		if x := c.f.x; x.replay != nil {
-			return x.beyond(c.f, o.id, "its outcome")
+			return x.beyond(c.f, o.ID, "its outcome")
 		}
 		if err := c.f.x.waitFor(c.f, o); err != nil {
 			return err
@@ -84,19 +85,19 @@ func (c *Context) awaitOne(o *operation) error {
 // cutOff returns the scope around c whose cancel ends a wait for o: one that o is not in,
 // as what is in it has an outcome of its own, behind the cancel. It counts, if o had none
 // before: so by the order of the journal, on each replay. nil: none does. x.mu is held.
-func (c *Context) cutOff(o *operation) (by *operation) {
+func (c *Context) cutOff(o *history.Operation) (by *history.Operation) {
 	if c.f.x.cancels == 0 || c.shielded {
 		return nil
 	}
-	for at := c.f.op; at != nil; at = at.up {
-		if at.cancelTold && (by == nil || at.cancelSeq < by.cancelSeq) && !o.within(at) {
+	for at := c.f.op; at != nil; at = at.Up {
+		if at.CancelTold && (by == nil || at.CancelSeq < by.CancelSeq) && !o.Within(at) {
 			by = at
 		}
-		if at.flags&checkpoint.FlagShielded != 0 {
+		if at.Flags&checkpoint.FlagShielded != 0 {
 			break
 		}
 	}
-	if by != nil && o.settled() && o.endSeq < by.cancelSeq {
+	if by != nil && o.Settled() && o.EndSeq < by.CancelSeq {
 		return nil
 	}
 	return by
@@ -104,16 +105,16 @@ func (c *Context) cutOff(o *operation) (by *operation) {
 
 // Timer is a wait that was started by After.
 type Timer struct {
-	o *operation
+	o *history.Operation
 }
 
 // After starts a wait of d and returns at once. Await it, or give it to Select
 // or Settled beside other awaitables. One that is cancelled has not fired: Await returns
 // the error, and Select does not choose it.
 func After(ctx *Context, name string, d time.Duration) *Timer {
-	o, err := ctx.enter(typeWait, checkpoint.Wait, name)
+	o, err := ctx.enter(history.Wait, checkpoint.Wait, name)
 	if err != nil {
-		return &Timer{o: failedOperation(ctx, typeWait, name, err)}
+		return &Timer{o: failedOperation(ctx, history.Wait, name, err)}
 	}
 	defer ctx.leave()
 	ctx.startWait(o, func(int64) time.Duration { return d })
@@ -123,13 +124,13 @@ func After(ctx *Context, name string, d time.Duration) *Timer {
 }
 
 // Name is the name given to After.
-func (t *Timer) Name() string { return t.o.name }
+func (t *Timer) Name() string { return t.o.Name }
 
 // Await returns when the time has come, or ErrCanceled or ErrTimeout when its scope, or
 // that of ctx, is cancelled before.
 func (t *Timer) Await(ctx *Context) error { return ctx.awaitAndDecode(t.o, nil, nil) }
 
-func (t *Timer) operation() *operation {
+func (t *Timer) operation() *history.Operation {
 	if t == nil {
 		return nil
 	}

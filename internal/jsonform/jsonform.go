@@ -1,4 +1,4 @@
-package durable
+package jsonform
 
 import (
 	"encoding/json"
@@ -17,12 +17,12 @@ import (
 // counterpart. So a value is encoded from a pointer where that matters; where there can't
 // be one, in maps and interfaces, it is refused.
 
-// jsonForm is what is known of all values of a type as JSON.
-type jsonForm struct {
+// Form is what is known of all values of a type as JSON.
+type Form struct {
 	addressed bool // they are to be encoded from a pointer
 	searched  bool // they may hold values that no pointer leads to, and are to be searched for them
-	sure      bool // what they are encoded to can be decoded, whatever they hold
-	handed    bool // a method of the user's may get what they are decoded from
+	Sure      bool // what they are encoded to can be decoded, whatever they hold
+	Handed    bool // a method of the user's may get what they are decoded from
 
 	passedOver     bool // at a place without an address the method of a pointer is passed over
 	keysPassedOver bool // so are those of the keys of a map
@@ -30,16 +30,17 @@ type jsonForm struct {
 	byPointer      bool // a method of theirs or of a pointer to them does
 }
 
-var jsonForms sync.Map // reflect.Type -> *jsonForm
+var forms sync.Map // reflect.Type -> *jsonForm
 
-func jsonFormOf(t reflect.Type) *jsonForm {
-	if form, ok := jsonForms.Load(t); ok {
-		return form.(*jsonForm)
+// Of is what is known of a type; it is found out once.
+func Of(t reflect.Type) *Form {
+	if form, ok := forms.Load(t); ok {
+		return form.(*Form)
 	}
-	form := &jsonForm{sure: true, passedOver: passedOver(t), byItself: marshals(t), byPointer: marshals(reflect.PointerTo(t))}
+	form := &Form{Sure: true, passedOver: passedOver(t), byItself: Marshals(t), byPointer: Marshals(reflect.PointerTo(t))}
 	form.keysPassedOver = t.Kind() == reflect.Map && keyPassedOver(t.Key())
 	form.look(t, false, make(map[placed]bool))
-	jsonForms.Store(t, form)
+	forms.Store(t, form)
 	return form
 }
 
@@ -51,42 +52,42 @@ type placed struct {
 
 // look takes in what is known of t at a place. looking holds the types that it has looked
 // at, or, if true, is still looking at.
-func (f *jsonForm) look(t reflect.Type, never bool, looking map[placed]bool) {
+func (f *Form) look(t reflect.Type, never bool, looking map[placed]bool) {
 	at := placed{t, never}
 	if inside, known := looking[at]; known {
-		f.sure = f.sure && !inside // a type that holds itself may go deeper than decoders do
+		f.Sure = f.Sure && !inside // a type that holds itself may go deeper than decoders do
 		return
 	}
 	looking[at] = true
 	defer func() { looking[at] = false }()
 	if t == timeType || t == rawMessageType {
-		f.sure = f.sure && t == timeType
+		f.Sure = f.Sure && t == timeType
 		return
 	}
-	f.handed = f.handed || marshals(t) || marshals(reflect.PointerTo(t)) || unmarshals(t) // into what encodes itself nobody looks further
+	f.Handed = f.Handed || Marshals(t) || Marshals(reflect.PointerTo(t)) || Unmarshals(t) // into what encodes itself nobody looks further
 	if passedOver(t) {
 		f.addressed, f.searched = f.addressed || !never, f.searched || never
 	}
-	f.sure = f.sure && !marshals(reflect.PointerTo(t)) && !unmarshals(t)
-	if marshals(t) || !never && marshals(reflect.PointerTo(t)) {
+	f.Sure = f.Sure && !Marshals(reflect.PointerTo(t)) && !Unmarshals(t)
+	if Marshals(t) || !never && Marshals(reflect.PointerTo(t)) {
 		return
 	}
 	switch t.Kind() {
 	case reflect.Interface:
-		f.sure, f.searched = false, true
+		f.Sure, f.searched = false, true
 	case reflect.Pointer, reflect.Slice:
 		f.look(t.Elem(), false, looking)
 	case reflect.Array:
 		f.look(t.Elem(), never, looking)
 	case reflect.Map:
 		f.searched = f.searched || keyPassedOver(t.Key())
-		f.sure = f.sure && !unmarshals(t.Key())
-		f.handed = f.handed || unmarshals(t.Key())
+		f.Sure = f.Sure && !Unmarshals(t.Key())
+		f.Handed = f.Handed || Unmarshals(t.Key())
 		f.look(t.Elem(), true, looking)
 	case reflect.Struct:
-		for field := range jsonFields(t) {
+		for field := range fields(t) {
 			if field.Anonymous && field.Type.Kind() == reflect.Pointer {
-				f.sure = false // of an unexported type it can't be decoded
+				f.Sure = false // of an unexported type it can't be decoded
 			}
 			f.look(field.Type, never, looking)
 		}
@@ -104,13 +105,13 @@ var (
 	textUnmarshalerType = reflect.TypeFor[interface{ UnmarshalText([]byte) error }]()
 )
 
-// marshals reports whether values of t say how they are encoded.
-func marshals(t reflect.Type) bool {
+// Marshals reports whether values of t say how they are encoded.
+func Marshals(t reflect.Type) bool {
 	return t.Implements(marshalerType) || t.Implements(textMarshalerType)
 }
 
-// unmarshals reports whether values of t say how they are decoded.
-func unmarshals(t reflect.Type) bool {
+// Unmarshals reports whether values of t say how they are decoded.
+func Unmarshals(t reflect.Type) bool {
 	p := reflect.PointerTo(t)
 	return p.Implements(unmarshalerType) || p.Implements(textUnmarshalerType)
 }
@@ -133,8 +134,8 @@ func keyPassedOver(t reflect.Type) bool {
 	return p.Implements(textMarshalerType) && p.Implements(textUnmarshalerType) && (t.Kind() == reflect.String || !t.Implements(textMarshalerType))
 }
 
-// jsonFields yields the fields of a struct that are encoded, or whose fields are.
-func jsonFields(t reflect.Type) iter.Seq[reflect.StructField] {
+// fields yields the fields of a struct that are encoded, or whose fields are.
+func fields(t reflect.Type) iter.Seq[reflect.StructField] {
 	return func(yield func(reflect.StructField) bool) {
 		for i := range t.NumField() {
 			field := t.Field(i)
@@ -151,14 +152,14 @@ func jsonFields(t reflect.Type) iter.Seq[reflect.StructField] {
 	}
 }
 
-// marshalJSON is json.Marshal, but what would be encoded without the method that says how
+// Marshal is json.Marshal, but what would be encoded without the method that says how
 // is encoded with it, or refused.
-func marshalJSON(v any) ([]byte, error) {
+func Marshal(v any) ([]byte, error) {
 	if v == nil {
 		return json.Marshal(nil)
 	}
 	t := reflect.TypeOf(v)
-	form := jsonFormOf(t)
+	form := Of(t)
 	if form.addressed {
 		p := reflect.New(t)
 		p.Elem().Set(reflect.ValueOf(v))
@@ -194,7 +195,7 @@ func (e *lostError) in(where string) *lostError {
 // never: the value is at a place that has no address.
 func findLost(v reflect.Value, never bool) *lostError {
 	t := v.Type()
-	form := jsonFormOf(t)
+	form := Of(t)
 	switch {
 	case never && form.passedOver:
 		return &lostError{what: t, why: "its MarshalJSON or MarshalText has a pointer receiver and is not called for values in maps and interfaces: put a pointer there, or give the method a value receiver"}
@@ -226,7 +227,7 @@ func findLost(v reflect.Value, never bool) *lostError {
 			}
 		}
 	case reflect.Struct:
-		for field := range jsonFields(t) {
+		for field := range fields(t) {
 			if lost := findLost(v.FieldByIndex(field.Index), never); lost != nil {
 				return lost.in("." + field.Name)
 			}

@@ -1,4 +1,4 @@
-package durable
+package jsonform
 
 import "encoding/json"
 
@@ -6,8 +6,8 @@ import "encoding/json"
 // encoding/json reads 10,000 levels in all, with what is around the value.
 const maxNesting = 9500
 
-// embeddable reports whether data is JSON that can be part of other JSON.
-func embeddable(data []byte) bool { return json.Valid(data) && !nestedDeeper(data, maxNesting) }
+// Embeddable reports whether data is JSON that can be part of other JSON.
+func Embeddable(data []byte) bool { return json.Valid(data) && !nestedDeeper(data, maxNesting) }
 
 // nestedDeeper reports whether JSON is nested more than limit levels deep.
 func nestedDeeper(data []byte, limit int) bool {
@@ -34,9 +34,9 @@ func nestedDeeper(data []byte, limit int) bool {
 	return false
 }
 
-// embedded is data, or, if it can't be part of other JSON, a JSON string of it.
-func embedded(data []byte) json.RawMessage {
-	if len(data) == 0 || embeddable(data) {
+// Embedded is data, or, if it can't be part of other JSON, a JSON string of it.
+func Embedded(data []byte) json.RawMessage {
+	if len(data) == 0 || Embeddable(data) {
 		return json.RawMessage(data)
 	}
 	quoted, _ := json.Marshal(string(data))
