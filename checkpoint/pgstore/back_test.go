@@ -2,6 +2,7 @@ package pgstore_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"strings"
@@ -18,16 +19,17 @@ import (
 
 // past is what the tables of a schema held at a time.
 type past struct {
-	t    *testing.T
-	c    *cluster
-	name string // of the schema, quoted
-	then string
+	t      *testing.T
+	c      *cluster
+	schema string
+	name   string // of the schema, quoted
+	then   string
 }
 
 var tables = strings.Fields("process execution journal inbox callback")
 
 func remember(t *testing.T, c *cluster, schema string) *past {
-	p := &past{t, c, pgx.Identifier{schema}.Sanitize(), pgx.Identifier{schema + " past"}.Sanitize()}
+	p := &past{t, c, schema, pgx.Identifier{schema}.Sanitize(), pgx.Identifier{schema + " past"}.Sanitize()}
 	sql := "CREATE SCHEMA " + p.then
 	for _, table := range tables {
 		sql += fmt.Sprintf("; CREATE TABLE %s.%s AS SELECT * FROM %s.%[2]s", p.then, table, p.name)
@@ -37,12 +39,23 @@ func remember(t *testing.T, c *cluster, schema string) *past {
 }
 
 // comesBack makes it what they hold, as a server does that lacks what was committed since.
-func (p *past) comesBack() {
-	sql := "BEGIN"
-	for _, table := range tables {
-		sql += fmt.Sprintf("; DELETE FROM %s.%s; INSERT INTO %[1]s.%[2]s OVERRIDING SYSTEM VALUE SELECT * FROM %s.%[2]s", p.name, table, p.then)
-	}
-	p.c.exec(p.t, sql+"; COMMIT")
+// It returns how many rounds of its one process that were.
+func (p *past) comesBack() (lost int64) {
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	conn, err := pgx.Connect(ctx, p.c.Cluster.URL())
+	require.NoError(p.t, err)
+	defer conn.Close(ctx)
+	err = pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
+		// Its rounds wait for it, and find nothing then.
+		err := tx.QueryRow(ctx, fmt.Sprintf("SELECT round - (SELECT max(round) FROM %s.process) FROM %s.process ORDER BY id FOR UPDATE", p.then, p.name)).Scan(&lost)
+		for i := 0; i < len(tables) && err == nil; i++ {
+			_, err = tx.Exec(ctx, fmt.Sprintf("DELETE FROM %s.%s; INSERT INTO %[1]s.%[2]s OVERRIDING SYSTEM VALUE SELECT * FROM %s.%[2]s", p.name, tables[i], p.then), pgx.QueryExecModeSimpleProtocol)
+		}
+		return err
+	})
+	require.NoError(p.t, err)
+	return lost
 }
 
 // A server that goes back in time lacks what it has acknowledged: the process starts over
@@ -50,8 +63,9 @@ func (p *past) comesBack() {
 func TestServerGoesBack(t *testing.T) {
 	c := need(t)
 	const lease = 2 * time.Second
+	const long = time.Minute // nothing is renewed, and nothing read, but by the test
 	// given is a store that owns x, with a past of its schema, and lost rounds since.
-	given := func(t *testing.T, lost int) (*proxy, *pgstore.Store, <-chan checkpoint.Hint, *past, checkpoint.Append, *lines) {
+	given := func(t *testing.T, lease time.Duration, lost int) (*proxy, *pgstore.Store, <-chan checkpoint.Hint, *past, checkpoint.Append, *lines) {
 		var log lines
 		schema, p := c.Schema(), startProxy(t, c)
 		s := openAt(t, p.url(), schema, pgstore.Options{Lease: lease, Poll: time.Hour, NoListen: true, Logger: slog.New(slog.NewTextHandler(&log, nil))})
@@ -68,16 +82,22 @@ func TestServerGoesBack(t *testing.T) {
 		return p, s, hints, then, end, &log
 	}
 	ends := func(t *testing.T, s *pgstore.Store, hints <-chan checkpoint.Hint) {
+		t.Helper()
 		claim := claimed(t, s, hints, "x")
 		require.True(t, claim.Lost)
 		end := step(claim.Summary, claim.Tail)
 		end.Status, end.Records[0].Type = checkpoint.Succeeded, checkpoint.ExecutionSucceeded
 		require.NoError(t, appendTo(s, end))
 	}
+	// leaseEnds ends a lease that the process does not have any more.
+	leaseEnds := func(t *testing.T, then *past, number int64) {
+		c.exec(t, "UPDATE "+then.name+".process SET lease_until = 0 WHERE id = $1", number)
+		open(t, then.schema, pgstore.Options{Lease: long}) // looks for what is lost
+	}
 	for lost := range 4 { // acknowledged, and not there
 		t.Run(fmt.Sprint("AnAnswerIsMissing/", lost), func(t *testing.T) {
 			t.Parallel()
-			p, s, hints, then, end, log := given(t, lost)
+			p, s, hints, then, end, log := given(t, long, lost)
 			number, _ := s.Lease()
 			gone := false
 			p.onAnswer(func([]byte) bool {
@@ -97,13 +117,15 @@ func TestServerGoesBack(t *testing.T) {
 			}
 			require.ErrorIs(t, err, checkpoint.ErrFenced)
 			require.NotEqual(t, number, now)
-			tells(t, log, fmt.Sprintf("transactions_lost=%d", lost), 1)
+			tells(t, log, fmt.Sprintf("transactions_lost=%d\n", lost), 1)
+			leaseEnds(t, then, number)
 			ends(t, s, hints)
+			require.Equal(t, 1, log.count("transactions_lost="))
 		})
 	}
 	t.Run("ItEndedInWhatIsMissing", func(t *testing.T) {
 		t.Parallel()
-		p, s, hints, then, end, _ := given(t, 1)
+		p, s, hints, then, end, _ := given(t, long, 1)
 		number, _ := s.Lease()
 		require.NoError(t, appendTo(s, end))
 		other := create(t, s, "y", true)
@@ -119,20 +141,41 @@ func TestServerGoesBack(t *testing.T) {
 		require.ErrorIs(t, appendTo(s, step(other, 1)), checkpoint.ErrFenced)
 		now, _ := s.Lease()
 		require.NotEqual(t, number, now)
+		leaseEnds(t, then, number)
 		ends(t, s, hints)
 		_, err := s.Get(t.Context(), "y")
 		require.ErrorIs(t, err, checkpoint.ErrNotFound)
 	})
 	t.Run("NothingIsOnItsWay", func(t *testing.T) {
 		t.Parallel()
-		_, s, hints, then, end, log := given(t, 2)
+		_, s, hints, then, end, log := given(t, lease, 2)
+		number, _ := s.Lease()
+		require.NoError(t, appendTo(s, end))
+		lost := then.comesBack()
+		require.Eventually(t, func() bool { now, _ := s.Lease(); return now != number }, patience, 10*time.Millisecond, "by itself")
+		tells(t, log, fmt.Sprintf("transactions_lost=%d\n", lost), 1)
+		awaitHint(t, hints, checkpoint.Hint{Kind: checkpoint.HintEnded})
+		ends(t, s, hints)
+	})
+	t.Run("SomebodyReads", func(t *testing.T) { // many at once, which all find it
+		t.Parallel()
+		_, s, hints, then, end, log := given(t, long, 2)
 		number, _ := s.Lease()
 		require.NoError(t, appendTo(s, end))
 		then.comesBack()
-		require.Eventually(t, func() bool { now, _ := s.Lease(); return now != number }, patience, 10*time.Millisecond, "by itself")
-		tells(t, log, "transactions_lost=3", 1)
-		awaitHint(t, hints, checkpoint.Hint{Kind: checkpoint.HintEnded})
+		require.NoError(t, eightTimes(func() error {
+			sum, err := s.Get(t.Context(), "x")
+			if err == nil && sum.Tail != 1 {
+				err = fmt.Errorf("its tail is %d", sum.Tail)
+			}
+			return err
+		}))
+		now, _ := s.Lease()
+		require.NotEqual(t, number, now)
+		tells(t, log, "transactions_lost=3\n", 1)
+		leaseEnds(t, then, number)
 		ends(t, s, hints)
+		require.Equal(t, 1, log.count("transactions_lost="))
 	})
 	t.Run("ItsBeginningIsMissing", func(t *testing.T) {
 		t.Parallel()
@@ -146,6 +189,19 @@ func TestServerGoesBack(t *testing.T) {
 		create(t, s, "x", true)
 		create(t, first, "y", true)
 	})
+}
+
+// eightTimes calls f eight times at once.
+func eightTimes(f func() error) error {
+	all := make(chan error)
+	for range 8 {
+		go func() { all <- f() }()
+	}
+	var errs []error
+	for range 8 {
+		errs = append(errs, <-all)
+	}
+	return errors.Join(errs...)
 }
 
 // tells waits for lines of a log.

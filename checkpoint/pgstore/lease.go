@@ -21,6 +21,7 @@ func (s *Store) until(sent time.Time) time.Time { return sent.Add(s.opts.Lease -
 type lease struct {
 	process int64
 	until   time.Time
+	round   int64 // that was acknowledged
 }
 
 // Lease is this process's number in the database, and when its lease runs out at the
@@ -33,7 +34,7 @@ func (s *Store) Lease() (number int64, until time.Time) {
 // leased notes until when the lease is good; the zero time: it is over.
 func (s *Store) leased(until time.Time) {
 	s.writer.until = until
-	s.lease.Store(&lease{s.process.Load(), until})
+	s.lease.Store(&lease{s.process.Load(), until, s.writer.round})
 }
 
 // idle is how long a transaction may wait for its process: one that is stopped, or cut

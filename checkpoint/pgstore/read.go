@@ -65,6 +65,10 @@ func collided(err error) bool {
 	return e != nil && (e.Code == serialization || e.Code == deadlock || e.Code == lockNotAvailable)
 }
 
+// renewPatience is how long a read waits for the round that finds out whether the server
+// that it was sent to has gone back in time.
+const renewPatience = 250 * time.Millisecond
+
 func (s *Store) askOnce(ctx context.Context, limit time.Duration, ask func() *pgx.Batch) error {
 	if err := ctx.Err(); err != nil {
 		return err
@@ -80,6 +84,11 @@ func (s *Store) askOnce(ctx context.Context, limit time.Duration, ask func() *pg
 	}
 	drops := drops{pool: s.pool}
 	err := s.batch(asking, ask(), limit != wholeTable)
+	if errors.Is(err, errOnlyReads) {
+		renewing, cancel := context.WithTimeout(asking, renewPatience)
+		s.do(renewing, &command{})
+		cancel()
+	}
 	for drops.another(err) {
 		err = s.batch(asking, ask(), limit != wholeTable)
 	}

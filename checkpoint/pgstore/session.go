@@ -20,10 +20,13 @@ import (
 //
 //   - connections that the store makes go to a primary, of several hosts to the one that is;
 //   - what is found not to write, or not to be a primary, is dropped, whoever made it, and
-//     the same is asked of another one: nothing was changed.
+//     the same is asked of another one: nothing was changed;
+//   - so is what lacks a round of this process that was acknowledged: it was the primary
+//     before, and lives on. The process makes a round then, because it may also be the one
+//     server that there is, gone back in time: that ends the lease, see register.
 
 // errOnlyReads is of a session that is of no use any more.
-var errOnlyReads = errors.New("the connection leads to a server, or a session, that takes no writes: a replica after a failover, or default_transaction_read_only")
+var errOnlyReads = errors.New("the connection leads to a server, or a session, that takes no writes: a replica after a failover, or default_transaction_read_only; or to the primary before one, which lacks what was written since")
 
 // toPrimary has connections made to primaries only, unless somebody has chosen. Of several
 // hosts one that says nothing, because its machine is gone, must leave time for the others:
@@ -49,6 +52,11 @@ func toPrimary(config *pgx.ConnConfig, lease time.Duration) {
 
 // isPrimary divides by zero on a replica.
 const isPrimary = `SELECT 1 / CASE WHEN pg_is_in_recovery() THEN 0 ELSE 1 END`
+
+// isCurrent divides by zero on a replica, and where the row of process $1 is older than its
+// round $2.
+const isCurrent = `SELECT 1 / CASE WHEN pg_is_in_recovery() OR NOT EXISTS (SELECT FROM $S.process p
+	WHERE p.id = $1 AND p.era >= $2::bigint / 256 AND p.round >= $2::bigint) THEN 0 ELSE 1 END`
 
 // byKeys stands behind it, in the same message, which is one transaction: what follows finds
 // its rows by keys, as all of it can. The server would rather read all of a table if it is
@@ -108,26 +116,44 @@ func (d *drops) another(err error) bool {
 // batch makes queries on a connection of the pool, behind the question whether it may be
 // asked.
 func (s *Store) batch(ctx context.Context, b *pgx.Batch, keyed bool) error {
+	question, args := s.mayBeAsked()
 	return s.session(ctx, func(conn *pgxpool.Conn) error {
 		all := &pgx.Batch{}
-		replica := false
-		question, answer := isPrimary, []any{nil}
-		if keyed {
-			question, answer = isPrimary+byKeys, []any{nil, nil}
+		old := false
+		ask := func(question string, args []any, answer ...any) {
+			all.Queue(question, args...).QueryRow(func(row pgx.Row) error {
+				err := row.Scan(answer...)
+				old = old || isOld(err)
+				return err
+			})
 		}
-		all.Queue(question).QueryRow(func(row pgx.Row) error {
-			err := row.Scan(answer...)
-			e := refusal(err)
-			replica = e != nil && e.Code == divisionByZero
-			return err
-		})
+		if keyed { // first: the question is one, too
+			ask(isPrimary+byKeys, nil, nil, nil)
+		}
+		ask(question, args, nil)
 		all.QueuedQueries = append(all.QueuedQueries, b.QueuedQueries...)
 		err := conn.SendBatch(ctx, all).Close()
-		if replica {
+		if old {
 			return errOnlyReads
 		}
 		return err
 	})
+}
+
+// mayBeAsked is the question for a server that has all that was acknowledged until now: it
+// is to be made before a connection is sought. The answer may be an error that isOld.
+func (s *Store) mayBeAsked() (sql string, args []any) {
+	l := s.lease.Load()
+	if l.until.IsZero() {
+		return isPrimary, nil
+	}
+	return s.sql.isCurrent, []any{l.process, l.round}
+}
+
+// isOld reports whether a server has said that it is a replica, or that it lacks something.
+func isOld(err error) bool {
+	e := refusal(err)
+	return e != nil && e.Code == divisionByZero
 }
 
 // unwritable is what the writer says when its session takes no writes.

@@ -25,6 +25,7 @@ type statements struct {
 	expire, count, backlog, size string
 	row, firstBeatOf, broken     string // where the server can't read all
 	news, ended, glance          string
+	isCurrent                    string
 
 	// Of processes.
 	processes, shorten, endListeners                string
@@ -247,7 +248,8 @@ func newStatements(schema string) statements {
 		lockStep:   q(`SELECT number, rev, owner, epoch, tail FROM $S.execution WHERE sha256(id) = $1 FOR UPDATE`),
 		stepWrites: q(`SELECT data FROM $S.journal WHERE number = $1 AND seq > $2 ORDER BY seq LIMIT $3`),
 
-		news: q(`SELECT id FROM $S.execution WHERE owner = $1 AND inbox_tail > inbox_seen`),
+		news:      q(`SELECT id FROM $S.execution WHERE owner = $1 AND inbox_tail > inbox_seen`),
+		isCurrent: q(isCurrent),
 		glance: q(`SELECT id, incarnation, status, tail, held IS NOT NULL AND owner IS NULL
 			FROM $S.execution WHERE sha256(id) = ANY($1::bytea[])`),
 		ended: q(`SELECT id FROM $S.execution WHERE status <> 1 AND ended_at >= $1`),

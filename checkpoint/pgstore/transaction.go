@@ -341,10 +341,17 @@ func (s *Store) fate(ctx context.Context, a *checkpoint.Append, data [][]byte, c
 		var owner *int64
 		var epoch int64
 		var found [][]byte
+		question, args := s.mayBeAsked()
 		err = s.session(ctx, func(conn *pgxpool.Conn) error {
 			return pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
-				err := tx.QueryRow(ctx, s.sql.lockStep, hash(a.ID)).
-					Scan(&news.number, &news.rev, &owner, &epoch, &news.tail)
+				err := tx.QueryRow(ctx, question, args...).Scan(nil)
+				if isOld(err) {
+					return errOnlyReads
+				}
+				if err == nil {
+					err = tx.QueryRow(ctx, s.sql.lockStep, hash(a.ID)).
+						Scan(&news.number, &news.rev, &owner, &epoch, &news.tail)
+				}
 				if err != nil {
 					return err
 				}
