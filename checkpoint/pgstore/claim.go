@@ -152,7 +152,7 @@ func (s *Store) tryClaim(c *claim) (hints []checkpoint.Hint, err error) {
 		waiting, err = v.takeDue(rows)
 		return err
 	})
-	if err := w.conn.SendBatch(context.Background(), b).Close(); err != nil {
+	if _, err := w.pipe.send(b, nil); err != nil {
 		return nil, err
 	}
 	for i, f := range functions {

@@ -188,7 +188,10 @@ func (s *Store) resign() {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
-	conn.PgConn().Conn().SetDeadline(time.Time{}) // of the last round
+	conn.PgConn().Conn().SetDeadline(time.Now().Add(time.Second)) // not that of the last round
+	if s.writer.pipe.settle() != nil {
+		return
+	}
 	conn.Exec(ctx, s.sql.resign, s.process.Load())
 }
 

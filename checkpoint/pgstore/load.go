@@ -1,7 +1,6 @@
 package pgstore
 
 import (
-	"context"
 	"errors"
 	"slices"
 	"time"
@@ -19,7 +18,7 @@ func (v *view) begin(more *pgx.Batch) (err error) {
 	}
 	if v.begun {
 		if more.Len() > 0 {
-			err = v.s.writer.conn.SendBatch(context.Background(), more).Close()
+			_, err = v.s.writer.pipe.send(more, nil)
 		}
 	} else {
 		w := &v.s.writer
@@ -29,7 +28,7 @@ func (v *view) begin(more *pgx.Batch) (err error) {
 		b.Queue(v.s.sql.renew, v.s.process.Load(), w.round+1, int64(v.s.opts.Lease)).QueryRow(v.renewed)
 		b.QueuedQueries = append(b.QueuedQueries, more.QueuedQueries...)
 		v.begun = true
-		err = w.conn.SendBatch(context.Background(), b).Close()
+		_, err = w.pipe.send(b, nil)
 	}
 	if err != nil {
 		return v.failed(err)

@@ -1,6 +1,7 @@
 package pgstore_test
 
 import (
+	"context"
 	"fmt"
 	"log/slog"
 	"strings"
@@ -49,6 +50,12 @@ func (n *notifications) exec(t *testing.T, sql string) {
 func (n *notifications) does(t *testing.T, sql string) {
 	n.c.exec(t, fmt.Sprintf(`CREATE OR REPLACE FUNCTION %[1]s.pg_notify(channel text, payload text) RETURNS void LANGUAGE plpgsql AS $f$
 		BEGIN IF payload LIKE '%% 0 ' THEN PERFORM pg_catalog.pg_notify(channel, payload); ELSE PERFORM nextval('%[1]s.sent'); %[2]s; END IF; END $f$`, n.name, sql))
+}
+
+// defers says what the commit of a transaction does that has put a row into deferred.
+func (n *notifications) defers(t *testing.T, sql string) {
+	n.c.exec(t, fmt.Sprintf(`CREATE FUNCTION %s.at_commit() RETURNS trigger LANGUAGE plpgsql AS $f$ BEGIN %s; RETURN NULL; END $f$`, n.name, sql))
+	n.exec(t, `CREATE CONSTRAINT TRIGGER at_commit AFTER INSERT ON $.deferred DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION $.at_commit()`)
 }
 
 // sent is how many were sent, or tried; greetings are not counted.
@@ -101,6 +108,7 @@ func TestNotificationsStopNoCommit(t *testing.T) {
 		"TheyAreRefused":            `RAISE 'permission denied for function pg_notify' USING ERRCODE = '42501'`,
 		"TheyGetLost":               `NULL`,
 		"TheyTakeLong":              `PERFORM pg_sleep(3600)`,
+		"TheyWaitAtTheirCommit":     `INSERT INTO $.deferred VALUES (1)`,
 		"TheSessionEnds":            `PERFORM pg_terminate_backend(pg_backend_pid())`,
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -114,9 +122,17 @@ func TestNotificationsStopNoCommit(t *testing.T) {
 			b := openAt(t, server.url, schema, opts)
 			hints := watched(b)
 			full := strings.HasPrefix(name, "TheQueueIsFull")
-			if full && does[:5] != "RAISE" { // as the server does
-				c.exec(t, fmt.Sprintf(`CREATE FUNCTION %s.refuse() RETURNS trigger LANGUAGE plpgsql AS $f$ BEGIN RAISE 'too many notifications in the NOTIFY queue' USING ERRCODE = '54000'; END $f$`, server.name))
-				server.exec(t, `CREATE CONSTRAINT TRIGGER refuse AFTER INSERT ON $.deferred DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION $.refuse()`)
+			switch { // as the server does at a commit
+			case full && does[:5] != "RAISE":
+				server.defers(t, `RAISE 'too many notifications in the NOTIFY queue' USING ERRCODE = '54000'`)
+			case name == "TheyWaitAtTheirCommit":
+				const gate = 4712
+				shut, err := pgx.Connect(t.Context(), c.url)
+				require.NoError(t, err)
+				defer shut.Close(context.Background())
+				_, err = shut.Exec(t.Context(), fmt.Sprintf(`SELECT pg_advisory_lock(%d)`, gate))
+				require.NoError(t, err)
+				server.defers(t, fmt.Sprintf(`PERFORM pg_advisory_xact_lock(%d)`, gate))
 			}
 			server.does(t, strings.ReplaceAll(does, "$.", server.name+"."))
 			if full { // it says so when it is asked, too
@@ -139,6 +155,33 @@ func TestNotificationsStopNoCommit(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestANotificationFollowsItsRound: what a round of few commands tells of is told by the
+// session that has made it, behind its commit: the process need not come back to it.
+func TestANotificationFollowsItsRound(t *testing.T) {
+	c := need(t)
+	t.Parallel()
+	server := fakeNotifications(t, c)
+	server.exec(t, `CREATE TABLE $.senders (pid integer NOT NULL)`)
+	schema := c.Schema()
+	a, b := openAt(t, server.url, schema, pgstore.Options{Poll: time.Hour, Lease: time.Hour}), openAt(t, server.url, schema, pgstore.Options{Poll: time.Hour, Lease: time.Hour})
+	hints := watched(b)
+	for i := 0; server.sent(t) == 0; i++ { // until a knows that it is not alone
+		use(t, a, b, fmt.Sprint("first ", i))
+	}
+	server.does(t, `INSERT INTO `+server.name+`.senders VALUES (pg_backend_pid()); PERFORM pg_catalog.pg_notify(channel, payload)`)
+	for i := range 10 {
+		id := fmt.Sprint(i)
+		create(t, a, id, false)
+		_, err := a.End(t.Context(), checkpoint.Ending{ID: id, Status: checkpoint.Stopped, Record: checkpoint.Record{Type: checkpoint.ExecutionStopped}})
+		require.NoError(t, err)
+		awaitHint(t, hints, checkpoint.Hint{Kind: checkpoint.HintEnded, ID: id})
+	}
+	require.ErrorIs(t, a.Disown(t.Context(), "nobody", 1), nil) // the session's last statement is one of the writer's
+	require.Zero(t, c.exec(t, `SELECT FROM `+server.name+`.senders s LEFT JOIN pg_stat_activity p ON p.pid = s.pid AND p.query = 'rollback'`+
+		` WHERE p.pid IS NULL`), "sent by somebody else")
+	require.NotZero(t, c.exec(t, `SELECT FROM `+server.name+`.senders`))
 }
 
 // TestNotificationsAreCoalesced: what comes while one message to the server is under way

@@ -24,6 +24,10 @@ import (
 // A hint may get lost with it. So it does when a process dies between the two; each finds
 // by looking, once an Options.Poll, what it was not told.
 //
+// What a round of few commands tells of is not handed to it: the notification is on its way
+// with the round, see pipe. One that is refused there, since it had to wait, or for any
+// other reason, is handed over, and so is what comes in some time.
+//
 //	state     is entered when                                what rounds have changed
 //	silent    nobody else is alive (Store.alone)             is not handed to it
 //	sending   others are alive                               is sent, all that came during one message with the next
@@ -46,11 +50,14 @@ type notifier struct {
 
 	usage atomic.Uint64 // of the queue, as bits of a float64
 	full  atomic.Bool
+	apart atomic.Int64 // until when no notification is behind a round, in Unix nanoseconds
 }
 
 const (
 	stopAbove  = 0.5
 	startBelow = 0.25
+
+	keptApart = 10 * time.Second // after one behind a round was refused
 
 	maxNews    = 10_000 // beyond it others have to look
 	maxPayload = 7000   // of a notification, in bytes; the server takes less than 8000
@@ -75,6 +82,24 @@ func (n *notifier) tell(hints []checkpoint.Hint) {
 	}
 	n.mu.Unlock()
 	n.ready()
+}
+
+// mayFollow reports whether a notification may be sent behind a round.
+func (n *notifier) mayFollow() bool {
+	return !n.full.Load() && time.Now().UnixNano() >= n.apart.Load()
+}
+
+// answered takes what has become of a notification behind a round.
+func (n *notifier) answered(hints []checkpoint.Hint, err error) {
+	e := refusal(err)
+	switch {
+	case err == nil:
+	case e != nil && e.Code == programLimitExceeded:
+		n.saw(1)
+	default:
+		n.apart.Store(time.Now().Add(keptApart).UnixNano())
+		n.tell(hints)
+	}
 }
 
 // ready has the connection made, if it is not there: there is somebody to tell.
@@ -249,6 +274,14 @@ func (s *Store) watchQueue(ctx context.Context) error {
 // NotificationQueue is how full the server's queue of notifications was, from 0 to 1, when
 // it was last looked at: each tenth Options.Poll.
 func (s *Store) NotificationQueue() float64 { return math.Float64frombits(s.notifier.usage.Load()) }
+
+func setOf(hints []checkpoint.Hint) map[checkpoint.Hint]struct{} {
+	set := make(map[checkpoint.Hint]struct{}, len(hints))
+	for _, h := range hints {
+		set[h] = struct{}{}
+	}
+	return set
+}
 
 // notesOf are the payloads of notifications: who says it, and kind and ID of each hint,
 // the ID in base64. As many as fit stand in one; that something is due, which has no ID,

@@ -318,6 +318,7 @@ func (s *Store) connect(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
+	s.writer.pipe = newPipe(s, s.writer.conn)
 	line := s.writer.conn.PgConn().Conn()
 	s.line.Store(&line)
 	if s.opts.NoListen {

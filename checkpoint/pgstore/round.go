@@ -17,6 +17,7 @@ import (
 // writer is what the goroutine that makes all changes knows.
 type writer struct {
 	conn  *pgx.Conn // nil: it has to be made
+	pipe  *pipe     // over it
 	turns *ledger.Turns
 	round int64     // last one that was made, or can't be made any more
 	until time.Time // when the lease has run out at the latest, by this process's clock
@@ -35,6 +36,11 @@ type writer struct {
 // fresh is how long a number that was drawn can be used: numbers are in the order of
 // creation in one process, and among processes but for that time.
 const fresh = 50 * time.Millisecond
+
+// few is how many commands a round has whose notification is behind it, at most. Who is
+// alone is told sooner for that. Where many are, it would keep the next round waiting, and
+// the notifier tells of several rounds at once.
+const few = 4
 
 // beWary has as many creations looked up first as an execution that is there costs.
 func (w *writer) beWary() { w.wary = min(w.wary+8, 256) }
@@ -248,7 +254,11 @@ func (s *Store) try(round []*command, strict bool) (again bool, hints []checkpoi
 	}
 	hints = r.Hints()
 	w.news = v.forOthers(hints)
-	if err := v.commit(); err != nil {
+	var follow []checkpoint.Hint
+	if len(round) <= few {
+		follow = w.news
+	}
+	if err := v.commit(follow); err != nil {
 		if refusal(err) != nil {
 			v.forget()
 		}
@@ -289,6 +299,9 @@ func (s *Store) findMissed(round []*command) (found bool) {
 	}
 	if len(makers) == 0 {
 		return true
+	}
+	if s.writer.pipe.settle() != nil {
+		return false
 	}
 	ctx, cancel := s.patience(s.writer.until)
 	defer cancel()
@@ -357,7 +370,7 @@ func (e *unreachable) Unwrap() error { return e.error }
 // abandon ends a transaction that is not made, and returns err.
 func (s *Store) abandon(v *view, err error) error {
 	conn := s.writer.conn
-	if !v.begun || conn.IsClosed() {
+	if !v.begun || conn.IsClosed() || s.writer.pipe.settle() != nil {
 		return err
 	}
 	ctx, cancel := context.WithDeadline(context.Background(), s.writer.until)

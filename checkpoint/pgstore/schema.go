@@ -234,6 +234,7 @@ const (
 	readOnlyTransaction   = "25006"
 	serialization         = "40001"
 	insufficientPrivilege = "42501"
+	invalidStatementName  = "26000"
 	deadlock              = "40P01"
 	lockNotAvailable      = "55P03"
 )

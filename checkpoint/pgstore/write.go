@@ -1,7 +1,6 @@
 package pgstore
 
 import (
-	"context"
 	"slices"
 	"strings"
 	"time"
@@ -12,8 +11,9 @@ import (
 )
 
 // commit writes what the round has changed, in one message to the database, and
-// commits it. Without a transaction that has begun, the message is one.
-func (v *view) commit() error {
+// commits it. Without a transaction that has begun, the message is one. follow is what
+// others are told behind it, as far as that may be.
+func (v *view) commit(follow []checkpoint.Hint) error {
 	if v.err != nil {
 		return v.err
 	}
@@ -53,7 +53,12 @@ func (v *view) commit() error {
 	if v.begun {
 		b.Queue("commit")
 	}
-	return v.s.writer.conn.SendBatch(context.Background(), b).Close()
+	w := &v.s.writer
+	told, err := w.pipe.send(b, follow)
+	if told {
+		w.news = nil
+	}
+	return err
 }
 
 // lease are the first parameters of what renews it.
