@@ -138,7 +138,7 @@ func (s *Store) tryClaim(c *claim) (hints []checkpoint.Hint, err error) {
 		c.round = 0
 	}
 	w.news = nil
-	v := s.newView(true)
+	v := s.newView(true, 0)
 	r := ledger.NewRound(v, w.turns)
 	functions := w.turns.Order(c.req.Functions)
 	keys := queueKeys(functions)

@@ -34,6 +34,7 @@ type pipe struct {
 	formats    map[string][]int16 // of their results
 	prepared   int
 	values     values
+	room       room
 }
 
 // hasty is how long a notification behind a round may take, in milliseconds: it waits
@@ -206,6 +207,7 @@ func (p *pipe) queue(q *pgx.QueuedQuery) error {
 			return fmt.Errorf("parameter %d: %w", i+1, err)
 		}
 	}
+	p.room.make(p.conn.PgConn().Frontend(), len(p.values.buf)+8*len(p.values.all)+256) // beside the values, lengths and formats
 	p.flow.SendQueryStatement(sd, p.values.all, p.values.formats, p.formats[q.SQL])
 	return nil
 }

@@ -18,6 +18,7 @@ import (
 type writer struct {
 	conn  *pgx.Conn // nil: it has to be made
 	pipe  *pipe     // over it
+	rows  stepRows
 	turns *ledger.Turns
 	round int64     // last one that was made, or can't be made any more
 	until time.Time // when the lease has run out at the latest, by this process's clock
@@ -233,7 +234,7 @@ func (s *Store) try(round []*command, strict bool) (again bool, hints []checkpoi
 		}
 		return false, hints, err
 	}
-	v := s.newView(strict)
+	v := s.newView(strict, len(round))
 	r := ledger.NewRound(v, w.turns)
 	r.Forgives = s.older.Load()
 	if err := v.gather(round); err != nil {

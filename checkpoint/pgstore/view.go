@@ -98,10 +98,11 @@ type ledgerDue struct {
 
 var _ ledger.View = (*view)(nil)
 
-func (s *Store) newView(strict bool) *view {
+// newView begins a try of so many commands.
+func (s *Store) newView(strict bool, commands int) *view {
 	return &view{
 		s: s, strict: strict, sent: time.Now(), now: s.Now().UnixNano(),
-		works: make(map[uint64]*work), ids: make(map[string]uint64),
+		works: make(map[uint64]*work, commands), ids: make(map[string]uint64, commands),
 		queues: make(map[ledger.Queue][]ledgerDue), held: make(map[string][]ledger.Queue), emptied: make(map[string]emptied), hoped: make(map[string]bool),
 	}
 }
@@ -297,7 +298,11 @@ func (v *view) Remove(row *checkpoint.Row) {
 func (v *view) WriteJournal(row *checkpoint.Row, records []checkpoint.Record, _ []byte) {
 	v.writes++
 	w := v.works[row.Number]
-	w.records = append(slices.Clip(w.records), records...)
+	if w.records == nil {
+		w.records = slices.Clip(records)
+		return
+	}
+	w.records = append(w.records, records...)
 }
 
 func (v *view) PutInbox(row *checkpoint.Row, r checkpoint.Record) {

@@ -68,9 +68,9 @@ func (v *view) lease() []any {
 
 // queueStep writes all rows of executions and of journals with one statement.
 func (v *view) queueStep(b *pgx.Batch, works []*work) {
-	var created, lone, moved states
-	var advanced advances
-	var written lines
+	rows := &v.s.writer.rows
+	rows.reset()
+	created, lone, moved, advanced, written := &rows.created, &rows.lone, &rows.moved, &rows.advanced, &rows.written
 	v.moves = slices.ContainsFunc(works, func(w *work) bool { return w.dirty && !w.removed && !w.isNew && !w.advanced() })
 	for _, w := range works {
 		switch {
@@ -143,6 +143,29 @@ func (v *view) queueStep(b *pgx.Batch, works []*work) {
 	})
 }
 
+// stepRows are the rows of the statement of a step, by column. The writer uses them again.
+type stepRows struct {
+	created, lone, moved states
+	advanced             advances
+	written              lines
+}
+
+// reset empties the columns. What a round of many has left is kept for the next one, bytes
+// as far as values keeps them.
+func (r *stepRows) reset() {
+	for _, s := range []*states{&r.created, &r.lone, &r.moved} {
+		s.reset()
+	}
+	r.advanced.reset()
+	r.written.reset()
+}
+
+// cleared is a column without rows, which has forgotten what was in it.
+func cleared[T any](column []T) []T {
+	clear(column)
+	return column[:0]
+}
+
 // first is the one value of a column.
 func first(column any) any {
 	switch c := column.(type) {
@@ -186,6 +209,11 @@ func changedRow(row pgx.Row) error {
 // advances are the executions of which nothing but counters has changed, by column.
 type advances struct{ numbers, revs, epochs, tails, events, seen, inboxTails []int64 }
 
+func (a *advances) reset() {
+	a.numbers, a.revs, a.epochs = a.numbers[:0], a.revs[:0], a.epochs[:0]
+	a.tails, a.events, a.seen, a.inboxTails = a.tails[:0], a.events[:0], a.seen[:0], a.inboxTails[:0]
+}
+
 func (a *advances) add(w *work) {
 	r := w.row
 	a.numbers, a.revs, a.epochs = append(a.numbers, int64(r.Number)), append(a.revs, w.rev), append(a.epochs, int64(r.Epoch))
@@ -212,6 +240,18 @@ type states struct {
 	tails, events, seen, inboxTails            []int64
 	builds, queues                             [][]byte
 	dues                                       []int64
+}
+
+func (s *states) reset() {
+	s.numbers, s.revs = s.numbers[:0], s.revs[:0]
+	s.ids, s.incarnations, s.functions = cleared(s.ids), cleared(s.incarnations), cleared(s.functions)
+	s.started, s.deadlines = s.started[:0], s.deadlines[:0]
+	s.callerIDs, s.callerIncarnations, s.callerOps = cleared(s.callerIDs), cleared(s.callerIncarnations), cleared(s.callerOps)
+	s.callerNumbers, s.digests = s.callerNumbers[:0], cleared(s.digests)
+	s.statuses, s.ended, s.wakes, s.epochs, s.owners = s.statuses[:0], s.ended[:0], s.wakes[:0], s.epochs[:0], s.owners[:0]
+	s.lost, s.cancelled, s.invoked, s.callbacks, s.beats = s.lost[:0], s.cancelled[:0], s.invoked[:0], s.callbacks[:0], s.beats[:0]
+	s.tails, s.events, s.seen, s.inboxTails = s.tails[:0], s.events[:0], s.seen[:0], s.inboxTails[:0]
+	s.builds, s.queues, s.dues = cleared(s.builds), cleared(s.queues), s.dues[:0]
 }
 
 func (s *states) add(w *work) {
@@ -280,6 +320,15 @@ type lines struct {
 	types              []int16
 	operations         []string
 	data               [][]byte
+	bytes              []byte // of data
+}
+
+func (l *lines) reset() {
+	l.numbers, l.seqs, l.ats, l.types = l.numbers[:0], l.seqs[:0], l.ats[:0], l.types[:0]
+	l.operations, l.data = cleared(l.operations), cleared(l.data)
+	if l.bytes = l.bytes[:0]; cap(l.bytes) > most {
+		l.bytes = nil
+	}
 }
 
 func (l *lines) add(number uint64, records []checkpoint.Record) {
@@ -288,7 +337,9 @@ func (l *lines) add(number uint64, records []checkpoint.Record) {
 		l.numbers, l.seqs = append(l.numbers, int64(number)), append(l.seqs, int64(r.Seq))
 		l.types, l.ats = append(l.types, int16(r.Type)), append(l.ats, r.Time)
 		l.operations = append(l.operations, legible(r.OperationID))
-		l.data = append(l.data, checkpoint.AppendRecord(nil, r))
+		start := len(l.bytes)
+		l.bytes = checkpoint.AppendRecord(l.bytes, r)
+		l.data = append(l.data, l.bytes[start:len(l.bytes):len(l.bytes)])
 	}
 }
 
