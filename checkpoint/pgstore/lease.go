@@ -71,6 +71,7 @@ func (s *Store) register(ctx context.Context) error {
 	id := drawProcess()
 	var now int64
 	var alone, older bool
+	heard := s.company.asks()
 	err := evade(ctx, func() error {
 		return w.conn.QueryRow(ctx, s.sql.register, id, int64(s.opts.Lease)).Scan(&now, &alone, &older)
 	})
@@ -80,7 +81,9 @@ func (s *Store) register(ctx context.Context) error {
 	s.sawClock(sent, now)
 	w.round = 0
 	s.process.Store(id)
-	s.alone.Store(alone) // who comes later greets
+	if s.company.answered(heard, !alone) { // who comes later greets
+		s.notifier.tellToLook()
+	}
 	s.older.Store(older)
 	s.leased(s.until(sent))
 	return nil

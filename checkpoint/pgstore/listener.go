@@ -93,7 +93,8 @@ func (s *Store) listenOnce(ctx context.Context) (came bool, err error) {
 	if _, err := conn.Exec(ctx, "SELECT pg_notify($1, $2)", s.channel(), fmt.Sprintf("%d 0 ", me)); err != nil && refusal(err) == nil {
 		return false, err
 	}
-	if err := s.lookOnce(ctx, s.Now().Add(-s.opts.Lease), true); err != nil {
+	s.newsPace.forget()
+	if err := s.lookOnce(ctx, allEnds); err != nil {
 		return false, err
 	}
 	s.listening.Store(true)
@@ -107,10 +108,17 @@ func (s *Store) listenOnce(ctx context.Context) (came bool, err error) {
 		if err != nil || process == s.process.Load() {
 			continue
 		}
-		if s.alone.Swap(false) {
-			s.notifier.ready()
+		if s.company.hears() {
+			s.notifier.tellToLook()
 		}
 		for _, h := range hints {
+			if h == missed {
+				select {
+				case s.missed <- struct{}{}:
+				default:
+				}
+				continue
+			}
 			s.rumours.add(h.ID)
 			if h.Kind == checkpoint.HintInbox {
 				s.delivered.forget(h.ID)

@@ -35,7 +35,7 @@ func (s *Store) look() {
 	defer poll.Stop()
 	lost := time.NewTimer(s.opts.Lease / 4)
 	defer lost.Stop()
-	ended, polls, blind := time.Now(), 0, false // ended is when it was looked for what has
+	polls, blind := 0, false
 	saw := func(err error) {
 		if err != nil && !blind && s.life.Err() == nil { // once, not each time
 			s.log.Warn("durable: the store could not look for work", "schema", s.opts.Schema, "error", err.Error())
@@ -53,18 +53,24 @@ func (s *Store) look() {
 		case <-poll.C:
 			ctx, cancel := context.WithTimeout(s.life, s.opts.Lease)
 			paced := s.behindPace.keep(func() error { return s.lookBehind(ctx) })
-			now := time.Now()
-			ends := !s.listening.Load() || polls%10 == 0 // a connection that is silent may be dead
+			ends := noEnds
+			switch {
+			case polls%10 == 0: // a connection that is silent may be dead
+				ends = allEnds
+			case !s.listening.Load():
+				ends = newEnds
+			}
 			polls++
-			// An end is written a little after its time, by a clock that may have been set back.
-			err := s.lookOnce(ctx, s.Now().Add(-now.Sub(ended)-3*s.opts.Poll), ends)
+			err := s.lookOnce(ctx, ends)
 			if err == nil && polls%10 == 1 {
 				err = s.watchQueue(ctx)
 			}
-			if err == nil && ends {
-				ended = now
-			}
 			saw(errors.Join(paced, err))
+			cancel()
+		case <-s.missed:
+			s.newsPace.forget()
+			ctx, cancel := context.WithTimeout(s.life, s.opts.Lease)
+			saw(s.lookOnce(ctx, allEnds))
 			cancel()
 		}
 	}
@@ -79,6 +85,7 @@ func (s *Store) takeOver(ctx context.Context) (others int, next time.Duration, e
 	var gone, ahead int
 	var older bool
 	var expires *int64
+	heard := s.company.asks()
 	err = s.readOnce(ctx, s.opts.Lease/4, s.question(s.sql.processes, into(&gone, &others, &expires, &ahead, &older), s.process.Load()))
 	if err == nil && ahead > 0 {
 		err = s.shorten(ctx)
@@ -90,8 +97,10 @@ func (s *Store) takeOver(ctx context.Context) (others int, next time.Duration, e
 	if expires != nil {
 		next = min(next, max(0, time.Duration(*expires))+time.Millisecond+rand.N(s.opts.Lease/32+1))
 	}
-	s.alone.Store(others == 0)
 	s.older.Store(older)
+	if s.company.answered(heard, others > 0) {
+		s.notifier.tellToLook()
+	}
 	if others > 0 {
 		s.notifier.ready()
 	}
@@ -111,22 +120,49 @@ func (s *Store) shorten(ctx context.Context) error {
 	return s.readOnce(ctx, s.opts.Lease/4, s.question(s.sql.shorten, into()))
 }
 
-// lookOnce gives hints of all that may have happened, and of what has ended since a
-// time, if that is asked for.
-func (s *Store) lookOnce(ctx context.Context, since time.Time, ends bool) error {
+// search is what lookOnce looks for among what has ended since it did so before.
+type search int
+
+const (
+	noEnds  search = iota
+	newEnds        // all but what took long to be written after its time
+	allEnds        // no change takes longer than a lease
+)
+
+// lookOnce gives hints of all that may have happened, and of what has ended, as far as that
+// is asked for. An end is written a little after its time, by a clock that may have been set
+// back.
+func (s *Store) lookOnce(ctx context.Context, ends search) error {
+	at := time.Now()
 	others, _, err := s.takeOver(ctx)
 	if err != nil {
 		return err
 	}
 	s.calls.Hint(checkpoint.Hint{Kind: checkpoint.HintDue})
+	last := false
 	if others == 0 {
-		return nil // what is done here gives its hints itself
+		// What is done here gives its hints itself, and what others did last they may not
+		// have told.
+		if last = s.company.met.Swap(false); !last {
+			return nil
+		}
+		ends = allEnds
 	}
 	err = s.newsPace.keep(func() error {
 		return s.hintAt(ctx, checkpoint.HintInbox, s.sql.news, s.process.Load())
 	})
-	if err == nil && ends {
-		err = s.hintAt(ctx, checkpoint.HintEnded, s.sql.ended, since.UnixNano())
+	if err == nil && ends != noEnds {
+		back := at.Sub(*s.looked[ends].Load()) + 3*s.opts.Poll
+		if ends == allEnds {
+			back += s.opts.Lease
+		}
+		err = s.hintAt(ctx, checkpoint.HintEnded, s.sql.ended, s.Now().Add(-back).UnixNano())
+		for ; err == nil && ends != noEnds; ends-- {
+			s.looked[ends].Store(&at)
+		}
+	}
+	if err != nil && last {
+		s.company.met.Store(true)
 	}
 	return err
 }

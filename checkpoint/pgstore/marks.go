@@ -117,6 +117,13 @@ type pace struct {
 	next time.Time
 }
 
+// forget has the next one done, however early it is.
+func (p *pace) forget() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.next = time.Time{}
+}
+
 // keep does f, unless it is too early.
 func (p *pace) keep(f func() error) error {
 	began := time.Now()

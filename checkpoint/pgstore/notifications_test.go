@@ -134,11 +134,11 @@ func TestNotificationsStopNoCommit(t *testing.T) {
 				require.NoError(t, err)
 				server.defers(t, fmt.Sprintf(`PERFORM pg_advisory_xact_lock(%d)`, gate))
 			}
+			sent := server.sent(t)
 			server.does(t, strings.ReplaceAll(does, "$.", server.name+"."))
 			if full { // it says so when it is asked, too
 				c.exec(t, fmt.Sprintf(`CREATE OR REPLACE FUNCTION %[1]s.pg_notification_queue_usage() RETURNS float8 LANGUAGE sql AS 'SELECT is_called::integer::float8 FROM %[1]s.sent'`, server.name))
 			}
-			sent := server.sent(t)
 			for i := range 20 {
 				use(t, a, b, fmt.Sprint(i))
 				awaitHints(t, hints, all(fmt.Sprint(i))...)
@@ -182,6 +182,80 @@ func TestANotificationFollowsItsRound(t *testing.T) {
 	require.Zero(t, c.exec(t, `SELECT FROM `+server.name+`.senders s LEFT JOIN pg_stat_activity p ON p.pid = s.pid AND p.query = 'rollback'`+
 		` WHERE p.pid IS NULL`), "sent by somebody else")
 	require.NotZero(t, c.exec(t, `SELECT FROM `+server.name+`.senders`))
+}
+
+// TestNotificationsAreKept: what can't be told for a while is told then.
+func TestNotificationsAreKept(t *testing.T) {
+	c := need(t)
+	for name, does := range map[string]string{
+		"TheSessionEnds": `PERFORM pg_terminate_backend(pg_backend_pid())`,
+		"TheyTakeLong":   `PERFORM pg_sleep(3600)`,
+		"TheyAreRefused": `RAISE 'permission denied for function pg_notify' USING ERRCODE = '42501'`,
+		"ItOnlyReads":    `RAISE 'cannot execute NOTIFY in a read-only transaction' USING ERRCODE = '25006'`,
+		"TheQueueIsFull": `RAISE 'too many notifications in the NOTIFY queue' USING ERRCODE = '54000'`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			server := fakeNotifications(t, c)
+			schema := c.Schema()
+			quiet := slog.New(slog.DiscardHandler)
+			a := openAt(t, server.url, schema, pgstore.Options{Poll: 20 * time.Millisecond, Lease: 2 * time.Second, Logger: quiet})
+			b := openAt(t, server.url, schema, pgstore.Options{Poll: time.Hour, Lease: time.Hour, Logger: quiet}) // it does not look by itself
+			hints := watched(b)
+			use(t, a, b, "first")
+			awaitHints(t, hints, all("first")...) // each knows of the other
+			server.does(t, does)
+			sent := server.sent(t)
+			use(t, a, b, "x")
+			for i := 0; server.sent(t) < sent+2 && (name != "TheQueueIsFull" || i == 0); i++ { // nor does it go through when it is tried again
+				use(t, a, b, fmt.Sprint("y", i))
+			}
+			server.does(t, `PERFORM pg_catalog.pg_notify(channel, payload)`)
+			use(t, a, b, "z")
+			awaitHints(t, hints, append(all("x"), all("z")...)...)
+		})
+	}
+}
+
+// TestWhoComesIsTold: what a process did that believed to be alone is found by who came
+// meanwhile, and what one did that ended before it told is found by who is left.
+func TestWhoComesIsTold(t *testing.T) {
+	c := need(t)
+	if *throughBouncer {
+		t.Skip("nobody listens")
+	}
+	quiet := slog.New(slog.DiscardHandler)
+	ends := func(t *testing.T, s *pgstore.Store, id string) checkpoint.Hint {
+		create(t, s, id, false)
+		_, err := s.End(t.Context(), checkpoint.Ending{ID: id, Status: checkpoint.Stopped, Record: checkpoint.Record{Type: checkpoint.ExecutionStopped}})
+		require.NoError(t, err)
+		return checkpoint.Hint{Kind: checkpoint.HintEnded, ID: id}
+	}
+	t.Run("WhileNobodyHeardOfIt", func(t *testing.T) {
+		t.Parallel()
+		schema := c.Schema()
+		// It is not greeted, as it does not listen, and looks who is there in a quarter of a lease.
+		a := openAt(t, c.url, schema, pgstore.Options{Poll: time.Hour, Lease: 8 * time.Second, NoListen: true, Logger: quiet})
+		ends(t, a, "before")
+		b := openAt(t, c.url, schema, pgstore.Options{Poll: time.Hour, Lease: time.Hour, Logger: quiet})
+		hints := watched(b)
+		awaitHint(t, hints, checkpoint.Hint{Kind: checkpoint.HintDue}) // it listens, and has looked
+		awaitHints(t, hints, ends(t, a, "x"))
+	})
+	t.Run("WhileNobodyIsLeft", func(t *testing.T) {
+		t.Parallel()
+		server := fakeNotifications(t, c)
+		schema := c.Schema()
+		b := openAt(t, server.url, schema, pgstore.Options{Poll: 500 * time.Millisecond, Lease: time.Minute, Logger: quiet})
+		hints := watched(b)
+		for i := range 3 {
+			a := openAt(t, server.url, schema, pgstore.Options{Poll: time.Hour, Lease: time.Hour, Logger: quiet})
+			server.does(t, `NULL`)
+			h := ends(t, a, fmt.Sprint(i))
+			require.NoError(t, a.Close())
+			awaitHints(t, hints, h)
+		}
+	})
 }
 
 // TestNotificationsAreCoalesced: what comes while one message to the server is under way
@@ -235,6 +309,7 @@ func TestQueueOfNotificationsIsWatched(t *testing.T) {
 	hints := watched(b)
 	const fills, empty = "the server's queue of notifications fills up", "the server's queue of notifications is emptied"
 	n := 0
+	var untold []checkpoint.Hint
 	check := func(usage float64, sends bool, filled, emptied int) {
 		t.Helper()
 		server.exec(t, fmt.Sprint(`UPDATE $.queue SET usage = `, usage))
@@ -245,8 +320,10 @@ func TestQueueOfNotificationsIsWatched(t *testing.T) {
 		id := fmt.Sprint(n)
 		use(t, a, b, id)
 		if sends {
-			awaitHints(t, hints, all(id)...)
+			awaitHints(t, hints, append(untold, all(id)...)...)
+			untold = nil // b does not look by itself, it was told to
 		} else {
+			untold = append(untold, all(id)...)
 			require.Equal(t, before, server.sent(t), "nothing is sent")
 		}
 	}

@@ -21,20 +21,21 @@ import (
 // notifier tells other processes what rounds have changed. It does so behind their commit,
 // on a connection of its own: a notification in a transaction makes its commit wait for
 // that of every other one on the server, and fail when the server's queue of them is full.
-// A hint may get lost with it. So it does when a process dies between the two; each finds
-// by looking, once an Options.Poll, what it was not told.
+// Hints get lost only with the process, when it dies between the two, or where the server
+// refuses them; others find by looking, once an Options.Poll, what they were not told.
 //
 // What a round of few commands tells of is not handed to it: the notification is on its way
 // with the round, see pipe. One that is refused there, since it had to wait, or for any
 // other reason, is handed over, and so is what comes in some time.
 //
 //	state     is entered when                                what rounds have changed
-//	silent    nobody else is alive (Store.alone)             is not handed to it
+//	silent    nobody else is alive (company)                 is not handed to it; when somebody comes, all are told to look
 //	sending   others are alive                               is sent, all that came during one message with the next
-//	troubled  a message did not go through, on a new         is dropped with it; what came meanwhile is sent after a
-//	          connection either                              pause, and so on: told once
-//	full      the queue is full by more than stopAbove,      is dropped, until the queue is below startBelow: told once
-//	          or the server says that it is
+//	troubled  a message did not go through, on a new         is sent after a pause, with what came meanwhile, and so on:
+//	          connection either                              told once. Is it too much, all are told to look instead
+//	refused   the server does not let it                     is dropped; with what comes next all are told to look
+//	full      the queue is full by more than stopAbove,      is dropped, until the queue is below startBelow: told once,
+//	          or the server says that it is                  and all are told to look then
 //	closed    the store closes                               is sent if that takes no longer than a second
 type notifier struct {
 	s     *Store
@@ -59,9 +60,13 @@ const (
 
 	keptApart = 10 * time.Second // after one behind a round was refused
 
-	maxNews    = 10_000 // beyond it others have to look
+	maxNews    = 10_000 // beyond it others are told to look
 	maxPayload = 7000   // of a notification, in bytes; the server takes less than 8000
 )
+
+// missed is what tells others to look for whatever may have happened, executions that have
+// ended among it. (Processes of an older version look for those that somebody waits for.)
+var missed = checkpoint.Hint{Kind: checkpoint.HintEnded}
 
 func newNotifier(s *Store) *notifier {
 	n := &notifier{s: s, ended: make(chan struct{}), news: make(map[checkpoint.Hint]struct{}), wanted: make(chan struct{}, 1), closing: make(chan struct{})}
@@ -75,12 +80,10 @@ func (n *notifier) tell(hints []checkpoint.Hint) {
 		return
 	}
 	n.mu.Lock()
+	defer n.mu.Unlock()
 	for _, h := range hints {
-		if len(n.news) < maxNews {
-			n.news[h] = struct{}{}
-		}
+		n.add(h)
 	}
-	n.mu.Unlock()
 	n.ready()
 }
 
@@ -101,6 +104,18 @@ func (n *notifier) answered(hints []checkpoint.Hint, err error) {
 		n.tell(hints)
 	}
 }
+
+// add has one thing told. n.mu is held.
+func (n *notifier) add(h checkpoint.Hint) {
+	if len(n.news) >= maxNews {
+		clear(n.news)
+		n.news[missed] = struct{}{}
+	}
+	n.news[h] = struct{}{}
+}
+
+// tellToLook has others look: they were not told everything.
+func (n *notifier) tellToLook() { n.tell([]checkpoint.Hint{missed}) }
 
 // ready has the connection made, if it is not there: there is somebody to tell.
 func (n *notifier) ready() {
@@ -164,6 +179,21 @@ func (n *notifier) send() (sent bool, err error) {
 		return false, nil
 	}
 	notes := notesOf(n.s.process.Load(), news)
+	defer func() {
+		if err == nil || len(news) == 0 {
+			return
+		}
+		n.mu.Lock()
+		defer n.mu.Unlock()
+		if e := refusal(err); e != nil && e.Code != readOnlyTransaction {
+			n.add(missed) // for the next one
+			return
+		}
+		for h := range news {
+			n.add(h)
+		}
+		n.ready()
+	}()
 	fresh := n.conn == nil
 	for {
 		err := n.try(notes)
@@ -254,6 +284,7 @@ func (n *notifier) saw(usage float64) {
 			"a session that listens and does not read, or is in a long transaction, keeps it: see wait_event = 'ClientWrite' and xact_start in pg_stat_activity, and end it with pg_terminate_backend",
 			"schema", n.s.opts.Schema, "usage", usage)
 	case usage < startBelow && n.full.Swap(false):
+		n.tellToLook()
 		n.s.log.Info("durable: the server's queue of notifications is emptied, other processes are told again", "schema", n.s.opts.Schema, "usage", usage)
 	}
 }

@@ -50,13 +50,15 @@ type Store struct {
 
 	process   atomic.Int64 // the writer's lease, for those who look
 	lease     atomic.Pointer[lease]
-	alone     atomic.Bool              // no other process was alive at the last look
-	older     atomic.Bool              // programs were alive then that know of no builds that are unfit
-	listening atomic.Bool              // notifications come
-	expiredTo atomic.Pointer[ending]   // the end that Expire goes on behind; nil: it begins with the first
-	closeBy   atomic.Int64             // Unix nanoseconds, once the store closes
-	line      atomic.Pointer[net.Conn] // of the writer
-	parted    chan struct{}            // the connection that listens has ended
+	company   company
+	older     atomic.Bool                            // programs were alive then that know of no builds that are unfit
+	listening atomic.Bool                            // notifications come
+	missed    chan struct{}                          // another process says that it has not told everything
+	looked    [allEnds + 1]atomic.Pointer[time.Time] // when it was looked for what has ended
+	expiredTo atomic.Pointer[ending]                 // the end that Expire goes on behind; nil: it begins with the first
+	closeBy   atomic.Int64                           // Unix nanoseconds, once the store closes
+	line      atomic.Pointer[net.Conn]               // of the writer
+	parted    chan struct{}                          // the connection that listens has ended
 	life      context.Context
 	end       context.CancelFunc
 	looking   sync.WaitGroup
@@ -102,11 +104,14 @@ func Open(ctx context.Context, connString string, opts *Options) (*Store, error)
 // New is Open for a pool that exists. It stays the caller's, who closes it after
 // the store.
 func New(ctx context.Context, pool *pgxpool.Pool, opts *Options) (*Store, error) {
-	s := &Store{opts: opts.orDefaults(), pool: pool, queue: queue.New[*command](maxRound, maxRoundBytes), calls: dispatch.New(), written: make(chan struct{}), parted: make(chan struct{}, 1)}
+	s := &Store{opts: opts.orDefaults(), pool: pool, queue: queue.New[*command](maxRound, maxRoundBytes), calls: dispatch.New(), written: make(chan struct{}), parted: make(chan struct{}, 1), missed: make(chan struct{}, 1)}
 	s.log = s.teller.Logger(s.opts.Logger.Handler())
 	s.sql = newStatements(s.opts.Schema)
 	s.life, s.end = context.WithCancel(context.Background())
 	s.marks.at = make(map[string]int64)
+	now := time.Now()
+	s.looked[newEnds].Store(&now)
+	s.looked[allEnds].Store(&now)
 	s.writer = writer{turns: ledger.NewTurns(), cache: make(map[uint64]believed), ids: make(map[string]uint64), next: make(map[ledger.Queue]int64)}
 	if err := s.open(ctx); err != nil {
 		s.end()

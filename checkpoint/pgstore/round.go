@@ -28,6 +28,7 @@ type writer struct {
 	next  map[ledger.Queue]int64 // due times that a hint has told of, and the earliest since
 
 	news    []checkpoint.Hint // of the last try, for other processes
+	untold  bool              // there were none to tell
 	numbers []int64           // for new executions, drawn by an earlier round
 	drawn   time.Time         // the oldest of them
 	wary    int               // so many creations are looked up first, because one was there
@@ -89,8 +90,9 @@ func (s *Store) makeRound(round []*command, strict bool) {
 		s.makeRound(round[half:], strict)
 		return
 	}
-	if err == nil {
-		s.notifier.tell(s.writer.news)
+	s.notifier.tell(s.writer.news) // whatever became of it: perhaps it was made
+	if s.writer.untold && !s.company.alone.Load() {
+		s.notifier.tellToLook() // who came meanwhile may have looked before it was made
 	}
 	var again []*command
 	for _, c := range round {
@@ -114,6 +116,7 @@ func (s *Store) makeRound(round []*command, strict bool) {
 // settle tries until a round is made, or can't be made, and no doubt is left which.
 func (s *Store) settle(round []*command, strict bool) (hints []checkpoint.Hint, err error) {
 	w := &s.writer
+	w.news, w.untold = nil, false
 	s.catchUp()
 	w.forgetRumoured(s.rumours.take())
 	s.seen.catchUp(w, s.process.Load())
@@ -215,7 +218,7 @@ func (s *Store) last(hints []checkpoint.Hint) []checkpoint.Hint {
 // case that it was made.
 func (s *Store) try(round []*command, strict bool) (again bool, hints []checkpoint.Hint, err error) {
 	w := &s.writer
-	w.news = nil
+	w.news, w.untold = nil, false
 	if w.conn == nil || w.conn.IsClosed() {
 		ctx, cancel := s.patience(w.until)
 		defer cancel()

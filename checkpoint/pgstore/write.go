@@ -373,7 +373,8 @@ func (v *view) queueBelongings(b *pgx.Batch, w *work) {
 
 // forOthers are those of a round's hints that other processes are told.
 func (v *view) forOthers(hints []checkpoint.Hint) (others []checkpoint.Hint) {
-	if v.s.alone.Load() {
+	if v.s.company.alone.Load() {
+		v.s.writer.untold = len(hints) > 0
 		return nil
 	}
 	me := v.s.process.Load()
