@@ -79,6 +79,10 @@ type (
 	}
 	holder  struct{ V any }
 	payment interface{ Sum() int }
+	paid    interface {
+		payment
+		json.Marshaler
+	}
 	receipt struct{ By payment }
 )
 
@@ -221,6 +225,9 @@ func TestValuesThatCantBeDecoded(t *testing.T) {
 	t.Parallel()
 	refused(t, "Interface", receipt{&money{5}})
 	refused(t, "InterfaceItself", payment(&money{5}))
+	refused(t, "InterfaceThatIsEncoded", paid(&money{5}))
+	refused(t, "PointerThatIsEncodedOnly", &shown{3})
+	refused(t, "PointersThatAreEncodedOnly", []*shown{{3}})
 	refused(t, "UnexportedEmbeddedPointer", struct {
 		N int
 		*amounts

@@ -30,7 +30,7 @@ type Form struct {
 	byPointer      bool // a method of theirs or of a pointer to them does
 }
 
-var forms sync.Map // reflect.Type -> *jsonForm
+var forms sync.Map // reflect.Type -> *Form
 
 // Of is what is known of a type; it is found out once.
 func Of(t reflect.Type) *Form {
@@ -68,7 +68,7 @@ func (f *Form) look(t reflect.Type, never bool, looking map[placed]bool) {
 	if passedOver(t) {
 		f.addressed, f.searched = f.addressed || !never, f.searched || never
 	}
-	f.Sure = f.Sure && !Marshals(reflect.PointerTo(t)) && !Unmarshals(t)
+	f.Sure = f.Sure && !Marshals(t) && !Marshals(reflect.PointerTo(t)) && !Unmarshals(t) // a pointer has its methods itself, nothing that points to it
 	if Marshals(t) || !never && Marshals(reflect.PointerTo(t)) {
 		return
 	}
