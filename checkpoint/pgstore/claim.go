@@ -222,7 +222,7 @@ func (v *view) takeDue(rows pgx.Rows) (waiting int64, err error) {
 			return 0, err
 		}
 		c.done()
-		w.base = *w.row
+		w.based()
 		if w.journal, err = decodeAll(journal, 1); len(w.journal) > 0 {
 			w.first = &w.journal[0]
 		} else {

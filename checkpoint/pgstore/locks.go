@@ -28,8 +28,8 @@ import (
 // nothing, and waits in its first message for all that the commands name and all that was
 // met, see writer.wanted.
 
-// believed is an execution as this process has kept it: it owned it, and was the last to
-// write it as far as it knows. Nobody holds the row. So no answer may come from it alone, and
+// believed is an execution as this process has kept it: it owns it, or did, and was the last
+// to write it as far as it knows. Nobody holds the row. So no answer may come from it alone, and
 // when it is written its revision is compared.
 type believed struct{ *work }
 

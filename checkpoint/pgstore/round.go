@@ -16,16 +16,18 @@ import (
 
 // writer is what the goroutine that makes all changes knows.
 type writer struct {
-	conn  *pgx.Conn // nil: it has to be made
-	pipe  *pipe     // over it
-	rows  stepRows
-	turns *ledger.Turns
-	round int64     // last one that was made, or can't be made any more
-	until time.Time // when the lease has run out at the latest, by this process's clock
-	over  int64     // the lease of which the log says that it has run out
-	cache map[uint64]believed
-	ids   map[string]uint64
-	next  map[ledger.Queue]int64 // due times that a hint has told of, and the earliest since
+	conn *pgx.Conn // nil: it has to be made
+	pipe *pipe     // over it
+	rows stepRows
+
+	parked parked // what it keeps of what nobody owns
+	turns  *ledger.Turns
+	round  int64     // last one that was made, or can't be made any more
+	until  time.Time // when the lease has run out at the latest, by this process's clock
+	over   int64     // the lease of which the log says that it has run out
+	cache  map[uint64]believed
+	ids    map[string]uint64
+	next   map[ledger.Queue]int64 // due times that a hint has told of, and the earliest since
 
 	news    []checkpoint.Hint // of the last try, for other processes
 	untold  bool              // there were none to tell
@@ -120,6 +122,9 @@ func (s *Store) settle(round []*command, strict bool) (hints []checkpoint.Hint, 
 	s.catchUp()
 	w.forgetRumoured(s.rumours.take())
 	s.seen.catchUp(w, s.process.Load())
+	if !s.alone.Load() {
+		w.forgetParked(w.parked.take())
+	}
 	w.wanted = wanted{}
 	for try := 0; ; try++ {
 		if !time.Now().Before(w.until) {
@@ -206,6 +211,7 @@ func fenceAppends(round []*command, cause error) error {
 func (w *writer) drop() {
 	clear(w.cache)
 	clear(w.ids)
+	w.parked.take()
 }
 
 // last are the hints of a round whose answer did not arrive.
@@ -287,7 +293,7 @@ func (v *view) undo() {
 	clear(w.next)
 	for number, x := range v.works {
 		if w.cache[number].work == x {
-			x.restore(v.s.process.Load())
+			x.restore()
 		}
 	}
 }
@@ -328,23 +334,23 @@ func (v *view) keep(sent time.Time) {
 	w := &v.s.writer
 	w.round++
 	v.s.leased(v.s.until(sent))
-	me := v.s.process.Load()
+	me, alone := v.s.process.Load(), v.s.alone.Load()
 	v.mark()
 	for number, x := range v.works {
 		owned := !x.removed && x.row.Owned && x.owner == me
 		v.s.delivered.keep(x, owned)
-		if !owned {
-			if _, ok := w.cache[number]; ok {
-				delete(w.cache, number)
-				if w.ids[x.row.ID] == number {
-					delete(w.ids, x.row.ID)
-				}
+		if !owned && (x.removed || !w.parked.takes(x, alone)) {
+			if b, ok := w.cache[number]; ok {
+				w.forget(number, b)
 			}
 			continue
 		}
 		x.keep()
 		w.cache[number] = believed{x}
 		w.ids[x.row.ID] = number
+		if !owned {
+			w.forgetParked(w.parked.add(number))
+		}
 	}
 }
 

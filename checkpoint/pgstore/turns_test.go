@@ -129,6 +129,9 @@ func TestTurns(t *testing.T) {
 		"SignalAlone": {park: time.Hour, a: []durable.Definition{signalled}, most: 3, do: func(t *testing.T, a, b process, i int) func() {
 			return signal(t, a, process{}, i)
 		}},
+		"SignalSuspendedAlone": {park: -1, a: []durable.Definition{signalled}, most: 7, do: func(t *testing.T, a, b process, i int) func() {
+			return signal(t, a, a, i)
+		}},
 		"SignalSuspended": {park: -1, b: []durable.Definition{signalled}, most: 10, do: func(t *testing.T, a, b process, i int) func() {
 			return signal(t, a, b, i)
 		}},

@@ -14,10 +14,12 @@ import (
 // work is an execution as a round sees it.
 type work struct {
 	row   *checkpoint.Row
-	base  checkpoint.Row // as it was read
+	base  checkpoint.Row // as it was read, and so are had and from
 	rev   int64
 	owner int64 // process; 0: nobody
+	had   int64
 	place ledger.Place
+	from  ledger.Place
 	known known // of its callbacks
 
 	// What the round has changed.
@@ -40,7 +42,7 @@ type work struct {
 func (w *work) keep() {
 	if w.dirty {
 		w.rev++
-		w.base = *w.row
+		w.based()
 	}
 	if w.dropCallbacks {
 		w.known = nil
@@ -48,14 +50,17 @@ func (w *work) keep() {
 	for operation, c := range w.callbacks {
 		w.known.learn(operation, c, true)
 	}
-	*w = work{row: w.row, base: w.base, rev: w.rev, owner: w.owner, place: w.place, known: w.known}
+	*w = work{row: w.row, base: w.base, rev: w.rev, owner: w.owner, had: w.had, place: w.place, from: w.from, known: w.known}
 }
 
 // restore makes a kept work of a round that was not made what it was before.
-func (w *work) restore(owner int64) {
+func (w *work) restore() {
 	*w.row = w.base
-	*w = work{row: w.row, base: w.base, rev: w.rev, owner: owner, place: ledger.Place{Kind: ledger.Owned}, known: w.known}
+	*w = work{row: w.row, base: w.base, rev: w.rev, owner: w.had, had: w.had, place: w.from, from: w.from, known: w.known}
 }
+
+// based makes a work as it is what it was read as.
+func (w *work) based() { w.base, w.had, w.from = *w.row, w.owner, w.place }
 
 // view is the ledger.View of one try to make a round. What it has not kept from
 // earlier rounds it reads and locks in a transaction, which begins with the first
@@ -447,7 +452,7 @@ func rowOf(rows pgx.CollectableRow) (*work, error) {
 		return nil, err
 	}
 	c.done()
-	w.base = *w.row
+	w.based()
 	return w, nil
 }
 
