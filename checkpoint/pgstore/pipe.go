@@ -22,8 +22,8 @@ import (
 //	in flight  something is sent                          its answers are read before anything else
 //	owed       that is answered, its notification isn't   more may be sent behind it: that answer comes first
 //
-// So nobody waits for a notification but who sends more at once, and he no longer than
-// hasty. What becomes of it the notifier is told, see answered.
+// So nobody waits for a notification but who sends more at once, and he no longer than it may
+// take, see hurry. What becomes of it the notifier is told, see answered.
 type pipe struct {
 	s          *Store
 	conn       *pgx.Conn
@@ -37,9 +37,9 @@ type pipe struct {
 	room       room
 }
 
-// hasty is how long a notification behind a round may take, in milliseconds: it waits
-// for locks only, which every transaction of the server that notifies takes while it commits.
-const hasty = "10"
+// hurry has a transaction give up after 10 ms: a notification waits for locks only, which
+// every transaction of the server that notifies takes while it commits.
+const hurry = `SELECT set_config('lock_timeout', '10', true), set_config('statement_timeout', '10', true)`
 
 func newPipe(s *Store, conn *pgx.Conn) *pipe {
 	return &pipe{
@@ -62,7 +62,7 @@ func (p *pipe) send(b *pgx.Batch, hints []checkpoint.Hint) (told bool, err error
 	if len(hints) > 0 && p.s.notifier.mayFollow() {
 		if notes := notesOf(p.s.process.Load(), setOf(hints)); len(notes) > 0 {
 			behind = &pgx.Batch{}
-			behind.Queue(p.s.sql.hurry, hasty)
+			behind.Queue(hurry)
 			behind.Queue(p.s.sql.notify, p.s.channel(), notes)
 		}
 	}

@@ -17,7 +17,6 @@ type statements struct {
 	hold, inbox                                  string
 	deleteExecution, deleteAll                   string
 	cutInbox, setCallback, dropCallbacks, notify string
-	hurry                                        string
 	deleteProcess, within                        string
 
 	get, find, list              reading
@@ -169,8 +168,6 @@ func newStatements(schema string) statements {
 			heartbeat_timeout = excluded.heartbeat_timeout, heartbeat_at = excluded.heartbeat_at, closed = excluded.closed`),
 		dropCallbacks: q(`DELETE FROM $S.callback WHERE number = $1`),
 		deleteProcess: q(`DELETE FROM $S.process WHERE id = ANY($1::bigint[])`),
-		// Of the transaction: it gives up after so many milliseconds.
-		hurry: `SELECT set_config('lock_timeout', $1, true), set_config('statement_timeout', $1, true)`,
 		// A notification needs not be durable, so nobody waits for a disk while it keeps others
 		// from being sent.
 		notify: `WITH off AS (SELECT set_config('synchronous_commit', 'off', true)) SELECT pg_notify($1, hint) FROM off, unnest($2::text[]) AS hint`,
