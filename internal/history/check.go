@@ -12,11 +12,12 @@ import (
 	"github.com/durable-go/durable/internal/fault"
 )
 
-// Check looks at records, one after another.
+// Check looks whether records can be a journal, one after another. That it begins with the
+// start of the execution, and what ends it, is for who knows what the execution is to see to.
 type Check struct {
 	Ops        Operations
 	seq, event uint64
-	Most       int // the highest position in a context
+	Most       int // the highest position that an operation may have in its context
 }
 
 const knownFlags = checkpoint.FlagParent | checkpoint.FlagShielded | checkpoint.FlagRebuild | checkpoint.FlagAtMostOnce | checkpoint.FlagPayload | checkpoint.FlagSilent
@@ -71,6 +72,8 @@ func (c *Check) operation(rec *checkpoint.Record, failure *fault.Failure) error 
 		return nil
 	case t == checkpoint.ContextLooked && (known && (o.Looked != nil && o.Looked.Shown || o.Type != Context) || rec.Number < 0 || rec.Number > 2*int64(c.Most)+1):
 		return errors.New("it is of code that looks whether it is cancelled, and there is none")
+	case t == checkpoint.ScopeCancelled && known && o.CancelSeq != 0:
+		return errors.New("what it cancels is cancelled already")
 	case (t == checkpoint.ScopeCancelled || t == checkpoint.VersionChosen || t == checkpoint.ContextLooked) && rec.OperationID == "":
 		return nil
 	case rec.OperationID == "":
@@ -84,7 +87,7 @@ func (c *Check) operation(rec *checkpoint.Record, failure *fault.Failure) error 
 	switch t := rec.Type; {
 	case known && o.Settled():
 		return errors.New("its operation has an outcome already")
-	case t == checkpoint.ScopeCancelled && !begun, t == checkpoint.VersionChosen && known && o.Type != Context:
+	case t == checkpoint.ScopeCancelled && !begun, (t == checkpoint.ScopeCancelled || t == checkpoint.VersionChosen) && known && o.Type != Context:
 		return errors.New("it is of a context, and there is none")
 	case t == checkpoint.ScopeCancelled || t == checkpoint.VersionChosen || t == checkpoint.ContextLooked:
 	case t == checkpoint.AwaitableChosen:
