@@ -71,12 +71,16 @@ func isGathering(t checkpoint.SubType) bool {
 
 // StartOf is the start of what a record that stands for two events ends.
 func StartOf(t checkpoint.EventType) string {
+	start := checkpoint.ContextStarted
 	switch TypeOf(t) {
 	case Step:
-		return checkpoint.StepStarted.String()
+		start = checkpoint.StepStarted
 	case Wait:
-		return checkpoint.WaitStarted.String()
-	default:
-		return checkpoint.ContextStarted.String()
+		start = checkpoint.WaitStarted
+	case Callback:
+		start = checkpoint.CallbackStarted
+	case Invoke:
+		start = checkpoint.ChainedInvokeStarted
 	}
+	return start.String()
 }

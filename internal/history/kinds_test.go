@@ -71,6 +71,7 @@ func TestKinds(t *testing.T) {
 	for end, of := range map[checkpoint.EventType]string{
 		checkpoint.StepSucceeded: "StepStarted", checkpoint.StepFailed: "StepStarted", checkpoint.WaitSucceeded: "WaitStarted", checkpoint.WaitCancelled: "WaitStarted",
 		checkpoint.ContextSucceeded: "ContextStarted", checkpoint.ContextFailed: "ContextStarted",
+		checkpoint.CallbackFailed: "CallbackStarted", checkpoint.ChainedInvokeFailed: "ChainedInvokeStarted", // as a recording may have it
 	} {
 		require.Equal(t, of, history.StartOf(end), end)
 	}
