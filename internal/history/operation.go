@@ -190,11 +190,14 @@ func (o *Operation) Answered(change string, version int64) {
 	o.Versions[change] = version
 }
 
-// begun takes note that the code of the context o has run: the start of an item of a
-// flat batch is not recorded.
-func (o *Operation) begun() {
+// begun takes note of a record that the code of the context o has made: the start of an
+// item of a flat batch is not recorded.
+func (o *Operation) begun(seq uint64) {
 	if o.Status == "" {
 		o.Status = Started
+	}
+	if o.FirstSeq == 0 {
+		o.FirstSeq = seq
 	}
 }
 
@@ -209,11 +212,11 @@ func (o *Operation) Apply(rec *checkpoint.Record, failure *fault.Failure) {
 		return
 	case checkpoint.ContextLooked:
 		o.Looked = &Looks{uint32(rec.Number), rec.Attempt, rec.Key != ""}
-		o.begun()
+		o.begun(rec.Seq)
 		return
 	case checkpoint.VersionChosen:
 		o.Answered(rec.Key, rec.Number)
-		o.begun()
+		o.begun(rec.Seq)
 		return
 	case checkpoint.AwaitableChosen:
 		o.Choices = append(o.Choices, rec.Number)
