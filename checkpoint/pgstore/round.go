@@ -122,7 +122,7 @@ func (s *Store) settle(round []*command, strict bool) (hints []checkpoint.Hint, 
 	s.catchUp()
 	w.forgetRumoured(s.rumours.take())
 	s.seen.catchUp(w, s.process.Load())
-	if !s.alone.Load() {
+	if !s.company.alone.Load() {
 		w.forgetParked(w.parked.take())
 	}
 	w.wanted = wanted{}
@@ -334,7 +334,7 @@ func (v *view) keep(sent time.Time) {
 	w := &v.s.writer
 	w.round++
 	v.s.leased(v.s.until(sent))
-	me, alone := v.s.process.Load(), v.s.alone.Load()
+	me, alone := v.s.process.Load(), v.s.company.alone.Load()
 	v.mark()
 	for number, x := range v.works {
 		owned := !x.removed && x.row.Owned && x.owner == me
