@@ -9,7 +9,7 @@ import (
 	"github.com/durable-go/durable/internal/jsonform"
 )
 
-// Failure is the stored form of a Failure.
+// Failure is a failure as it is recorded; users see it as a durable.Failure.
 type Failure struct {
 	Type     string          `json:"type"`
 	Message  string          `json:"message"`
@@ -18,7 +18,7 @@ type Failure struct {
 	Is       []string        `json:"is,omitempty"`       // names of the engine's sentinels
 	Sentinel string          `json:"sentinel,omitempty"` // the first of Options.Errors, by its text
 	Also     []string        `json:"also,omitempty"`     // the others
-	Typed    []Typed         `json:"typed,omitempty"`    // registered example types
+	Typed    []Typed         `json:"typed,omitempty"`    // errors of the types of Options.Errors
 	Itself   bool            `json:"itself,omitempty"`   // of a cause: it is the one error that it matches
 }
 

@@ -32,7 +32,7 @@ func (j *Ended) KeysOfNext(stays map[string]bool, again map[*Operation]*Known, f
 			if known.Kind != checkpoint.ChainedInvoke && fresh {
 				continue
 			}
-			if o := j.Ops[known.ID]; known.Kind == checkpoint.ChainedInvoke && o != nil && o.Target != "" && o.positionKey() == known.positionKey() {
+			if o := j.Ops[known.ID]; known.Kind == checkpoint.ChainedInvoke && o != nil && o.Target != "" && o.asked() == known.asked() {
 				continue // it has been made since
 			}
 			next.Add(known.freshened(fresh))
@@ -42,7 +42,7 @@ func (j *Ended) KeysOfNext(stays map[string]bool, again map[*Operation]*Known, f
 		switch {
 		case again[o] != nil:
 			next.Add(again[o].freshened(fresh))
-		case fresh || !o.keyed() || next.Known[o.positionKey()] != nil:
+		case fresh || !o.keyed() || next.Known[o.asked()] != nil:
 		default:
 			of := j.Keys.Origin(o, j.Summary.Incarnation)
 			if of == next.Base {

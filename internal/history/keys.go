@@ -19,8 +19,8 @@ import (
 // asks for there now has a key of its own.
 type Keys struct {
 	Base  checkpoint.Incarnation // zero: the execution's own
-	Known map[Position]*Known
-	Taken map[string]bool // positions that belong to a known operation
+	Known map[asked]*Known
+	taken map[string]bool // IDs of known operations: who else is asked for there has a key of its own
 }
 
 // BaseOf is the base for an execution with an incarnation.
@@ -31,17 +31,17 @@ func (k *Keys) BaseOf(own checkpoint.Incarnation) checkpoint.Incarnation {
 	return k.Base
 }
 
-// Position is an operation as its code asks for it.
-type Position struct {
+// asked is an operation as code asks for it.
+type asked struct {
 	id   string
 	sub  checkpoint.SubType
 	name string
 }
 
-func (o *Operation) positionKey() Position { return Position{o.ID, o.SubType, o.Name} }
+func (o *Operation) asked() asked { return asked{o.ID, o.SubType, o.Name} }
 
-// Known is one that the journal does not show, or that has another key than
-// its position.
+// Known is an operation that keys tell of: one that the journal does not show, or that has
+// another key than its position.
 type Known struct {
 	ID   string             `json:"id"`
 	Kind checkpoint.SubType `json:"kind"`
@@ -55,7 +55,7 @@ type Known struct {
 	Fresh   bool        `json:"fresh,omitempty"` // and new keys
 }
 
-func (k *Known) positionKey() Position { return Position{k.ID, k.Kind, k.Name} }
+func (k *Known) asked() asked { return asked{k.ID, k.Kind, k.Name} }
 
 // freshened is k, with new keys if fresh says so.
 func (k *Known) freshened(fresh bool) *Known {
@@ -112,14 +112,14 @@ func DecodeKeys(data string) (*Keys, error) {
 
 // NewKeys are keys that derive from an incarnation; zero: from the execution's own.
 func NewKeys(base checkpoint.Incarnation) *Keys {
-	return &Keys{Base: base, Known: make(map[Position]*Known), Taken: make(map[string]bool)}
+	return &Keys{Base: base, Known: make(map[asked]*Known), taken: make(map[string]bool)}
 }
 
 // Add takes in an operation that has another key than its position, or is not shown.
 func (k *Keys) Add(o *Known) {
-	k.Known[o.positionKey()] = o
+	k.Known[o.asked()] = o
 	if o.Kind != checkpoint.ChainedInvoke {
-		k.Taken[o.ID] = true
+		k.taken[o.ID] = true
 	}
 }
 
@@ -132,13 +132,13 @@ func (k *Keys) Encode() string {
 	for _, o := range k.Known {
 		out.Known = append(out.Known, o)
 	}
-	slices.SortFunc(out.Known, func(a, b *Known) int { return a.positionKey().compare(b.positionKey()) })
+	slices.SortFunc(out.Known, func(a, b *Known) int { return a.asked().compare(b.asked()) })
 	data, _ := json.Marshal(out) // strings and numbers
 	return string(data)
 }
 
-func (p Position) compare(other Position) int {
-	return cmp.Or(CompareIDs(p.id, other.id), cmp.Compare(p.sub, other.sub), cmp.Compare(p.name, other.name))
+func (a asked) compare(other asked) int {
+	return cmp.Or(CompareIDs(a.id, other.id), cmp.Compare(a.sub, other.sub), cmp.Compare(a.name, other.name))
 }
 
 // Origin is the incarnation that the key of o derives from, in an execution whose own
@@ -147,11 +147,11 @@ func (k *Keys) Origin(o *Operation, own checkpoint.Incarnation) checkpoint.Incar
 	if k == nil {
 		return own
 	}
-	known := k.Known[o.positionKey()]
+	known := k.Known[o.asked()]
 	switch {
 	case known != nil && !known.Of.IsZero():
 		return checkpoint.Incarnation(known.Of)
-	case known == nil && k.Taken[o.ID]:
+	case known == nil && k.taken[o.ID]:
 		return own
 	}
 	return k.BaseOf(own)
@@ -163,5 +163,5 @@ func (k *Keys) Invoked(o *Operation) *Known {
 	if k == nil {
 		return nil
 	}
-	return k.Known[o.positionKey()]
+	return k.Known[o.asked()]
 }
