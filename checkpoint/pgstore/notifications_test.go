@@ -184,6 +184,46 @@ func TestANotificationFollowsItsRound(t *testing.T) {
 	require.NotZero(t, c.exec(t, `SELECT FROM `+server.name+`.senders`))
 }
 
+// TestANotificationThatWaitsIsTold: one behind a round that is refused, as it would have to
+// wait, is told by the notifier, though nothing else is written.
+func TestANotificationThatWaitsIsTold(t *testing.T) {
+	c := need(t)
+	for gate, name := range map[int]string{4712: "ByOneThatIsIdle", 4713: "ByOneThatCloses"} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			server := fakeNotifications(t, c)
+			schema := c.Schema()
+			opts := pgstore.Options{Poll: time.Hour, Lease: time.Hour, Logger: slog.New(slog.DiscardHandler)}
+			a, b := openAt(t, server.url, schema, opts), openAt(t, server.url, schema, opts)
+			hints := watched(b)
+			use(t, a, b, "first")
+			awaitHints(t, hints, all("first")...)
+			create(t, a, "x", false)
+			shut, err := pgx.Connect(t.Context(), c.url)
+			require.NoError(t, err)
+			defer shut.Close(context.Background())
+			_, err = shut.Exec(t.Context(), fmt.Sprintf(`SELECT pg_advisory_lock(%d)`, gate))
+			require.NoError(t, err)
+			server.does(t, fmt.Sprintf(`PERFORM pg_advisory_xact_lock_shared(%d); PERFORM pg_catalog.pg_notify(channel, payload)`, gate))
+			_, err = a.End(t.Context(), checkpoint.Ending{ID: "x", Status: checkpoint.Stopped, Record: checkpoint.Record{Type: checkpoint.ExecutionStopped}})
+			require.NoError(t, err)
+			closed := make(chan error, 1)
+			if name == "ByOneThatCloses" {
+				go func() { closed <- a.Close() }()
+			} else {
+				closed <- nil
+			}
+			require.Eventually(t, func() bool { // the notifier does, for longer than what is behind a round may
+				return c.exec(t, `SELECT FROM pg_stat_activity a JOIN pg_locks l USING (pid) WHERE l.locktype = 'advisory' AND l.objid = $1 AND NOT l.granted
+					AND clock_timestamp() - a.query_start > interval '100 ms'`, gate) == 1
+			}, patience, 10*time.Millisecond)
+			require.NoError(t, shut.Close(t.Context()))
+			require.NoError(t, <-closed)
+			awaitHint(t, hints, checkpoint.Hint{Kind: checkpoint.HintEnded, ID: "x"})
+		})
+	}
+}
+
 // TestNotificationsAreKept: what can't be told for a while is told then.
 func TestNotificationsAreKept(t *testing.T) {
 	c := need(t)

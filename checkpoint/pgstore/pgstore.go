@@ -282,6 +282,7 @@ func (s *Store) disconnect() {
 		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 		defer cancel()
 		conn.Close(ctx)
+		s.writer.pipe.forget(checkpoint.ErrClosed)
 		s.writer.conn = nil
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -20,7 +21,9 @@ import (
 //	state      is entered when                            then
 //	idle       the connection is made; all is answered    anything may be sent
 //	in flight  something is sent                          its answers are read before anything else
-//	owed       that is answered, its notification isn't   more may be sent behind it: that answer comes first
+//	owed       that is answered, its notification isn't   more may be sent behind it: that answer comes first. If
+//	                                                      nothing is for a moment, it is read, see write
+//	closed     by broken, or Store.disconnect             what is owed is taken for not made
 //
 // So nobody waits for a notification but who sends more at once, and he no longer than it may
 // take, see hurry. What becomes of it the notifier is told, see answered.
@@ -37,9 +40,12 @@ type pipe struct {
 	room       room
 }
 
-// hurry has a transaction give up after 10 ms: a notification waits for locks only, which
+// hasty is how long a notification behind a round may take: it waits for locks only, which
 // every transaction of the server that notifies takes while it commits.
-const hurry = `SELECT set_config('lock_timeout', '10', true), set_config('statement_timeout', '10', true)`
+const hasty = 10 * time.Millisecond
+
+// hurry has a transaction give up after it.
+var hurry = fmt.Sprintf(`SELECT set_config('lock_timeout', '%[1]d', true), set_config('statement_timeout', '%[1]d', true)`, hasty.Milliseconds())
 
 func newPipe(s *Store, conn *pgx.Conn) *pipe {
 	return &pipe{
@@ -114,9 +120,17 @@ func (p *pipe) start() {
 
 // broken closes a connection of which nobody knows what the server does, and returns why.
 func (p *pipe) broken(err error) error {
-	p.flow, p.owed = nil, nil
+	p.forget(err)
 	p.conn.Close(canceled)
 	return err
+}
+
+// forget takes note that no answer comes any more.
+func (p *pipe) forget(err error) {
+	hints := p.owed
+	if p.flow, p.owed = nil, nil; hints != nil {
+		p.s.notifier.answered(hints, err)
+	}
 }
 
 // canceled is the context of whoever does not wait.

@@ -22,6 +22,7 @@ type command struct {
 	about   string   // the operation ID of a callback of the first of them that it will look at
 	creates bool     // the first of them may be a new one
 	apart   bool     // it has a round of its own
+	settles bool     // nothing is to be changed, the writer has been idle: see write
 
 	// What the last try says of it.
 	doubtful bool  // its answer rests on what may be old: it is asked again, see makeRound

@@ -11,6 +11,7 @@ import (
 
 	"github.com/durable-go/durable/checkpoint"
 	"github.com/durable-go/durable/checkpoint/internal/ledger"
+	"github.com/durable-go/durable/checkpoint/internal/queue"
 	"github.com/jackc/pgx/v5"
 )
 
@@ -49,15 +50,29 @@ const few = 4
 // beWary has as many creations looked up first as an execution that is there costs.
 func (w *writer) beWary() { w.wary = min(w.wary+8, 256) }
 
-// write makes rounds until the queue is closed and empty.
+// write makes rounds until the queue is closed and empty. When there are none for a moment,
+// it finds out what has become of the last one's notification.
 func (s *Store) write() {
 	defer close(s.written)
+	idle := time.AfterFunc(time.Hour, func() {
+		s.queue.Add(&command{Command: queue.Command{Done: func(error) {}}, settles: true})
+	})
+	defer idle.Stop()
 	for {
 		round := s.queue.Take()
+		last := len(round) == 0
+		round = slices.DeleteFunc(round, func(c *command) bool { return c.settles })
 		if len(round) == 0 {
-			return
+			s.writer.pipe.settle() // if it can't, the connection is made again for the next round
+			if last {
+				return
+			}
+			continue
 		}
 		s.makeRound(round, false)
+		if s.writer.pipe.owed != nil {
+			idle.Reset(2 * hasty)
+		}
 	}
 }
 
