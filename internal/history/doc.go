@@ -6,6 +6,10 @@
 // can be imported. It is pure: no goroutine, no clock, no lock, no store, no engine. A fold
 // belongs to whoever made it.
 //
+// What each record means is told by cases, which are tests: testdata/operations.txt begins
+// with a step, scopes.txt tells of cancels, retry.txt, restart.txt and keys.txt of executions
+// that begin as another one, check.txt of what can't be a journal.
+//
 //	operation.go  the fold of a record into its operation, and the states of an operation
 //	open.go       what is open in a context
 //	cancel.go     whom a cancel reaches, and what it makes of them
