@@ -99,7 +99,7 @@ func (s *Store) askOnce(ctx context.Context, limit time.Duration, ask func() *pg
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		return fmt.Errorf("durable: schema %s of the database: %w", s.opts.Schema, err)
+		return fmt.Errorf("durable: schema %s of the database: %w", s.opts.Schema, inOwnTime(err, cmp.Or(max(limit, 0), s.opts.Lease)))
 	}
 	return nil
 }

@@ -144,7 +144,7 @@ func (s *Store) settle(round []*command, strict bool) (hints []checkpoint.Hint, 
 	for try := 0; ; try++ {
 		if !time.Now().Before(w.until) {
 			if err := s.lapse(); err != nil {
-				return nil, fenceAppends(round, fmt.Errorf("durable: the database can't be reached: %w", err))
+				return nil, fenceAppends(round, fmt.Errorf("durable: the database can't be reached: %w", inOwnTime(err, s.opts.Lease)))
 			}
 			if try > 0 {
 				fenceAppends(round, errLapsed)
@@ -176,9 +176,9 @@ func (s *Store) settle(round []*command, strict bool) (hints []checkpoint.Hint, 
 				return s.last(hints), nil
 			case !settled:
 				s.lose()
-				return nil, fenceAppends(round, fmt.Errorf("durable: it is not known whether the database has made the change: %w", err))
+				return nil, fenceAppends(round, fmt.Errorf("durable: it is not known whether the database has made the change: %w", inOwnTime(err, s.opts.Lease)))
 			case try >= 10:
-				return nil, fmt.Errorf("durable: %w", err)
+				return nil, fmt.Errorf("durable: %w", inOwnTime(err, s.opts.Lease))
 			}
 		case e.Code == readOnlyTransaction:
 			w.drop()

@@ -111,7 +111,7 @@ func (s *Store) beginStep(ctx context.Context, pool *pgxpool.Pool, opts pgx.TxOp
 			continue
 		}
 		if now, until := s.Lease(); now != process || !time.Now().Before(until) {
-			return nil, nil, fmt.Errorf("durable: begin the transaction of a step: %w: %w", errLapsed, err)
+			return nil, nil, fmt.Errorf("durable: begin the transaction of a step: %w: %w", errLapsed, inOwnTime(err, s.opts.Lease))
 		}
 		if !s.steps.hindered.Swap(true) { // once, not for each step
 			s.log.Warn("durable: steps in transactions wait until one can begin", "schema", s.opts.Schema, "error", err.Error())
@@ -321,14 +321,14 @@ func (t *transaction) Commit(a checkpoint.Append) error {
 		return errEnded // nobody else has changed anything
 	case refusal(err) != nil, pgconn.SafeToRetry(err):
 		t.rollback(conn)
-		return fmt.Errorf("durable: the transaction of the step was not committed: %w", err)
+		return fmt.Errorf("durable: the transaction of the step was not committed: %w", inOwnTime(err, s.opts.Lease))
 	}
 	conn.Conn().Close(ctx)
 	release(conn)
 	if made, failed := s.fate(ctx, &a, l.data, err); failed != nil || made {
 		return failed
 	}
-	return fmt.Errorf("durable: the transaction of the step was not committed: %w", err)
+	return fmt.Errorf("durable: the transaction of the step was not committed: %w", inOwnTime(err, s.opts.Lease))
 }
 
 var errEnded = fmt.Errorf("%w: the body of the step has ended its transaction with SQL of its own: what it wrote may be committed without the step, let it run no COMMIT and no ROLLBACK", checkpoint.ErrMisused)
@@ -378,7 +378,7 @@ func (s *Store) fate(ctx context.Context, a *checkpoint.Append, data [][]byte, c
 		}
 		select {
 		case <-ctx.Done():
-			return false, fmt.Errorf("step of %s: %w: %w", a.ID, checkpoint.ErrUnknown, errors.Join(cause, err))
+			return false, fmt.Errorf("step of %s: %w: %w", a.ID, checkpoint.ErrUnknown, errors.Join(inOwnTime(cause, s.opts.Lease), inOwnTime(err, s.opts.Lease)))
 		case <-time.After(wait):
 		}
 	}

@@ -39,11 +39,10 @@ func open(o soak.Orders) (s checkpoint.Store, err error) {
 		return nil, err
 	}
 	opts := &pgstore.Options{Schema: at.Schema, Lease: at.Lease, NoListen: at.NoListen, Logger: slog.New(slog.DiscardHandler)}
-	for range 100 {
+	for until := time.Now().Add(3 * time.Minute); time.Now().Before(until); time.Sleep(200 * time.Millisecond) { // a server recovers for as long as it takes
 		if s, err = pgstore.Open(context.Background(), at.URL, opts); err == nil {
 			break
 		}
-		time.Sleep(200 * time.Millisecond)
 	}
 	if err == nil && o.Plant == "TakesOverLate" {
 		s = &late{s}
