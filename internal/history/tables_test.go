@@ -1,7 +1,6 @@
 package history_test
 
 import (
-	"flag"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -14,46 +13,32 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/durable-go/durable/checkpoint"
+	"github.com/durable-go/durable/internal/cases"
 	"github.com/durable-go/durable/internal/history"
 )
 
-var update = flag.Bool("update", false, "write what is so into testdata/*.txt as what is to be so")
-
-// TestTables reads testdata/*.txt. Each is a page about what journals say: cases, which are
-// journals with a record a line (see line_test.go), and questions about them (see questions).
-// What is indented below a line is the answer, or what the record does to its operation, or
-// why it can't stand there. With -update the answers are written anew: look at the difference.
+// TestTables runs the pages of testdata, each about what journals say. Its cases are journals
+// with a record a line (see line_test.go), and questions about them (see questions). Below a
+// record stands what it does to its operation, if the page says so, or why it can't stand
+// there.
 func TestTables(t *testing.T) {
 	t.Parallel()
-	files, err := filepath.Glob("testdata/*.txt")
-	require.NoError(t, err)
-	require.NotEmpty(t, files)
-	for _, file := range files {
-		t.Run(strings.TrimSuffix(filepath.Base(file), ".txt"), func(t *testing.T) {
-			t.Parallel()
-			page, err := os.ReadFile(file)
-			require.NoError(t, err)
-			var anew strings.Builder
-			aloud := strings.Contains(string(page), "\nshow what each record does\n")
-			for i, lines := range sections(string(page)) {
-				name := "head"
-				if i > 0 {
-					name = strings.TrimPrefix(lines[0], caseWord)
-				}
-				t.Run(name, func(t *testing.T) {
-					text := play(t, lines, aloud)
-					anew.WriteString(text)
-					if !*update {
-						require.Equal(t, strings.Join(lines, "\n"), strings.TrimSuffix(text, "\n"), "with -update it is written anew")
-					}
-				})
+	cases.Run(t, func(t *testing.T, page string) cases.Say {
+		j := newJournal("A")
+		j.aloud = strings.Contains(page, "\n"+aloud+"\n")
+		return func(line string) (as string, answer []string, err error) {
+			if !isQuestion(line) {
+				return j.take(line)
 			}
-			if *update && !t.Failed() {
-				require.NoError(t, os.WriteFile(file, []byte(anew.String()), 0o644))
-			}
-		})
-	}
+			j.begin()
+			j, answer, err = j.ask(line)
+			return line, answer, err
+		}
+	})
 }
+
+// aloud is a line in the head of a page.
+const aloud = "# Below each record stands what it changes in the fold."
 
 // TestEachRecordHasACase checks that no type of record, no sub-type and no flag is left out.
 func TestEachRecordHasACase(t *testing.T) {
@@ -81,54 +66,6 @@ func TestEachRecordHasACase(t *testing.T) {
 	for flag := checkpoint.Flags(1); flag <= checkpoint.FlagSilent; flag <<= 1 {
 		require.True(t, flag == checkpoint.FlagPayload || said[flagWords[flag]], flagWords[flag])
 	}
-}
-
-const (
-	caseWord = "case "
-	indent   = "    "
-)
-
-// sections are the lines of a page: what is before its first case, and each case.
-func sections(page string) (sections [][]string) {
-	sections = [][]string{nil}
-	page = strings.ReplaceAll(page, "\r\n", "\n")
-	for line := range strings.SplitSeq(strings.TrimSuffix(page, "\n"), "\n") {
-		if strings.HasPrefix(line, caseWord) {
-			sections = append(sections, nil)
-		}
-		last := len(sections) - 1
-		sections[last] = append(sections[last], line)
-	}
-	return sections
-}
-
-// play reads a case, and returns it with the answers as they are.
-func play(t *testing.T, lines []string, aloud bool) string {
-	var out strings.Builder
-	j := newJournal("A")
-	j.aloud = aloud
-	for i, line := range lines {
-		switch {
-		case strings.HasPrefix(line, indent):
-			continue
-		case i == 0, line == "", strings.HasPrefix(line, "#"), line == "show what each record does":
-			fmt.Fprintln(&out, line)
-			continue
-		}
-		answer, err := []string(nil), error(nil)
-		if isQuestion(line) {
-			j.begin()
-			j, answer, err = j.ask(line)
-		} else {
-			line, answer, err = j.take(line)
-		}
-		require.NoError(t, err, line)
-		fmt.Fprintln(&out, line)
-		for _, line := range answer {
-			fmt.Fprintln(&out, indent+line)
-		}
-	}
-	return out.String()
 }
 
 func isQuestion(line string) bool { return line[0] >= 'a' && line[0] <= 'z' }
