@@ -10,6 +10,17 @@ import (
 	"github.com/durable-go/durable/internal/fault"
 )
 
+// Blame is what a failure came from, from the outside in, and what came of that.
+type Blame struct {
+	ops    Operations
+	inside map[*Operation][]*Operation
+
+	removed  map[*Operation]bool   // failed, with all that is in it
+	reopened map[*Operation]bool   // contexts that go on: their outcome is dropped
+	cut      map[*Operation]uint64 // in a context: what its code did behind that record is dropped
+	scope    map[*Operation]uint64 // in and below a context: everything from that record on is
+}
+
 // WithoutFailure returns the records without what made the execution fail, and what came
 // of that.
 func (j *Ended) WithoutFailure() (kept []checkpoint.Record, b *Blame) {
@@ -50,17 +61,6 @@ func (b *Blame) Forgets(o *Operation) bool {
 		}
 	}
 	return false
-}
-
-// Blame is what a failure came from, from the outside in, and what came of that.
-type Blame struct {
-	ops    Operations
-	inside map[*Operation][]*Operation
-
-	removed  map[*Operation]bool   // failed, with all that is in it
-	reopened map[*Operation]bool   // contexts that go on: their outcome is dropped
-	cut      map[*Operation]uint64 // in a context: what its code did behind that record is dropped
-	scope    map[*Operation]uint64 // in and below a context: everything from that record on is
 }
 
 // find blames what made the context c fail with a failure.

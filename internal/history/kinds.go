@@ -29,7 +29,8 @@ func IsOutside(t checkpoint.EventType) bool {
 // FromInbox reports whether a record has come from outside and was not taken over yet.
 func FromInbox(rec *checkpoint.Record) bool { return rec.EventID == 0 && IsOutside(rec.Type) }
 
-// TypeOf is the type of the operations that records of a type are of.
+// TypeOf is the type of the operations that records of a type are of. Those of contexts and of
+// the execution are of a Context; what was refused has its type as the record's number.
 func TypeOf(t checkpoint.EventType) Type {
 	switch t {
 	case checkpoint.StepStarted, checkpoint.StepSucceeded, checkpoint.StepFailed:
