@@ -324,13 +324,20 @@ func init() {
 		"File/Callbacks": func(t *testing.T, n int) {
 			var cbs opened
 			f := each(func(c *durable.Context, _ int) error { return cbs.await(c, durable.WithHeartbeatTimeout(time.Hour)) })
-			b := onFile(t, file(t), durable.Options{ParkFor: -1}, f)
-			ends(b, f, n, func(string) {
-				for _, id := range cbs.ids {
-					require.NoError(t, b.engine.HeartbeatCallback(b.ctx, id))
-				}
-				cbs.completeAll(b)
-			})
+			path := file(t)
+			b := onFile(t, path, durable.Options{ParkFor: -1}, f)
+			x := start(b, f, n)
+			synctest.Wait()
+			require.NoError(t, b.engine.Close())
+			b = onFile(t, path, durable.Options{}) // it has not the function: who goes on with each of them reads all of the journal each time
+			for _, id := range cbs.ids {
+				require.NoError(t, b.engine.HeartbeatCallback(b.ctx, id))
+			}
+			cbs.completeAll(b)
+			require.NoError(t, b.engine.Close())
+			b = onFile(t, path, durable.Options{ParkFor: -1}, f)
+			_, err := f.Attach(b.engine, x.ID()).Result(b.ctx)
+			require.NoError(t, err)
 		},
 		"File/Steps": func(t *testing.T, n int) {
 			f := each(func(c *durable.Context, i int) error {
