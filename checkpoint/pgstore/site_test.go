@@ -5,6 +5,7 @@ package pgstore_test
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -16,6 +17,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/durable-go/durable/checkpoint/pgstore/internal/lan"
 	"github.com/durable-go/durable/checkpoint/pgstore/pgtest"
@@ -183,6 +185,8 @@ func (s *site) config() (*pgx.ConnConfig, error) {
 	return config, err
 }
 
+const cannotConnectNow = "57P03"
+
 func (s *site) do(f func(ctx context.Context, conn *pgx.Conn) error) error {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
@@ -191,9 +195,9 @@ func (s *site) do(f func(ctx context.Context, conn *pgx.Conn) error) error {
 		return err
 	}
 	conn, err := pgx.ConnectConfig(ctx, config)
-	// What sets the clock is not made for handlers of signals: it crashes a process of the
-	// server now and then, which is one more fault.
-	for err != nil && strings.Contains(err.Error(), "in recovery mode") && ctx.Err() == nil {
+	// A server that recovers takes no sessions. It may have crashed: what sets the clock is not
+	// made for handlers of signals, which is one more fault now and then.
+	for e := (*pgconn.PgError)(nil); errors.As(err, &e) && e.Code == cannotConnectNow && ctx.Err() == nil; {
 		time.Sleep(20 * time.Millisecond)
 		conn, err = pgx.ConnectConfig(ctx, config)
 	}

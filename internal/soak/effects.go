@@ -172,8 +172,8 @@ func (f *follower) follow(i int, l line) {
 	for _, v := range l.Depends {
 		f.depends(told, v, i, l)
 	}
-	if from, ok := f.made[l.Since]; ok && f.early(from.At, l.At, l.Pause) {
-		f.violate(ruleEarly, "%s: after %s instead of %s", told, time.Duration(l.At-from.At), l.Pause)
+	if from, ok := f.made[l.Since]; ok && f.early(&from, &l, l.Pause) {
+		f.violate(ruleEarly, "%s: after %s instead of %s", told, time.Duration(l.Clock-from.Clock), l.Pause)
 	}
 	f.made[l.Value] = l
 }
@@ -188,8 +188,8 @@ func (f *follower) again(told string, r *run, l line) {
 		f.violate(ruleRerun, "%s: attempt %d had begun", told, r.last.Attempt)
 	case l.Attempt > r.last.Attempt:
 		clear(r.lives)
-		if f.early(r.last.At, l.At, r.last.Next) {
-			f.violate(ruleEarly, "%s: %s after the last attempt instead of %s", told, time.Duration(l.At-r.last.At), r.last.Next)
+		if f.early(&r.last, &l, r.last.Next) {
+			f.violate(ruleEarly, "%s: %s after the last attempt instead of %s", told, time.Duration(l.Clock-r.last.Clock), r.last.Next)
 		}
 	default:
 		f.Figures.again++

@@ -22,8 +22,10 @@ func (j jumps) between(from, to int64, grace time.Duration) bool {
 	return slices.ContainsFunc(j, func(at int64) bool { return at > from-int64(grace) && at < to+int64(time.Second) })
 }
 
-// early reports whether what comes at a time is early, that must come so long after
-// another time.
-func (w *World) early(from, at int64, pause time.Duration) bool {
-	return at-from < int64(pause) && (w.fleet == nil || !w.jumps.between(from, at, 2*w.fleet.Lease))
+// early reports whether what comes with a line is early, that must come so long after
+// another one: by the store's clock, which what is timed goes by. A process of a fleet learns
+// of it by messages, and so may find, after the first line, that it is ahead of what it took it
+// for: by the outside's clock the second line comes early by that.
+func (w *World) early(from, l *line, pause time.Duration) bool {
+	return l.Clock-from.Clock < int64(pause) && (w.fleet == nil || !w.jumps.between(from.At, l.At, 2*w.fleet.Lease))
 }

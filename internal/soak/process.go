@@ -62,6 +62,7 @@ type child struct {
 	witness *witness
 	point   *point
 	engine  *durable.Engine
+	now     func() int64 // the store's time
 	known   map[string]function
 
 	mu     sync.Mutex        // of standard output, and:
@@ -121,6 +122,7 @@ func Serve(settings string, open func(Orders) (checkpoint.Store, error)) error {
 	if err != nil {
 		return err
 	}
+	c.now = func() int64 { return store.Now().UnixNano() }
 	opts := &durable.Options{ParkFor: c.Parked, Retention: -1, Logger: slog.New(slog.DiscardHandler), MaxResident: c.Places, Build: c.Build}
 	for _, f := range c.functions() {
 		c.known[f.Name()] = f

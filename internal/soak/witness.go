@@ -51,6 +51,7 @@ type line struct {
 	Pause     time.Duration `json:"p,omitempty"` // at least so long ago
 	Next      time.Duration `json:"r,omitempty"` // at least so long until the next attempt
 
+	Clock   int64 `json:"u,omitempty"` // the store's time, as the process knows it
 	Owned   int   `json:"w,omitempty"` // how often the process had claimed it before as lost
 	Entered int64 `json:"e,omitempty"` // when the handler was
 

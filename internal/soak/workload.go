@@ -50,6 +50,7 @@ func (w work) body(c *stay) func(ctx context.Context) (string, error) {
 			l.Next = retries.Delay(info.Attempt)
 		}
 		c.point.reached("body")
+		l.Clock = c.now()
 		c.witness.say(l)
 		c.point.reached("effect")
 		if rand.IntN(4) == 0 {
