@@ -77,7 +77,15 @@ func (f *Failure) Shorten(limit int) {
 	if len(f.Data) > limit/8 {
 		f.Data = nil
 	}
-	f.Typed = slices.DeleteFunc(slices.Clone(f.Typed), func(t Typed) bool { return t.size() > limit/8 })
+	room := limit / 4 // for all of them
+	f.Typed = slices.DeleteFunc(slices.Clone(f.Typed), func(t Typed) bool {
+		size := t.size()
+		if size > limit/8 || size > room {
+			return true
+		}
+		room -= size
+		return false
+	})
 }
 
 // cut shortens s to about n bytes.

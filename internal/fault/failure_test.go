@@ -150,6 +150,7 @@ func TestShorten(t *testing.T) {
 		"ATypeOfMoreDoesNot":    {fault.Failure{Message: text(801), Typed: []fault.Typed{{Type: "a", JSON: raw(101)}, {Type: "b", JSON: raw(10)}}}, fault.Failure{Message: text(397) + "…", Typed: []fault.Typed{{Type: "b", JSON: raw(10)}}}},
 		"ItsCausesCountWithIt":  {fault.Failure{Message: text(795), Typed: []fault.Typed{{Type: "a", JSON: raw(50), Causes: map[string][]*fault.Failure{"Err": {{Message: text(30)}, nil, {Stack: text(30)}}}}}}, fault.Failure{Message: text(397) + "…", Typed: []fault.Typed{}}},
 		"CausesOfCausesCount":   {fault.Failure{Message: text(795), Typed: []fault.Typed{{Causes: map[string][]*fault.Failure{"Err": {{Typed: []fault.Typed{{JSON: raw(101)}}}}}}}}, fault.Failure{Message: text(397) + "…", Typed: []fault.Typed{}}},
+		"TypesOfAQuarterInAll":  {fault.Failure{Typed: []fault.Typed{{Type: "a", JSON: raw(100)}, {Type: "b", JSON: raw(50)}, {Type: "c", JSON: raw(51)}, {Type: "d", JSON: raw(50)}, {Type: "e", JSON: raw(800)}}}, fault.Failure{Typed: []fault.Typed{{Type: "a", JSON: raw(100)}, {Type: "b", JSON: raw(50)}, {Type: "d", JSON: raw(50)}}}},
 		"RunesAreNotCutInParts": {fault.Failure{Message: strings.Repeat("ü", 401)}, fault.Failure{Message: strings.Repeat("ü", 198) + "…"}},
 	} {
 		got := c.in
@@ -181,6 +182,7 @@ func TestLoggedType(t *testing.T) {
 		strings.Repeat("T", 64):             strings.Repeat("T", 64),
 		strings.Repeat("T", 65):             "error",
 		"a type":                            "error",
+		"4111-1111":                         "error",
 		"card 4111-1111":                    "error",
 		"a\nlevel=ERROR":                    "error",
 		"Größe":                             "error",
