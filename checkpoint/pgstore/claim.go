@@ -1,6 +1,7 @@
 package pgstore
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -56,8 +57,8 @@ var taken = fmt.Sprintf(`
 	CASE WHEN $5 OR x.tail = 1 THEN (SELECT array[f.data] FROM $S.journal f WHERE f.number = x.number AND f.seq = 1)
 		ELSE (SELECT array_agg(p.data ORDER BY p.seq) FROM (SELECT j.seq, j.data, sum(octet_length(j.data)) OVER (ORDER BY j.seq) AS upto FROM (
 			SELECT seq, data FROM $S.journal WHERE number = x.number ORDER BY seq LIMIT %d) j) p WHERE p.seq = 1 OR p.upto <= %d) END,
-	CASE WHEN NOT $5 AND x.inbox_tail > x.inbox_seen THEN (SELECT array_agg(i.data ORDER BY i.seq) FROM (
-		SELECT seq, data FROM $S.inbox WHERE number = x.number AND seq > x.inbox_seen ORDER BY seq LIMIT %[1]d) i) END,
+	CASE WHEN NOT $5 AND x.inbox_tail > coalesce(x.inbox_seen, 0) THEN (SELECT array_agg(i.data ORDER BY i.seq) FROM (
+		SELECT seq, data FROM $S.inbox WHERE number = x.number AND seq > coalesce(x.inbox_seen, 0) ORDER BY seq LIMIT %[1]d) i) END,
 	CASE WHEN x.heartbeats THEN (SELECT coalesce(min(c.heartbeat_at), 0) FROM $S.callback c WHERE c.number = x.number AND c.heartbeat_at <> 0) END`, claimRecords, claimBytes)
 
 // takeDue takes for each function its share of $4, and nothing that somebody else has
@@ -223,12 +224,12 @@ func (v *view) takeDue(rows pgx.Rows) (waiting int64, err error) {
 		}
 		c.done()
 		w.based()
-		if w.journal, err = decodeAll(journal, 1); len(w.journal) > 0 {
+		if w.journal, err = decodeAll(journal, 0); len(w.journal) > 0 {
 			w.first = &w.journal[0]
 		} else {
-			w.damage = v.s.corrupt(w.row.Number, 1, err)
+			w.damage = v.s.corrupt(w.row.Number, 1, cmp.Or(err, errMissing))
 		}
-		if entries, _ := decodeAll(inbox, w.row.InboxSeen+1); len(entries) > 0 && entries[len(entries)-1].Seq == w.row.InboxTail {
+		if entries, _ := decodeAll(inbox, w.row.InboxSeen); len(entries) > 0 && entries[len(entries)-1].Seq == w.row.InboxTail {
 			w.entries = entries
 			w.learn(entries)
 		}
@@ -243,20 +244,4 @@ func (v *view) takeDue(rows pgx.Rows) (waiting int64, err error) {
 		err = v.sawLease(err)
 	}
 	return waiting, err
-}
-
-// decodeAll decodes records as far as they can be read and have the numbers that they
-// should have, from first on; err is why not further. Who needs the others meets that, too.
-func decodeAll(data [][]byte, first uint64) (all []checkpoint.Record, err error) {
-	for i, d := range data {
-		r, _, err := checkpoint.DecodeRecord(d)
-		if err == nil && r.Seq != first+uint64(i) {
-			err = fmt.Errorf("it has the number %d", r.Seq)
-		}
-		if err != nil {
-			return all, err
-		}
-		all = append(all, r)
-	}
-	return all, errors.New("it is missing")
 }

@@ -254,7 +254,7 @@ func (v *view) record(number, seq uint64) (r checkpoint.Record, err error) {
 	if err := v.begin(b); err != nil {
 		return r, err
 	}
-	if r, _, err = checkpoint.DecodeRecord(data); err != nil {
+	if r, err = decodeLast(data, seq); err != nil {
 		err = v.s.corrupt(number, seq, err)
 	}
 	return r, err

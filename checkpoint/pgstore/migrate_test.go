@@ -22,10 +22,30 @@ var (
 	version2 string
 )
 
+// older has a program of before the schema's version 3 live for an hour, or until endsOlder.
+func older(t *testing.T, at, schema string) {
+	t.Helper()
+	conn, err := pgx.Connect(t.Context(), at)
+	require.NoError(t, err)
+	defer conn.Close(t.Context())
+	_, err = conn.Exec(t.Context(), `INSERT INTO `+pgx.Identifier{schema}.Sanitize()+`.process (id, lease_until, round) OVERRIDING SYSTEM VALUE
+		VALUES (7, (extract(epoch FROM clock_timestamp()) * 1e9)::bigint + 3600000000000, 0)`)
+	require.NoError(t, err)
+}
+
+// endsOlder ends it.
+func endsOlder(t *testing.T, c *cluster, schema string) {
+	t.Helper()
+	require.EqualValues(t, 1, c.exec(t, `DELETE FROM `+pgx.Identifier{schema}.Sanitize()+`.process WHERE id = 7`))
+}
+
 // old makes the tables of an older version, with all that a store holds.
 func old(t *testing.T, at, schema string, version int) {
 	t.Helper()
 	full := openAt(t, at, schema+" new", pgstore.Options{})
+	require.NoError(t, full.Close())
+	older(t, at, schema+" new") // so that it can be read by one
+	full = openAt(t, at, schema+" new", pgstore.Options{})
 	for i := range 3 {
 		sum := create(t, full, fmt.Sprint("x", i), true)
 		require.NoError(t, appendTo(full, checkpoint.Append{ID: sum.ID, Epoch: sum.Epoch, Tail: sum.Tail, Release: &checkpoint.Release{}, Records: []checkpoint.Record{
@@ -37,7 +57,7 @@ func old(t *testing.T, at, schema string, version int) {
 	require.NoError(t, err)
 	defer conn.Close(t.Context())
 	name, from := pgx.Identifier{schema}.Sanitize(), pgx.Identifier{schema + " new"}.Sanitize()
-	sql := `CREATE SCHEMA $S; CREATE TABLE $S.meta AS SELECT one, ` + fmt.Sprint(version) + ` AS version, secret FROM $N.meta; ALTER TABLE $S.meta ADD PRIMARY KEY (one);` +
+	sql := `DELETE FROM $N.process; CREATE SCHEMA $S; CREATE TABLE $S.meta AS SELECT one, ` + fmt.Sprint(version) + ` AS version, secret FROM $N.meta; ALTER TABLE $S.meta ADD PRIMARY KEY (one);` +
 		strings.Join([]string{version1, version2}[:version], "") + `
 		INSERT INTO $S.process (lease_until, round) SELECT lease_until, round FROM $N.process; SELECT setval('$S.execution_number', nextval('$N.execution_number'));
 		INSERT INTO $S.execution SELECT * FROM $N.execution; INSERT INTO $S.journal SELECT * FROM $N.journal; INSERT INTO $S.inbox SELECT * FROM $N.inbox;

@@ -241,19 +241,21 @@ func (s *Store) Records(ctx context.Context, id string, after uint64) iter.Seq2[
 				err = notFound(id)
 			}
 			number = read
-			for _, d := range data {
-				var r checkpoint.Record
-				if r, _, err = checkpoint.DecodeRecord(d); err != nil || r.Seq != after+1 {
+			if err == nil {
+				var all []checkpoint.Record
+				all, err = decodeAll(data, after)
+				for i := range all {
+					if !yield(all[i], nil) {
+						return
+					}
+					after = all[i].Seq
+				}
+				if err == nil && len(data) == 0 && after < uint64(tail) {
+					err = errMissing
+				}
+				if err != nil {
 					err = s.corrupt(uint64(number), after+1, err)
-					break
 				}
-				if !yield(r, nil) {
-					return
-				}
-				after = r.Seq
-			}
-			if err == nil && len(data) == 0 && after < uint64(tail) {
-				err = s.corrupt(uint64(number), after+1, errors.New("it is missing"))
 			}
 			if err != nil {
 				yield(checkpoint.Record{}, err)

@@ -5,7 +5,6 @@ import (
 	"crypto/rand"
 	"fmt"
 	"log/slog"
-	"strings"
 	"testing"
 	"time"
 
@@ -97,8 +96,7 @@ func TestOlderProgramsTakePart(t *testing.T) {
 	c := need(t)
 	ctx, schema := t.Context(), c.Schema()
 	require.NoError(t, openAt(t, c.url, schema, pgstore.Options{}).Close())
-	c.exec(t, strings.ReplaceAll(`INSERT INTO $S.process (id, lease_until, round) OVERRIDING SYSTEM VALUE
-		VALUES (7, (extract(epoch FROM clock_timestamp()) * 1e9)::bigint + 3600000000000, 0)`, "$S", `"`+schema+`"`))
+	older(t, c.url, schema)
 	s := openAt(t, c.url, schema, pgstore.Options{Lease: time.Second})
 	claim := func(build string) []checkpoint.Claim {
 		claims, err := s.Claim(ctx, checkpoint.ClaimRequest{Functions: []string{"f"}, Build: build, Max: 10})
@@ -126,7 +124,7 @@ func TestOlderProgramsTakePart(t *testing.T) {
 	one := turn(claim("one"))
 	require.Len(t, one, 1, "it may try again")
 
-	c.exec(t, strings.ReplaceAll(`DELETE FROM $S.process WHERE id = 7`, "$S", `"`+schema+`"`))
+	endsOlder(t, c, schema)
 	require.Eventually(t, func() bool {
 		one = turn(one)
 		return len(one) == 0

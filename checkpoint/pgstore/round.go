@@ -360,6 +360,9 @@ func (v *view) keep(sent time.Time) {
 			}
 			continue
 		}
+		if v.rewrites(x) {
+			x.compact = v.compact
+		}
 		x.keep()
 		w.cache[number] = believed{x}
 		w.ids[x.row.ID] = number

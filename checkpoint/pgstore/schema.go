@@ -125,13 +125,21 @@ ALTER TABLE $S.process DROP CONSTRAINT process_pkey, ADD PRIMARY KEY (id, era);
 -- that from now is from before the server's clock was set back.
 ALTER TABLE $S.process ADD COLUMN lease bigint NOT NULL DEFAULT 0;
 
+-- What most executions do not have takes no space: it is null. A wake_at that is null is due_at.
+ALTER TABLE $S.execution ALTER ended_at DROP NOT NULL, ALTER deadline DROP NOT NULL, ALTER wake_at DROP NOT NULL,
+	ALTER caller_number DROP NOT NULL, ALTER lost DROP NOT NULL, ALTER cancelled DROP NOT NULL, ALTER invoked DROP NOT NULL,
+	ALTER callbacks DROP NOT NULL, ALTER heartbeats DROP NOT NULL, ALTER inbox_seen DROP NOT NULL, ALTER inbox_tail DROP NOT NULL,
+	ALTER held_builds DROP NOT NULL, ALTER builds DROP NOT NULL, ALTER queue DROP NOT NULL;
+
+-- A row of the journal may have several records, one behind the other: it has the number of the last.
+
 -- Builds that begin with another byte are of those that could not go on with an execution,
 -- when one has since.
 CREATE OR REPLACE VIEW $S.executions AS SELECT number, encode(id, 'escape') AS id, encode(function, 'escape') AS function,
 	(ARRAY['RUNNING', 'SUCCEEDED', 'FAILED', 'TIMED_OUT', 'STOPPED'])[status] AS status,
 	to_timestamp(started_at / 1e9) AS started_at,
 	CASE WHEN ended_at <> 0 THEN to_timestamp(ended_at / 1e9) END AS ended_at,
-	owner, epoch, tail AS records, substring(builds FROM 1 FOR 1) = '/' AS held
+	owner, epoch, tail AS records, coalesce(substring(builds FROM 1 FOR 1) = '/', false) AS held
 	FROM $S.execution;
 `}
 

@@ -196,7 +196,7 @@ func newStatements(schema string) statements {
 			FROM unnest($1::bytea[], $2::bigint[]) AS q (queue, mark)`),
 		// It looks at 500 of those that have ended, and deletes so many of them that no more
 		// than 20,000 records go, but one at least. It tells how many, and where to go on.
-		expire: q(`WITH seen AS MATERIALIZED (SELECT e.ended_at, e.number, e.caller_number, e.tail FROM $S.execution e
+		expire: q(`WITH seen AS MATERIALIZED (SELECT e.ended_at, e.number, coalesce(e.caller_number, 0) AS caller_number, e.tail FROM $S.execution e
 				WHERE e.status <> 1 AND e.ended_at < $1 AND (e.ended_at, e.number) > ($2::bigint, $3::bigint)
 				ORDER BY e.ended_at, e.number LIMIT 500),
 			free AS MATERIALIZED (SELECT s.ended_at, s.number, sum(s.tail) OVER (ORDER BY s.ended_at, s.number) - s.tail AS before FROM seen s
@@ -248,7 +248,7 @@ func newStatements(schema string) statements {
 		lockStep:   q(`SELECT number, rev, owner, epoch, tail FROM $S.execution WHERE sha256(id) = $1 FOR UPDATE`),
 		stepWrites: q(`SELECT data FROM $S.journal WHERE number = $1 AND seq > $2 ORDER BY seq LIMIT $3`),
 
-		news:      q(`SELECT id FROM $S.execution WHERE owner = $1 AND inbox_tail > inbox_seen`),
+		news:      q(`SELECT id FROM $S.execution WHERE owner = $1 AND inbox_tail > coalesce(inbox_seen, 0)`),
 		isCurrent: q(isCurrent),
 		glance: q(`SELECT id, incarnation, status, tail, held IS NOT NULL AND owner IS NULL
 			FROM $S.execution WHERE sha256(id) = ANY($1::bytea[])`),
@@ -264,9 +264,10 @@ const (
 	stepAdvances
 	stepMoves
 	stepWrites
-	stepOrders // it locks the rows first, whatever the server plans
-	stepLone   // of each of them there is one row, but for records
-	stepLine   // it writes one record
+	stepOrders  // it locks the rows first, whatever the server plans
+	stepLone    // of each of them there is one row, but for records
+	stepLine    // it writes one row of a journal
+	stepPlainly // so that programs of before the schema's version 3 can read it
 
 	stepParts = iota
 )
@@ -331,6 +332,11 @@ func stepOf(parts int) string {
 		next += 3
 	}
 	creates := parts & (stepCreates | stepTries)
+	form, empty := nullable, `NULL`
+	if parts&stepPlainly != 0 {
+		form, empty = plainly, `'{}'`
+	}
+	values := func(columns string) string { return form.Replace(namesOf(columns, "u.")) }
 	var made []string // what it creates
 	var must, may string
 	if parts&stepCreates != 0 {
@@ -354,10 +360,10 @@ func stepOf(parts int) string {
 			WHERE e.number = u.number AND e.rev = u.rev`+same+behind+` RETURNING 1)`)
 	}
 	if parts&stepAdvances != 0 {
-		change("advanced", `tail = u.tail, last_event = u.last_event, inbox_seen = u.inbox_seen, inbox_tail = u.inbox_tail`, advancedColumns, ` AND e.epoch = u.epoch`)
+		change("advanced", `tail = u.tail, last_event = u.last_event, inbox_seen = `+form.Replace(`u.inbox_seen, inbox_tail = u.inbox_tail`), advancedColumns, ` AND e.epoch = u.epoch`)
 	}
 	if parts&stepMoves != 0 {
-		change("moved", `held_builds = '{}', held = NULL, (`+namesOf(stateColumns, "")+`) = ROW(`+stateOf(stateColumns)+`)`, movedColumns, ``)
+		change("moved", `held_builds = `+empty+`, held = NULL, (`+namesOf(stateColumns, "")+`) = ROW(`+values(stateColumns)+`)`, movedColumns, ``)
 	}
 	if creates != 0 {
 		behind, conflict := `true`, ``
@@ -371,7 +377,7 @@ func stepOf(parts int) string {
 			conflict = ` ON CONFLICT (sha256(id)) DO NOTHING RETURNING number`
 		}
 		with = append(with, `created AS (INSERT INTO $S.execution (rev, held_builds, `+namesOf(createdColumns, "")+`)
-			SELECT 1, '{}', `+stateOf(createdColumns)+` FROM (`+strings.Join(made, " UNION ALL ")+`) u WHERE `+behind+` ORDER BY sha256(u.id)`+conflict+`)`)
+			SELECT 1, `+empty+`, `+values(createdColumns)+` FROM (`+strings.Join(made, " UNION ALL ")+`) u WHERE `+behind+` ORDER BY sha256(u.id)`+conflict+`)`)
 	}
 	writes, missed, lacks := "", "", "0"
 	if parts&stepTries != 0 {
@@ -403,11 +409,6 @@ func namesOf(columns, table string) string {
 		names = append(names, table+name)
 	}
 	return strings.Join(names, ", ")
-}
-
-// stateOf are the values of columns: 0 is no owner, and no time to be due at.
-func stateOf(columns string) string {
-	return strings.NewReplacer("u.owner", "nullif(u.owner, 0)", "u.due_at", "nullif(u.due_at, 0)").Replace(namesOf(columns, "u."))
 }
 
 // arrays are parameters of those types.

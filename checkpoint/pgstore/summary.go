@@ -55,10 +55,7 @@ func (s *Store) summary(row pgx.CollectableRow, selected *int) (l found, err err
 
 // decode reads a record of the journal into its place.
 func (l *found) decode(s *Store, r *checkpoint.Record, seq uint64, data []byte) {
-	got, _, err := checkpoint.DecodeRecord(data)
-	if err == nil && got.Seq != seq {
-		err = fmt.Errorf("it has the number %d", got.Seq)
-	}
+	got, err := decodeLast(data, seq)
 	if err != nil {
 		l.fail(s.corrupt(l.sum.Number, seq, err))
 		return

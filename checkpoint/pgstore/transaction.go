@@ -287,7 +287,7 @@ func (t *transaction) Commit(a checkpoint.Append) error {
 		return errors.New("durable: the body of the step returned no error, but a statement in its transaction has failed: return its error, or undo it with a savepoint (tx.Begin)")
 	}
 	l := &lines{}
-	l.add(0, a.Records)
+	l.add(0, a.Records, false)
 	news := advance{tail: a.Tail + uint64(len(a.Records)), lastEvent: lastEvent(a.Records)}
 	b := &pgx.Batch{}
 	b.Queue("set local enable_seqscan = off") // a plan is kept; those of the writer have it, too

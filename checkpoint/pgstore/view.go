@@ -22,6 +22,8 @@ type work struct {
 	from  ledger.Place
 	known known // of its callbacks
 
+	compact bool // programs of before the schema's version 3 can't read the row
+
 	// What the round has changed.
 	isNew, removed, dirty, moved bool
 	records                      []checkpoint.Record
@@ -50,13 +52,13 @@ func (w *work) keep() {
 	for operation, c := range w.callbacks {
 		w.known.learn(operation, c, true)
 	}
-	*w = work{row: w.row, base: w.base, rev: w.rev, owner: w.owner, had: w.had, place: w.place, from: w.from, known: w.known}
+	*w = work{row: w.row, base: w.base, rev: w.rev, owner: w.owner, had: w.had, place: w.place, from: w.from, known: w.known, compact: w.compact}
 }
 
 // restore makes a kept work of a round that was not made what it was before.
 func (w *work) restore() {
 	*w.row = w.base
-	*w = work{row: w.row, base: w.base, rev: w.rev, owner: w.had, had: w.had, place: w.from, from: w.from, known: w.known}
+	*w = work{row: w.row, base: w.base, rev: w.rev, owner: w.had, had: w.had, place: w.from, from: w.from, known: w.known, compact: w.compact}
 }
 
 // based makes a work as it is what it was read as.
@@ -69,6 +71,8 @@ type view struct {
 	s      *Store
 	strict bool      // nothing that was kept is used
 	sent   time.Time // before the first message
+
+	compact bool // no programs of before the schema's version 3 live
 
 	begun  bool // the transaction
 	now    int64
@@ -106,7 +110,7 @@ var _ ledger.View = (*view)(nil)
 // newView begins a try of so many commands.
 func (s *Store) newView(strict bool, commands int) *view {
 	return &view{
-		s: s, strict: strict, sent: time.Now(), now: s.Now().UnixNano(),
+		s: s, strict: strict, sent: time.Now(), now: s.Now().UnixNano(), compact: !s.older.Load(),
 		works: make(map[uint64]*work, commands), ids: make(map[string]uint64, commands),
 		queues: make(map[ledger.Queue][]ledgerDue), held: make(map[string][]ledger.Queue), emptied: make(map[string]emptied), hoped: make(map[string]bool),
 	}
@@ -152,6 +156,12 @@ func (w *work) learn(entries []checkpoint.Record) {
 		}
 	}
 }
+
+// rewrites reports whether the round writes all of a row that changes.
+func (v *view) rewrites(w *work) bool { return w.dirty && !w.removed && (w.isNew || v.moves) }
+
+// packs reports whether new records of an execution may share rows of the journal.
+func (v *view) packs(w *work) bool { return v.compact && (w.compact || v.rewrites(w)) }
 
 // knows reports whether an execution can be used without reading it.
 func (v *view) knows(id string) bool {

@@ -2,7 +2,6 @@ package pgstore
 
 import (
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/durable-go/durable/checkpoint"
@@ -72,6 +71,8 @@ func (v *view) queueStep(b *pgx.Batch, works []*work) {
 	rows.reset()
 	created, lone, moved, advanced, written := &rows.created, &rows.lone, &rows.moved, &rows.advanced, &rows.written
 	v.moves = slices.ContainsFunc(works, func(w *work) bool { return w.dirty && !w.removed && !w.isNew && !w.advanced() })
+	// What was hidden from older programs stays so, whichever come back.
+	v.compact = v.compact || slices.ContainsFunc(works, func(w *work) bool { return w.dirty && w.compact })
 	for _, w := range works {
 		switch {
 		case w.removed || !w.dirty:
@@ -86,10 +87,13 @@ func (v *view) queueStep(b *pgx.Batch, works []*work) {
 			advanced.add(w)
 		}
 		if !w.removed {
-			written.add(w.row.Number, w.records)
+			written.add(w.row.Number, w.records, v.packs(w))
 		}
 	}
 	parts, args := 0, []any(nil)
+	if !v.compact {
+		parts |= stepPlainly
+	}
 	if max(len(created.numbers), len(lone.numbers), len(moved.numbers), len(advanced.numbers)) == 1 {
 		parts |= stepLone
 	}
@@ -122,7 +126,7 @@ func (v *view) queueStep(b *pgx.Batch, works []*work) {
 	if len(written.numbers) > 0 {
 		add(stepWrites, stepLine, written.args())
 	}
-	if parts&^(stepLone|stepLine) == 0 {
+	if parts&^(stepLone|stepLine|stepPlainly) == 0 {
 		return
 	}
 	changed := len(advanced.numbers) + len(moved.numbers)
@@ -314,47 +318,9 @@ func (w *work) heldBy() (builds [][]byte, held []byte) {
 	return builds, held
 }
 
-// lines are new records of journals, by column.
-type lines struct {
-	numbers, seqs, ats []int64
-	types              []int16
-	operations         []string
-	data               [][]byte
-	bytes              []byte // of data
-}
-
-func (l *lines) reset() {
-	l.numbers, l.seqs, l.ats, l.types = l.numbers[:0], l.seqs[:0], l.ats[:0], l.types[:0]
-	l.operations, l.data = cleared(l.operations), cleared(l.data)
-	if l.bytes = l.bytes[:0]; cap(l.bytes) > most {
-		l.bytes = nil
-	}
-}
-
-func (l *lines) add(number uint64, records []checkpoint.Record) {
-	for i := range records {
-		r := &records[i]
-		l.numbers, l.seqs = append(l.numbers, int64(number)), append(l.seqs, int64(r.Seq))
-		l.types, l.ats = append(l.types, int16(r.Type)), append(l.ats, r.Time)
-		l.operations = append(l.operations, legible(r.OperationID))
-		start := len(l.bytes)
-		l.bytes = checkpoint.AppendRecord(l.bytes, r)
-		l.data = append(l.data, l.bytes[start:len(l.bytes):len(l.bytes)])
-	}
-}
-
-func (l *lines) args() []any {
-	return []any{l.numbers, l.seqs, l.types, l.operations, l.ats, l.data}
-}
-
-// legible is what a column of text takes.
-func legible(s string) string {
-	return strings.ReplaceAll(strings.ToValidUTF8(s, "\uFFFD"), "\x00", "\uFFFD")
-}
-
 func (v *view) queueBelongings(b *pgx.Batch, w *work) {
 	sql, n := &v.s.sql, int64(w.row.Number)
-	if builds, held := w.heldBy(); w.dirty && (w.isNew || v.moves) && len(builds) > 0 {
+	if builds, held := w.heldBy(); v.rewrites(w) && len(builds) > 0 {
 		b.Queue(sql.hold, n, builds, held)
 	}
 	if w.cutInbox > 0 {
