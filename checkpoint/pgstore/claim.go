@@ -142,7 +142,7 @@ func (s *Store) tryClaim(c *claim) (hints []checkpoint.Hint, err error) {
 	v := s.newView(true, 0)
 	r := ledger.NewRound(v, w.turns)
 	functions := w.turns.Order(c.req.Functions)
-	keys := queueKeys(functions)
+	keys := s.sql.layout.queueKeys(functions)
 	marks := s.marks.of(keys)
 	limit := min(int64(c.req.Max), math.MaxInt32)
 	var waiting int64 // that it has seen; one more than it can take may be many more

@@ -13,6 +13,7 @@ func Statements(schema string) map[string]string {
 		switch v.Kind() {
 		case reflect.String:
 			all[name] = v.String()
+		case reflect.Int32: // the layout
 		case reflect.Struct:
 			for i := range v.NumField() {
 				add(name+"."+v.Type().Field(i).Name, v.Field(i))
@@ -25,7 +26,7 @@ func Statements(schema string) map[string]string {
 			panic("a statement of another kind: " + v.Type().String())
 		}
 	}
-	sql := newStatements(schema)
+	sql := newStatements(schema, shortKeys)
 	for parts := range sql.steps {
 		sql.step(parts) // made when it is first needed
 	}

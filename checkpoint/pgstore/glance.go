@@ -13,7 +13,7 @@ var _ checkpoint.Glancer = (*Store)(nil)
 func (s *Store) Glance(ctx context.Context, ids []string) (glances []checkpoint.Glance, err error) {
 	hashes := make([][]byte, len(ids))
 	for i, id := range ids {
-		hashes[i] = hash(id)
+		hashes[i] = s.sql.layout.idKey(id)
 	}
 	err = s.read(ctx, s.opts.Lease, s.question(s.sql.glance, func(rows pgx.Rows) error {
 		glances = make([]checkpoint.Glance, 0, len(ids))

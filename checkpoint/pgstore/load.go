@@ -71,7 +71,7 @@ func (v *view) load(ids []string, numbers []int64) error {
 func (v *view) queueLoad(b *pgx.Batch, ids []string, numbers, parents []int64) {
 	hashes := make([][]byte, len(ids))
 	for i, id := range ids {
-		hashes[i] = hash(id)
+		hashes[i] = v.s.sql.layout.idKey(id)
 	}
 	sql, args := v.s.sql.lock, []any{hashes, numbers}
 	switch {
@@ -127,15 +127,6 @@ func (v *view) queueDraw(b *pgx.Batch, n int) {
 		w.numbers = append(w.numbers, numbers...)
 		return err
 	})
-}
-
-// queueKeys are those of functions, as far as no build holds them.
-func queueKeys(functions []string) [][]byte {
-	keys := make([][]byte, len(functions))
-	for i, f := range functions {
-		keys[i] = queueKey(ledger.Queue{Function: f})
-	}
-	return keys
 }
 
 func (v *view) callback(number uint64, operationID string) (c ledger.Callback, ok bool, err error) {

@@ -39,27 +39,40 @@ func endsOlder(t *testing.T, c *cluster, schema string) {
 	require.EqualValues(t, 1, c.exec(t, `DELETE FROM `+pgx.Identifier{schema}.Sanitize()+`.process WHERE id = 7`))
 }
 
+// empty makes the tables of an older version.
+func empty(t *testing.T, at, schema string, version int) {
+	t.Helper()
+	conn, err := pgx.Connect(t.Context(), at)
+	require.NoError(t, err)
+	defer conn.Close(t.Context())
+	name := pgx.Identifier{schema}.Sanitize()
+	sql := fmt.Sprintf(`CREATE SCHEMA $S; CREATE TABLE $S.meta (one boolean PRIMARY KEY, version integer NOT NULL, secret bytea); INSERT INTO $S.meta VALUES (true, %d, NULL);`, version) +
+		strings.Join([]string{version1, version2}[:version], "")
+	_, err = conn.Exec(t.Context(), strings.NewReplacer("'$S", "'"+name, "$S", name).Replace(sql))
+	require.NoError(t, err)
+}
+
 // old makes the tables of an older version, with all that a store holds.
 func old(t *testing.T, at, schema string, version int) {
 	t.Helper()
+	empty(t, at, schema, version)
+	empty(t, at, schema+" new", 2)
+	older(t, at, schema+" new") // so that what is written is what it writes
 	full := openAt(t, at, schema+" new", pgstore.Options{})
-	require.NoError(t, full.Close())
-	older(t, at, schema+" new") // so that it can be read by one
-	full = openAt(t, at, schema+" new", pgstore.Options{})
 	for i := range 3 {
 		sum := create(t, full, fmt.Sprint("x", i), true)
 		require.NoError(t, appendTo(full, checkpoint.Append{ID: sum.ID, Epoch: sum.Epoch, Tail: sum.Tail, Release: &checkpoint.Release{}, Records: []checkpoint.Record{
 			{Seq: sum.Tail + 1, EventID: sum.LastEvent + 1, Events: 1, Type: checkpoint.CallbackStarted, OperationID: "1", HeartbeatTimeout: int64(time.Hour), Time: full.Now().UnixNano()},
 		}}))
 	}
+	create(t, full, "due", false)
 	require.NoError(t, full.Close())
 	conn, err := pgx.Connect(t.Context(), at)
 	require.NoError(t, err)
 	defer conn.Close(t.Context())
 	name, from := pgx.Identifier{schema}.Sanitize(), pgx.Identifier{schema + " new"}.Sanitize()
-	sql := `DELETE FROM $N.process; CREATE SCHEMA $S; CREATE TABLE $S.meta AS SELECT one, ` + fmt.Sprint(version) + ` AS version, secret FROM $N.meta; ALTER TABLE $S.meta ADD PRIMARY KEY (one);` +
-		strings.Join([]string{version1, version2}[:version], "") + `
-		INSERT INTO $S.process (lease_until, round) SELECT lease_until, round FROM $N.process; SELECT setval('$S.execution_number', nextval('$N.execution_number'));
+	sql := `UPDATE $S.meta SET secret = (SELECT secret FROM $N.meta);
+		INSERT INTO $S.process (lease_until, round) SELECT lease_until, round FROM $N.process WHERE id <> 7; SELECT setval('$S.execution_number', nextval('$N.execution_number'));
 		INSERT INTO $S.execution SELECT * FROM $N.execution; INSERT INTO $S.journal SELECT * FROM $N.journal; INSERT INTO $S.inbox SELECT * FROM $N.inbox;
 		INSERT INTO $S.callback SELECT number, operation, timeout_at, heartbeat_timeout, heartbeat_at, closed FROM $N.callback`
 	_, err = conn.Exec(t.Context(), strings.NewReplacer("'$S", "'"+name, "$S", name, "$N", from).Replace(sql))
@@ -109,6 +122,15 @@ func TestMigrate(t *testing.T) {
 				require.NoError(t, s.Close())
 			}
 			s := openAt(t, at, schema, pgstore.Options{})
+			claims, err := s.Claim(t.Context(), checkpoint.ClaimRequest{Functions: []string{"f"}, Build: "b", Max: 10})
+			require.NoError(t, err)
+			require.Len(t, claims, 1)
+			require.Equal(t, "due", claims[0].ID)
+			require.NoError(t, appendTo(s, waits(s, claims[0].Summary)))
+			reads(t, s, "due", 3)
+			_, created, err := s.Create(t.Context(), creation("due", "f", false))
+			require.NoError(t, err)
+			require.False(t, created, "it is there")
 			require.NoError(t, s.Deliver(t.Context(), checkpoint.Delivery{ID: "x0", Record: checkpoint.Record{Type: checkpoint.CallbackSucceeded, OperationID: "1"}}))
 			_, err = s.End(t.Context(), checkpoint.Ending{ID: "x1", Status: checkpoint.Stopped, Record: checkpoint.Record{Type: checkpoint.ExecutionStopped}})
 			require.NoError(t, err)

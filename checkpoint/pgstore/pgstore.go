@@ -106,7 +106,6 @@ func Open(ctx context.Context, connString string, opts *Options) (*Store, error)
 func New(ctx context.Context, pool *pgxpool.Pool, opts *Options) (*Store, error) {
 	s := &Store{opts: opts.orDefaults(), pool: pool, queue: queue.New[*command](maxRound, maxRoundBytes), calls: dispatch.New(), written: make(chan struct{}), parted: make(chan struct{}, 1), missed: make(chan struct{}, 1)}
 	s.log = s.teller.Logger(s.opts.Logger.Handler())
-	s.sql = newStatements(s.opts.Schema)
 	s.life, s.end = context.WithCancel(context.Background())
 	s.marks.at = make(map[string]int64)
 	now := time.Now()
@@ -146,9 +145,11 @@ func (s *Store) open(ctx context.Context) (err error) {
 	if err := s.inspect(ctx, s.writer.conn); err != nil {
 		return fmt.Errorf("durable: open the database: %w", err)
 	}
-	if s.secret, err = migrate(ctx, s.writer.conn, &s.opts); err != nil {
+	var keys layout
+	if s.secret, keys, err = migrate(ctx, s.writer.conn, &s.opts); err != nil {
 		return err
 	}
+	s.sql = newStatements(s.opts.Schema, keys)
 	return s.register(ctx)
 }
 

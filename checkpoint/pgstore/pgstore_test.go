@@ -69,6 +69,20 @@ func testStore(t *testing.T, url string, opts pgstore.Options) {
 	harness(url, opts, damageRecord).Run(t)
 }
 
+// TestStoreMigrated is TestStore with tables that an older program has used: their keys are
+// long ones.
+func TestStoreMigrated(t *testing.T) {
+	c := need(t)
+	if testing.Short() {
+		t.Skip("it takes as long as TestStore")
+	}
+	h := harness(c.url, pgstore.Options{}, damageRecord, func(t *testing.T, schema string) {
+		empty(t, c.url, schema, 2)
+		c.exec(t, `INSERT INTO `+pgx.Identifier{schema}.Sanitize()+`.process (lease_until, round) VALUES (0, 0)`)
+	})
+	h.Run(t)
+}
+
 // TestStoreOnDamagedDisk has the server find the damage, in its own files.
 func TestStoreOnDamagedDisk(t *testing.T) {
 	c := need(t)
@@ -89,7 +103,7 @@ const damageDisk = `UPDATE $S.journal SET data = (SELECT string_agg(sha256(i::te
 	WHERE seq = 1 AND number = (SELECT number FROM $S.execution WHERE id = $1);
 DO $do$ DECLARE toast regclass; BEGIN SELECT reltoastrelid::regclass INTO toast FROM pg_class WHERE oid = '$S.journal'::regclass;  EXECUTE format('SELECT heap_force_kill(%L::regclass, ARRAY(SELECT ctid FROM %s))', toast, toast); END $do$`
 
-func harness(url string, opts pgstore.Options, damage string) storetest.Harness {
+func harness(url string, opts pgstore.Options, damage string, before ...func(t *testing.T, schema string)) storetest.Harness {
 	schemas := make(chan map[checkpoint.Store]string, 1)
 	schemas <- make(map[checkpoint.Store]string)
 	opened := func(t *testing.T, schema string) checkpoint.Store {
@@ -100,7 +114,13 @@ func harness(url string, opts pgstore.Options, damage string) storetest.Harness 
 		return s
 	}
 	return storetest.Harness{
-		Open: func(t *testing.T) checkpoint.Store { return opened(t, server.Schema()) },
+		Open: func(t *testing.T) checkpoint.Store {
+			schema := server.Schema()
+			for _, f := range before {
+				f(t, schema)
+			}
+			return opened(t, schema)
+		},
 		Reopen: func(t *testing.T, s checkpoint.Store) checkpoint.Store {
 			require.NoError(t, s.Close())
 			m := <-schemas

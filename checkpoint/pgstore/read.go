@@ -125,7 +125,7 @@ func (s *Store) one(ctx context.Context, what any, r reading, arg any) (checkpoi
 
 // Get returns the summary of an execution.
 func (s *Store) Get(ctx context.Context, id string) (checkpoint.Summary, error) {
-	return s.one(ctx, id, s.sql.get, hash(id))
+	return s.one(ctx, id, s.sql.get, s.sql.layout.idKey(id))
 }
 
 // Find is Get by number.
@@ -220,7 +220,7 @@ func (s *Store) Records(ctx context.Context, id string, after uint64) iter.Seq2[
 			err := s.read(ctx, s.opts.Lease, func() *pgx.Batch {
 				read, data = 0, nil
 				b := &pgx.Batch{}
-				b.Queue(s.sql.records, hash(id), int64(min(after, math.MaxInt64))).Query(func(rows pgx.Rows) error {
+				b.Queue(s.sql.records, s.sql.layout.idKey(id), int64(min(after, math.MaxInt64))).Query(func(rows pgx.Rows) error {
 					var seq *int64
 					var d []byte
 					_, err := pgx.ForEachRow(rows, []any{&read, &tail, &seq, &d}, func() error {
@@ -275,7 +275,7 @@ func (s *Store) Inbox(ctx context.Context, id string, after uint64) (entries []c
 	err = s.read(ctx, s.opts.Lease, func() *pgx.Batch {
 		number, entries = 0, nil
 		b := &pgx.Batch{}
-		b.Queue(s.sql.inboxAfter, hash(id), int64(min(after, math.MaxInt64))).Query(func(rows pgx.Rows) error {
+		b.Queue(s.sql.inboxAfter, s.sql.layout.idKey(id), int64(min(after, math.MaxInt64))).Query(func(rows pgx.Rows) error {
 			var d []byte
 			_, err := pgx.ForEachRow(rows, []any{&number, &d}, func() error {
 				if d == nil {
@@ -292,7 +292,7 @@ func (s *Store) Inbox(ctx context.Context, id string, after uint64) (entries []c
 			return err
 		})
 		// Behind it, so that the row knows of all of them.
-		b.Queue(s.sql.owned, hash(id), s.process.Load()).Query(func(rows pgx.Rows) (err error) {
+		b.Queue(s.sql.owned, s.sql.layout.idKey(id), s.process.Load()).Query(func(rows pgx.Rows) (err error) {
 			mine, err = pgx.CollectRows(rows, rowOf)
 			return err
 		})
@@ -312,7 +312,7 @@ func (s *Store) Inbox(ctx context.Context, id string, after uint64) (entries []c
 
 // NextDue is when Claim may return something.
 func (s *Store) NextDue(ctx context.Context, req checkpoint.ClaimRequest) (time.Time, error) {
-	keys := queueKeys(req.Functions)
+	keys := s.sql.layout.queueKeys(req.Functions)
 	next := int64(math.MaxInt64)
 	err := s.read(ctx, s.opts.Lease, func() *pgx.Batch {
 		next = math.MaxInt64

@@ -34,7 +34,7 @@ func (s *spy) TraceBatchStart(ctx context.Context, _ *pgx.Conn, data pgx.TraceBa
 		switch {
 		case strings.Contains(q.SQL, ".process SET round ="):
 			s.rounds.Add(1)
-		case strings.Contains(q.SQL, "FOR UPDATE") && strings.Contains(q.SQL, "sha256(x.id) = ANY($1::bytea[])"):
+		case strings.Contains(q.SQL, "FOR UPDATE") && strings.Contains(q.SQL, "sha256(x.id)"):
 			s.locked.Add(int64(len(q.Arguments[0].([][]byte))))
 		}
 	}

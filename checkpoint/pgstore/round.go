@@ -380,12 +380,12 @@ func (v *view) mark() {
 	}
 	for queue, due := range v.queues { // what was found and not taken
 		if len(due) > 0 && queue.Builds == "" {
-			m.back(queueKey(queue), due[0].at)
+			m.back(v.s.sql.layout.queueKey(queue), due[0].at)
 		}
 	}
 	for _, x := range v.works {
 		if x.moved && x.place.Kind == ledger.Queued && x.place.Queue.Builds == "" {
-			m.back(queueKey(x.place.Queue), x.place.At)
+			m.back(v.s.sql.layout.queueKey(x.place.Queue), x.place.At)
 		}
 	}
 }

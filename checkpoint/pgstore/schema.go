@@ -133,6 +133,16 @@ ALTER TABLE $S.execution ALTER ended_at DROP NOT NULL, ALTER deadline DROP NOT N
 
 -- A row of the journal may have several records, one behind the other: it has the number of the last.
 
+-- Keys are shorter in tables that hold nothing yet, and that no older program has open.
+ALTER TABLE $S.meta ADD COLUMN layout integer NOT NULL DEFAULT 1;
+DO $do$ BEGIN
+	IF NOT EXISTS (SELECT FROM $S.process) AND NOT EXISTS (SELECT FROM $S.execution) THEN
+		UPDATE $S.meta SET layout = 2;
+		DROP INDEX $S.execution_id;
+		CREATE UNIQUE INDEX execution_id ON $S.execution (substring(sha256(id) FOR 15));
+	END IF;
+END $do$;
+
 -- Builds that begin with another byte are of those that could not go on with an execution,
 -- when one has since.
 CREATE OR REPLACE VIEW $S.executions AS SELECT number, encode(id, 'escape') AS id, encode(function, 'escape') AS function,
@@ -176,9 +186,9 @@ func sqlFor(schema, sql string) string {
 	return strings.NewReplacer("'$S", "'"+strings.ReplaceAll(name, "'", "''"), "$S", name).Replace(sql)
 }
 
-// migrate brings the schema to its version and returns the store's secret. Of many
+// migrate brings the schema to its version and returns the store's secret and layout. Of many
 // processes that do it at once, one does and the others wait.
-func migrate(ctx context.Context, conn *pgx.Conn, opts *Options) (secret []byte, err error) {
+func migrate(ctx context.Context, conn *pgx.Conn, opts *Options) (secret []byte, keys layout, err error) {
 	q := func(sql string) string { return sqlFor(opts.Schema, sql) }
 	// Whoever has waited for the lock sees what was made meanwhile.
 	err = pgx.BeginTxFunc(ctx, conn, pgx.TxOptions{IsoLevel: pgx.ReadCommitted}, func(tx pgx.Tx) error {
@@ -224,12 +234,12 @@ func migrate(ctx context.Context, conn *pgx.Conn, opts *Options) (secret []byte,
 		if _, err := tx.Exec(ctx, q(`UPDATE $S.meta SET secret = $1 WHERE secret IS NULL`), fresh); err != nil {
 			return err
 		}
-		return tx.QueryRow(ctx, q(`SELECT secret FROM $S.meta`)).Scan(&secret)
+		return tx.QueryRow(ctx, q(`SELECT secret, layout FROM $S.meta`)).Scan(&secret, &keys)
 	})
 	if err != nil {
-		return nil, fmt.Errorf("durable: schema %s of the database: %w", opts.Schema, err)
+		return nil, 0, fmt.Errorf("durable: schema %s of the database: %w", opts.Schema, err)
 	}
-	return secret, nil
+	return secret, keys, nil
 }
 
 // Codes of the database that the store acts on.

@@ -13,6 +13,7 @@ type statements struct {
 	callback, firstBeat, children, record string
 
 	schema                                       string
+	layout                                       layout
 	steps                                        [1 << stepParts]string // see step
 	hold, inbox                                  string
 	deleteExecution, deleteAll                   string
@@ -52,7 +53,7 @@ const renewLease = `UPDATE $S.process SET ` + ofRound + `, lease_until = ` + nan
 // with numbers ($2). First it looks for all of them, so that the rows are found by one index:
 // what is said with OR the server may understand as it likes.
 const lock = `SELECT ` + columnNames + ` FROM $S.execution e WHERE e.number = ANY(ARRAY(
-				SELECT x.number FROM $S.execution x WHERE sha256(x.id) = ANY($1::bytea[]) UNION ALL SELECT unnest($2::bigint[])`
+				SELECT x.number FROM $S.execution x WHERE $ID(x.id) = ANY($1::bytea[]) UNION ALL SELECT unnest($2::bigint[])`
 
 // inOrder are the ends of lock.
 const inOrder = `)) ORDER BY e.number FOR UPDATE`
@@ -115,8 +116,8 @@ const isOlder = `lease = 0 AND lease_until > ` + nanoseconds
 // that who looks for the row by both goes past no more dead ones than were left in one era.
 const ofRound = `round = $2::bigint, era = $2::bigint / 256`
 
-func newStatements(schema string) statements {
-	q := func(sql string) string { return sqlFor(schema, sql) }
+func newStatements(schema string, l layout) statements {
+	q := func(sql string) string { return sqlFor(schema, l.sql(sql)) }
 	one := func(condition string) reading {
 		return reading{
 			summaries: q(`SELECT ` + summaryColumns + `, 1 FROM $S.execution e ` + condition),
@@ -124,7 +125,7 @@ func newStatements(schema string) statements {
 		}
 	}
 	return statements{
-		schema: schema,
+		schema: schema, layout: l,
 
 		renew: q(guarded(renewLease, `1`)),
 		draw:  q(`SELECT nextval('$S.execution_number') FROM generate_series(1, $1::integer)`),
@@ -153,7 +154,7 @@ func newStatements(schema string) statements {
 		// For the transaction of a step. It divides by zero when the execution was changed by
 		// others, or the transaction is not the one that was begun.
 		within: q(`WITH changed AS (UPDATE $S.execution e SET rev = e.rev + 1, tail = $5, last_event = greatest(e.last_event, $6)
-				WHERE sha256(e.id) = $1 AND e.owner = $2 AND e.epoch = $3 AND e.tail = $4 AND current_setting('durable.step', true) = 'open'
+				WHERE $ID(e.id) = $1 AND e.owner = $2 AND e.epoch = $3 AND e.tail = $4 AND current_setting('durable.step', true) = 'open'
 				RETURNING number, rev),
 			written AS (INSERT INTO $S.journal (number, seq, type, operation, at, data)
 				SELECT c.number, u.* FROM changed c, unnest(` + arrays(7, "bigint", "smallint", "text", "bigint", "bytea") + `) AS u)
@@ -172,7 +173,7 @@ func newStatements(schema string) statements {
 		// from being sent.
 		notify: `WITH off AS (SELECT set_config('synchronous_commit', 'off', true)) SELECT pg_notify($1, hint) FROM off, unnest($2::text[]) AS hint`,
 
-		get:  one(`WHERE sha256(e.id) = $1`),
+		get:  one(`WHERE $ID(e.id) = $1`),
 		find: one(`WHERE e.number = $1`),
 		list: reading{
 			summaries: q(`SELECT ` + columnNames + `, e.first, e.last, e.beat, e.selected FROM (
@@ -185,10 +186,10 @@ func newStatements(schema string) statements {
 		records: q(`SELECT e.number, e.tail, p.seq, p.data FROM $S.execution e LEFT JOIN LATERAL (
 				SELECT seq, data, sum(octet_length(data)) OVER (ORDER BY seq) - octet_length(data) AS before FROM (
 					SELECT seq, data FROM $S.journal j WHERE j.number = e.number AND j.seq > $2 ORDER BY seq LIMIT 256) j
-			) p ON p.before < 4194304 WHERE sha256(e.id) = $1 ORDER BY p.seq`),
+			) p ON p.before < 4194304 WHERE $ID(e.id) = $1 ORDER BY p.seq`),
 		inboxAfter: q(`SELECT e.number, i.data FROM $S.execution e LEFT JOIN $S.inbox i ON i.number = e.number AND i.seq > $2
-			WHERE sha256(e.id) = $1 ORDER BY i.seq`),
-		owned: q(`SELECT ` + columnNames + ` FROM $S.execution e WHERE sha256(e.id) = $1 AND e.owner = $2`),
+			WHERE $ID(e.id) = $1 ORDER BY i.seq`),
+		owned: q(`SELECT ` + columnNames + ` FROM $S.execution e WHERE $ID(e.id) = $1 AND e.owner = $2`),
 		due: q(`WITH RECURSIVE ` + queuesOf + `
 			SELECT q.turn, q.builds, (SELECT x.due_at FROM $S.execution x WHERE x.queue = q.queue AND x.due_at >= q.mark ORDER BY x.due_at LIMIT 1)
 			FROM queues q`),
@@ -245,13 +246,13 @@ func newStatements(schema string) statements {
 		resign:      q(`UPDATE $S.process SET lease_until = 0 WHERE id = $1`),
 
 		made:       q(`SELECT number FROM $S.execution WHERE number = ANY($1::bigint[])`),
-		lockStep:   q(`SELECT number, rev, owner, epoch, tail FROM $S.execution WHERE sha256(id) = $1 FOR UPDATE`),
+		lockStep:   q(`SELECT number, rev, owner, epoch, tail FROM $S.execution WHERE $ID(id) = $1 FOR UPDATE`),
 		stepWrites: q(`SELECT data FROM $S.journal WHERE number = $1 AND seq > $2 ORDER BY seq LIMIT $3`),
 
 		news:      q(`SELECT id FROM $S.execution WHERE owner = $1 AND inbox_tail > coalesce(inbox_seen, 0)`),
 		isCurrent: q(isCurrent),
 		glance: q(`SELECT id, incarnation, status, tail, held IS NOT NULL AND owner IS NULL
-			FROM $S.execution WHERE sha256(id) = ANY($1::bytea[])`),
+			FROM $S.execution WHERE $ID(id) = ANY($1::bytea[])`),
 		ended: q(`SELECT id FROM $S.execution WHERE status <> 1 AND ended_at >= $1`),
 	}
 }
@@ -287,7 +288,7 @@ const (
 // step is stepOf, made when it is needed first. It is the writer's.
 func (s *statements) step(parts int) string {
 	if s.steps[parts] == "" {
-		s.steps[parts] = sqlFor(s.schema, stepOf(parts))
+		s.steps[parts] = sqlFor(s.schema, s.layout.sql(stepOf(parts)))
 	}
 	return s.steps[parts]
 }
@@ -374,10 +375,10 @@ func stepOf(parts int) string {
 			behind = `(SELECT count(*) FROM renewed) = 1`
 		}
 		if parts&stepTries != 0 {
-			conflict = ` ON CONFLICT (sha256(id)) DO NOTHING RETURNING number`
+			conflict = ` ON CONFLICT ($ID(id)) DO NOTHING RETURNING number`
 		}
 		with = append(with, `created AS (INSERT INTO $S.execution (rev, held_builds, `+namesOf(createdColumns, "")+`)
-			SELECT 1, `+empty+`, `+values(createdColumns)+` FROM (`+strings.Join(made, " UNION ALL ")+`) u WHERE `+behind+` ORDER BY sha256(u.id)`+conflict+`)`)
+			SELECT 1, `+empty+`, `+values(createdColumns)+` FROM (`+strings.Join(made, " UNION ALL ")+`) u WHERE `+behind+` ORDER BY $ID(u.id)`+conflict+`)`)
 	}
 	writes, missed, lacks := "", "", "0"
 	if parts&stepTries != 0 {

@@ -161,7 +161,7 @@ func (s *Store) carefully(ctx context.Context, limit time.Duration, number int64
 // setAside takes out of what is due for a claim what the server can't read, so that the
 // others can be claimed.
 func (s *Store) setAside(ctx context.Context, req *checkpoint.ClaimRequest) (found bool, err error) {
-	keys := queueKeys(req.Functions)
+	keys := s.sql.layout.queueKeys(req.Functions)
 	var numbers []int64
 	err = s.ask(ctx, s.opts.Lease, s.sql.broken, func(rows pgx.Rows) (err error) {
 		numbers, err = pgx.CollectRows(rows, pgx.RowTo[int64])

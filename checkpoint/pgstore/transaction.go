@@ -292,7 +292,7 @@ func (t *transaction) Commit(a checkpoint.Append) error {
 	b := &pgx.Batch{}
 	b.Queue("set local enable_seqscan = off") // a plan is kept; those of the writer have it, too
 	guarded := false
-	b.Queue(s.sql.within, append([]any{hash(a.ID), s.process.Load(), int64(a.Epoch), int64(a.Tail), int64(news.tail), int64(news.lastEvent)}, l.args()[1:]...)...).QueryRow(func(row pgx.Row) error {
+	b.Queue(s.sql.within, append([]any{s.sql.layout.idKey(a.ID), s.process.Load(), int64(a.Epoch), int64(a.Tail), int64(news.tail), int64(news.lastEvent)}, l.args()[1:]...)...).QueryRow(func(row pgx.Row) error {
 		var one int
 		err := row.Scan(&one, &news.number, &news.rev)
 		e := refusal(err)
@@ -349,7 +349,7 @@ func (s *Store) fate(ctx context.Context, a *checkpoint.Append, data [][]byte, c
 					return errOnlyReads
 				}
 				if err == nil {
-					err = tx.QueryRow(ctx, s.sql.lockStep, hash(a.ID)).
+					err = tx.QueryRow(ctx, s.sql.lockStep, s.sql.layout.idKey(a.ID)).
 						Scan(&news.number, &news.rev, &owner, &epoch, &news.tail)
 				}
 				if err != nil {

@@ -2,7 +2,6 @@ package pgstore
 
 import (
 	"bytes"
-	"crypto/sha256"
 	"slices"
 	"time"
 
@@ -440,18 +439,6 @@ func (v *view) Held(function string) []ledger.Queue { return slices.Clone(v.held
 
 func (v *view) Report(err error) {
 	v.s.log.Error("durable: the store goes on without damaged data", "schema", v.s.opts.Schema, "error", err.Error())
-}
-
-// queueKey is what the column queue holds: short, whatever the names are.
-func queueKey(q ledger.Queue) []byte {
-	function, builds := sha256.Sum256([]byte(q.Function)), sha256.Sum256([]byte(q.Builds))
-	key := append(function[:16:16], builds[:16]...)
-	return key
-}
-
-func hash(s string) []byte {
-	h := sha256.Sum256([]byte(s))
-	return h[:]
 }
 
 // rowOf reads a row of columns.

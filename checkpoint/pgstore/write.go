@@ -78,11 +78,11 @@ func (v *view) queueStep(b *pgx.Batch, works []*work) {
 		case w.removed || !w.dirty:
 		case w.lone():
 			w.maker.lone = int64(w.row.Number)
-			lone.add(w)
+			lone.add(w, v.s.sql.layout)
 		case w.isNew:
-			created.add(w)
+			created.add(w, v.s.sql.layout)
 		case v.moves: // all of them, so that they are locked in the order of their numbers
-			moved.add(w)
+			moved.add(w, v.s.sql.layout)
 		default:
 			advanced.add(w)
 		}
@@ -258,7 +258,7 @@ func (s *states) reset() {
 	s.builds, s.queues, s.dues = cleared(s.builds), cleared(s.queues), s.dues[:0]
 }
 
-func (s *states) add(w *work) {
+func (s *states) add(w *work, l layout) {
 	r := w.row
 	s.numbers, s.revs = append(s.numbers, int64(r.Number)), append(s.revs, w.rev)
 	if w.isNew {
@@ -278,7 +278,7 @@ func (s *states) add(w *work) {
 	s.callbacks, s.beats = append(s.callbacks, r.Callbacks), append(s.beats, r.Heartbeats)
 	s.tails, s.events = append(s.tails, int64(r.Tail)), append(s.events, int64(r.LastEvent))
 	s.seen, s.inboxTails = append(s.seen, int64(r.InboxSeen)), append(s.inboxTails, int64(r.InboxTail))
-	builds, queue, due := w.queued()
+	builds, queue, due := w.queued(l)
 	s.builds, s.queues, s.dues = append(s.builds, builds), append(s.queues, queue), append(s.dues, due)
 }
 
@@ -294,11 +294,11 @@ func (s *states) args() []any {
 }
 
 // queued is what the columns say of the place in a queue; due is 0 where there is none.
-func (w *work) queued() (builds, queue []byte, due int64) {
+func (w *work) queued(l layout) (builds, queue []byte, due int64) {
 	if w.place.Kind != ledger.Queued {
 		return []byte{}, []byte{}, 0
 	}
-	return []byte(w.place.Queue.Builds), queueKey(w.place.Queue), w.place.At
+	return []byte(w.place.Queue.Builds), l.queueKey(w.place.Queue), w.place.At
 }
 
 // heldBy is what the columns say of builds that could not go on with it; held is null when
