@@ -34,6 +34,21 @@ func (s *Store) read(ctx context.Context, limit time.Duration, ask func() *pgx.B
 // wholeTable is the limit of what may have to read all of a table: it may take for ever.
 const wholeTable = time.Duration(-1)
 
+// onward is the limit of what goes along a table by its keys until it has enough, which may
+// be at the end of it.
+const onward = time.Duration(-2)
+
+// settingsOf are what has to be set for a read with a limit.
+func settingsOf(limit time.Duration) string {
+	switch limit {
+	case wholeTable:
+		return ""
+	case onward:
+		return byKeys + unsorted
+	}
+	return byKeys
+}
+
 // readTries is how often a read is tried again: for 0.6 s.
 const readTries = 6
 
@@ -83,14 +98,14 @@ func (s *Store) askOnce(ctx context.Context, limit time.Duration, ask func() *pg
 		defer cancel()
 	}
 	drops := drops{pool: s.pool}
-	err := s.batch(asking, ask(), limit != wholeTable)
+	err := s.batch(asking, ask(), settingsOf(limit))
 	if errors.Is(err, errOnlyReads) {
 		renewing, cancel := context.WithTimeout(asking, renewPatience)
 		s.do(renewing, &command{})
 		cancel()
 	}
 	for drops.another(err) {
-		err = s.batch(asking, ask(), limit != wholeTable)
+		err = s.batch(asking, ask(), settingsOf(limit))
 	}
 	if err != nil {
 		if s.closed.Load() {
@@ -157,7 +172,7 @@ func (s *Store) List(ctx context.Context, q checkpoint.Query) iter.Seq2[checkpoi
 			if q.Limit > 0 {
 				limit = min(limit, q.Limit-n)
 			}
-			found, more, err := s.summaries(ctx, wholeTable, s.sql.list, append(selecting(&q), before, limit)...)
+			found, more, err := s.summaries(ctx, onward, s.sql.list, append(selecting(&q), before, limit)...)
 			if err != nil {
 				yield(checkpoint.Summary{}, err)
 				return

@@ -64,6 +64,10 @@ const isCurrent = `SELECT 1 / CASE WHEN pg_is_in_recovery() OR NOT EXISTS (SELEC
 const byKeys = `, set_config('enable_seqscan', 'off', true) || set_config('enable_hashjoin', 'off', true) ||
 	set_config('enable_mergejoin', 'off', true) || set_config('jit', 'off', true)`
 
+// unsorted has it go along an index in the order that is asked for, and not read all of the
+// table to sort it. What comes first is wanted, not all.
+const unsorted = ` || set_config('enable_sort', 'off', true)`
+
 // canWrite divides by zero in a transaction that can't.
 const canWrite = `select 1 / case when current_setting('transaction_read_only') = 'off' then 1 else 0 end`
 
@@ -113,9 +117,9 @@ func (d *drops) another(err error) bool {
 	return d.n <= d.pool.Stat().MaxConns()
 }
 
-// batch makes queries on a connection of the pool, behind the question whether it may be
-// asked.
-func (s *Store) batch(ctx context.Context, b *pgx.Batch, keyed bool) error {
+// batch makes queries on a connection of the pool, with settings, behind the question whether
+// it may be asked.
+func (s *Store) batch(ctx context.Context, b *pgx.Batch, settings string) error {
 	question, args := s.mayBeAsked()
 	return s.session(ctx, func(conn *pgxpool.Conn) error {
 		all := &pgx.Batch{}
@@ -127,8 +131,8 @@ func (s *Store) batch(ctx context.Context, b *pgx.Batch, keyed bool) error {
 				return err
 			})
 		}
-		if keyed { // first: the question is one, too
-			ask(isPrimary+byKeys, nil, nil, nil)
+		if settings != "" { // first: the question is one, too
+			ask(isPrimary+settings, nil, nil, nil)
 		}
 		ask(question, args, nil)
 		all.QueuedQueries = append(all.QueuedQueries, b.QueuedQueries...)
