@@ -54,7 +54,7 @@ const (
 
 // taken are the columns that a claim reads, x being what it took.
 var taken = fmt.Sprintf(`
-	CASE WHEN $5 OR x.tail = 1 THEN (SELECT array[f.data] FROM $S.journal f WHERE f.number = x.number AND f.seq = 1)
+	CASE WHEN $5 OR coalesce(x.tail, 1) = 1 THEN (SELECT array[f.data] FROM $S.journal f WHERE f.number = x.number AND f.seq = 1)
 		ELSE (SELECT array_agg(p.data ORDER BY p.seq) FROM (SELECT j.seq, j.data, sum(octet_length(j.data)) OVER (ORDER BY j.seq) AS upto FROM (
 			SELECT seq, data FROM $S.journal WHERE number = x.number ORDER BY seq LIMIT %d) j) p WHERE p.seq = 1 OR p.upto <= %d) END,
 	CASE WHEN NOT $5 AND x.inbox_tail > coalesce(x.inbox_seen, 0) THEN (SELECT array_agg(i.data ORDER BY i.seq) FROM (
@@ -73,7 +73,7 @@ var takeDue = `WITH RECURSIVE clock AS MATERIALIZED (SELECT ` + nanoseconds + ` 
 		FROM (SELECT * FROM waiting ORDER BY pass, turn LIMIT $4) w GROUP BY w.queue, w.mark, w.until),
 	x AS MATERIALIZED (SELECT e.* FROM shares o CROSS JOIN LATERAL (SELECT d.* ` + dueInOpen + ` LIMIT o.n FOR UPDATE SKIP LOCKED) e),
 	renewed AS (` + strings.NewReplacer("$1", "$6", "$2", "$7", "$3", "$8", "RETURNING", "AND EXISTS (SELECT FROM x) RETURNING").Replace(renewLease) + `),
-	claimed AS (UPDATE $S.execution e SET rev = e.rev + 1, owner = $6, epoch = e.epoch + 1, lost = false, wake_at = - $7::bigint,
+	claimed AS (UPDATE $S.execution e SET rev = coalesce(e.rev, 1) + 1, owner = $6, epoch = coalesce(e.epoch, 1) + 1, lost = false, wake_at = - $7::bigint,
 		builds = '', queue = '', due_at = NULL FROM x WHERE e.number = x.number RETURNING 1)
 	SELECT 1 / CASE WHEN (SELECT count(*) FROM renewed) = 1 AND (SELECT count(*) FROM claimed) = (SELECT count(*) FROM x) THEN 1 ELSE 0 END,
 		(SELECT now FROM clock), (SELECT count(*) FROM waiting), `

@@ -7,23 +7,26 @@ import (
 	"github.com/durable-go/durable/checkpoint/internal/ledger"
 )
 
-// What most executions do not have takes no space in their rows: it is null, not 0, false or
-// empty. A wake_at that is null is due_at. Rows of before the schema's version 3 have no nulls
+// What most executions do not have, or have not got beyond, takes no space in their rows: it is
+// null, not 0, false or empty, and so are a rev, an epoch and a tail that are 1, a wake_at that
+// is due_at, and a last_event that is tail. Rows of before the schema's version 3 have no nulls
 // there, and nor have those that are written while programs of before it live, which can't
 // read them: see isOlder.
 
 // columnNames are those of an execution that a work is read from, e being the table.
-const columnNames = `e.number, e.rev, e.id, e.incarnation, e.function, e.status, e.started_at, coalesce(e.ended_at, 0) AS ended_at, coalesce(e.deadline, 0) AS deadline,
-	coalesce(e.wake_at, e.due_at, 0) AS wake_at, e.caller_id, e.caller_incarnation, e.caller_operation, coalesce(e.caller_number, 0) AS caller_number, e.digest, e.epoch, e.owner,
+const columnNames = `e.number, coalesce(e.rev, 1) AS rev, e.id, e.incarnation, e.function, e.status, e.started_at, coalesce(e.ended_at, 0) AS ended_at, coalesce(e.deadline, 0) AS deadline,
+	coalesce(e.wake_at, e.due_at, 0) AS wake_at, e.caller_id, e.caller_incarnation, e.caller_operation, coalesce(e.caller_number, 0) AS caller_number, e.digest, coalesce(e.epoch, 1) AS epoch, e.owner,
 	coalesce(e.lost, false) AS lost, coalesce(e.cancelled, false) AS cancelled, coalesce(e.invoked, false) AS invoked, coalesce(e.callbacks, false) AS callbacks, coalesce(e.heartbeats, false) AS heartbeats,
-	e.tail, e.last_event, coalesce(e.inbox_seen, 0) AS inbox_seen, coalesce(e.inbox_tail, 0) AS inbox_tail, e.held_builds, e.held, e.builds, e.due_at`
+	coalesce(e.tail, 1) AS tail, coalesce(e.last_event, e.tail, 1) AS last_event, coalesce(e.inbox_seen, 0) AS inbox_seen, coalesce(e.inbox_tail, 0) AS inbox_tail, e.held_builds, e.held, e.builds, e.due_at`
 
-// nullable are the columns of those that are null for the zero value.
+// nullable are the columns with nulls.
 var nullable = strings.NewReplacer("u.owner", "nullif(u.owner, 0)", "u.due_at", "nullif(u.due_at, 0)", "u.wake_at", "nullif(u.wake_at, u.due_at)",
 	"u.ended_at", "nullif(u.ended_at, 0)", "u.deadline", "nullif(u.deadline, 0)", "u.caller_number", "nullif(u.caller_number, 0)",
 	"u.lost", "nullif(u.lost, false)", "u.cancelled", "nullif(u.cancelled, false)", "u.invoked", "nullif(u.invoked, false)",
 	"u.callbacks", "nullif(u.callbacks, false)", "u.heartbeats", "nullif(u.heartbeats, false)",
 	"u.inbox_seen", "nullif(u.inbox_seen, 0)", "u.inbox_tail", "nullif(u.inbox_tail, 0)",
+	"u.epoch", "nullif(u.epoch, 1)", "u.tail", "nullif(u.tail, 1)", "u.last_event", "nullif(u.last_event, u.tail)",
+	"u.type", "nullif(u.type, 0)", "u.operation", "nullif(u.operation, '')", "u.at", "nullif(u.at, 0)",
 	"u.builds", "nullif(u.builds, '')", "u.queue", "nullif(u.queue, '')")
 
 // plainly are those that were null before, too.

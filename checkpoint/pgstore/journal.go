@@ -10,9 +10,9 @@ import (
 
 // A row of a journal has the records of one execution that one round wrote, one behind the
 // other, as many as fit into packBytes; its seq, type, operation and at are those of the last
-// one. So seq > n finds all records behind n, perhaps with some before. The first record has a
-// row of its own, and so has each one that the transaction of a step writes, and each one in
-// executions whose rows older programs can read.
+// one. So seq > n finds all records behind n, perhaps with some before. The first record of
+// all has a row of its own, and its type and at are null. A row of their own have also those
+// that the transaction of a step writes, and those in executions that older programs can read.
 
 // packBytes is how many bytes records have that share a row: who wants one of them reads all.
 const packBytes = 1000
@@ -48,9 +48,13 @@ func (l *lines) add(number uint64, records []checkpoint.Record, pack bool) {
 		}
 		r := &records[i]
 		l.numbers, l.seqs = append(l.numbers, int64(number)), append(l.seqs, int64(r.Seq))
+		l.data = append(l.data, l.bytes[start:len(l.bytes):len(l.bytes)])
+		if pack && r.Seq == 1 {
+			l.types, l.ats, l.operations = append(l.types, 0), append(l.ats, 0), append(l.operations, "")
+			continue
+		}
 		l.types, l.ats = append(l.types, int16(r.Type)), append(l.ats, r.Time)
 		l.operations = append(l.operations, legible(r.OperationID))
-		l.data = append(l.data, l.bytes[start:len(l.bytes):len(l.bytes)])
 	}
 }
 

@@ -31,7 +31,7 @@ func rowsOf(t *testing.T, c *cluster, schema, id string) (journal, nulls int) {
 	require.NoError(t, err)
 	defer conn.Close(t.Context())
 	require.NoError(t, conn.QueryRow(t.Context(), strings.ReplaceAll(`SELECT (SELECT count(*) FROM $S.journal j WHERE j.number = e.number),
-		num_nulls(e.ended_at, e.deadline, e.wake_at, e.caller_number, e.lost, e.cancelled, e.invoked, e.callbacks, e.heartbeats, e.inbox_seen, e.inbox_tail, e.held_builds, e.builds, e.queue)
+		num_nulls(e.rev, e.epoch, e.tail, e.last_event, e.ended_at, e.deadline, e.wake_at, e.caller_number, e.lost, e.cancelled, e.invoked, e.callbacks, e.heartbeats, e.inbox_seen, e.inbox_tail, e.held_builds, e.builds, e.queue)
 		FROM $S.execution e WHERE id = $1`, "$S", pgx.Identifier{schema}.Sanitize()), []byte(id)).Scan(&journal, &nulls))
 	return journal, nulls
 }
@@ -106,7 +106,7 @@ func TestParkedRows(t *testing.T) {
 	parks("x")
 	journal, nulls = rowsOf(t, c, schema, "x")
 	require.Equal(t, 2, journal)
-	require.Equal(t, 13, nulls, "all but its queue")
+	require.Equal(t, 15, nulls, "all but its revision, its tail and its queue")
 	sum := reads(t, s, "x", 3)
 	require.NotZero(t, sum.WakeAt)
 
@@ -121,7 +121,7 @@ func TestParkedRows(t *testing.T) {
 	require.NoError(t, appendTo(s, waits(s, mine)))
 	journal, nulls = rowsOf(t, c, schema, "mine")
 	require.Equal(t, 4, journal)
-	require.Equal(t, 11, nulls, "all but its queue, and what is written once")
+	require.Equal(t, 13, nulls, "all but these, and what is written once")
 	reads(t, s, "mine", 5)
 
 	// One that comes back, having been away for a lease, does not get to see the others.

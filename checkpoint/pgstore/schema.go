@@ -125,13 +125,17 @@ ALTER TABLE $S.process DROP CONSTRAINT process_pkey, ADD PRIMARY KEY (id, era);
 -- that from now is from before the server's clock was set back.
 ALTER TABLE $S.process ADD COLUMN lease bigint NOT NULL DEFAULT 0;
 
--- What most executions do not have takes no space: it is null. A wake_at that is null is due_at.
+-- What most executions do not have, or have not got beyond, takes no space: it is null. A rev, an epoch, a tail that is null
+-- is 1, a wake_at is due_at, a last_event is tail.
 ALTER TABLE $S.execution ALTER ended_at DROP NOT NULL, ALTER deadline DROP NOT NULL, ALTER wake_at DROP NOT NULL,
 	ALTER caller_number DROP NOT NULL, ALTER lost DROP NOT NULL, ALTER cancelled DROP NOT NULL, ALTER invoked DROP NOT NULL,
 	ALTER callbacks DROP NOT NULL, ALTER heartbeats DROP NOT NULL, ALTER inbox_seen DROP NOT NULL, ALTER inbox_tail DROP NOT NULL,
+	ALTER rev DROP NOT NULL, ALTER epoch DROP NOT NULL, ALTER tail DROP NOT NULL, ALTER last_event DROP NOT NULL,
 	ALTER held_builds DROP NOT NULL, ALTER builds DROP NOT NULL, ALTER queue DROP NOT NULL;
 
--- A row of the journal may have several records, one behind the other: it has the number of the last.
+-- A row of the journal may have several records, one behind the other: it has the number of the last. Of the first one
+-- type and at are null, and an operation is null that is none.
+ALTER TABLE $S.journal ALTER type DROP NOT NULL, ALTER operation DROP NOT NULL, ALTER at DROP NOT NULL;
 
 -- Keys are shorter in tables that hold nothing yet, and that no older program has open.
 ALTER TABLE $S.meta ADD COLUMN layout integer NOT NULL DEFAULT 1;
@@ -149,7 +153,7 @@ CREATE OR REPLACE VIEW $S.executions AS SELECT number, encode(id, 'escape') AS i
 	(ARRAY['RUNNING', 'SUCCEEDED', 'FAILED', 'TIMED_OUT', 'STOPPED'])[status] AS status,
 	to_timestamp(started_at / 1e9) AS started_at,
 	CASE WHEN ended_at <> 0 THEN to_timestamp(ended_at / 1e9) END AS ended_at,
-	owner, epoch, tail AS records, coalesce(substring(builds FROM 1 FOR 1) = '/', false) AS held
+	owner, coalesce(epoch, 1) AS epoch, coalesce(tail, 1) AS records, coalesce(substring(builds FROM 1 FOR 1) = '/', false) AS held
 	FROM $S.execution;
 `}
 

@@ -81,7 +81,7 @@ type reading struct{ summaries, numbers string }
 
 // summaryColumns are what a summary is made of, e being the table.
 const summaryColumns = columnNames + `, (SELECT f.data FROM $S.journal f WHERE f.number = e.number AND f.seq = 1) AS first,
-				CASE WHEN e.status <> 1 THEN (SELECT l.data FROM $S.journal l WHERE l.number = e.number AND l.seq = e.tail) END AS last,
+				CASE WHEN e.status <> 1 THEN (SELECT l.data FROM $S.journal l WHERE l.number = e.number AND l.seq = coalesce(e.tail, 1)) END AS last,
 				CASE WHEN e.heartbeats THEN (SELECT min(c.heartbeat_at) FROM $S.callback c WHERE c.number = e.number AND c.heartbeat_at <> 0) END AS beat`
 
 // selected is the condition that a query is, with the parameters of selecting, and listed
@@ -153,15 +153,15 @@ func newStatements(schema string, l layout) statements {
 		hold: q(`UPDATE $S.execution SET held_builds = $2, held = $3 WHERE number = $1`),
 		// For the transaction of a step. It divides by zero when the execution was changed by
 		// others, or the transaction is not the one that was begun.
-		within: q(`WITH changed AS (UPDATE $S.execution e SET rev = e.rev + 1, tail = $5, last_event = greatest(e.last_event, $6)
-				WHERE $ID(e.id) = $1 AND e.owner = $2 AND e.epoch = $3 AND e.tail = $4 AND current_setting('durable.step', true) = 'open'
+		within: q(`WITH changed AS (UPDATE $S.execution e SET rev = coalesce(e.rev, 1) + 1, tail = $5, last_event = greatest(coalesce(e.last_event, e.tail, 1), $6)
+				WHERE $ID(e.id) = $1 AND e.owner = $2 AND coalesce(e.epoch, 1) = $3 AND coalesce(e.tail, 1) = $4 AND current_setting('durable.step', true) = 'open'
 				RETURNING number, rev),
 			written AS (INSERT INTO $S.journal (number, seq, type, operation, at, data)
 				SELECT c.number, u.* FROM changed c, unnest(` + arrays(7, "bigint", "smallint", "text", "bigint", "bytea") + `) AS u)
 			SELECT 1 / count(*), max(number), max(rev) FROM changed`),
 		inbox:           q(`INSERT INTO $S.inbox (number, seq, data) VALUES ($1, $2, $3)`),
 		cutInbox:        q(`DELETE FROM $S.inbox WHERE number = $1 AND seq <= $2`),
-		deleteExecution: q(guarded(`DELETE FROM $S.execution WHERE number = $1 AND rev = $2 RETURNING 1`, `1`)),
+		deleteExecution: q(guarded(`DELETE FROM $S.execution WHERE number = $1 AND coalesce(rev, 1) = $2 RETURNING 1`, `1`)),
 		deleteAll: q(`WITH j AS (DELETE FROM $S.journal WHERE number = $1), i AS (DELETE FROM $S.inbox WHERE number = $1)
 			DELETE FROM $S.callback WHERE number = $1`),
 		setCallback: q(`INSERT INTO $S.callback (number, operation, timeout_at, heartbeat_timeout, heartbeat_at, closed)
@@ -183,7 +183,7 @@ func newStatements(schema string, l layout) statements {
 				WHERE e.before < ` + fmt.Sprint(pageBytes) + ` ORDER BY e.number DESC`),
 			numbers: q(`SELECT e.number FROM $S.execution e ` + listed),
 		},
-		records: q(`SELECT e.number, e.tail, p.seq, p.data FROM $S.execution e LEFT JOIN LATERAL (
+		records: q(`SELECT e.number, coalesce(e.tail, 1), p.seq, p.data FROM $S.execution e LEFT JOIN LATERAL (
 				SELECT seq, data, sum(octet_length(data)) OVER (ORDER BY seq) - octet_length(data) AS before FROM (
 					SELECT seq, data FROM $S.journal j WHERE j.number = e.number AND j.seq > $2 ORDER BY seq LIMIT 256) j
 			) p ON p.before < 4194304 WHERE $ID(e.id) = $1 ORDER BY p.seq`),
@@ -197,7 +197,7 @@ func newStatements(schema string, l layout) statements {
 			FROM unnest($1::bytea[], $2::bigint[]) AS q (queue, mark)`),
 		// It looks at 500 of those that have ended, and deletes so many of them that no more
 		// than 20,000 records go, but one at least. It tells how many, and where to go on.
-		expire: q(`WITH seen AS MATERIALIZED (SELECT e.ended_at, e.number, coalesce(e.caller_number, 0) AS caller_number, e.tail FROM $S.execution e
+		expire: q(`WITH seen AS MATERIALIZED (SELECT e.ended_at, e.number, coalesce(e.caller_number, 0) AS caller_number, coalesce(e.tail, 1) AS tail FROM $S.execution e
 				WHERE e.status <> 1 AND e.ended_at < $1 AND (e.ended_at, e.number) > ($2::bigint, $3::bigint)
 				ORDER BY e.ended_at, e.number LIMIT 500),
 			free AS MATERIALIZED (SELECT s.ended_at, s.number, sum(s.tail) OVER (ORDER BY s.ended_at, s.number) - s.tail AS before FROM seen s
@@ -246,12 +246,12 @@ func newStatements(schema string, l layout) statements {
 		resign:      q(`UPDATE $S.process SET lease_until = 0 WHERE id = $1`),
 
 		made:       q(`SELECT number FROM $S.execution WHERE number = ANY($1::bigint[])`),
-		lockStep:   q(`SELECT number, rev, owner, epoch, tail FROM $S.execution WHERE $ID(id) = $1 FOR UPDATE`),
+		lockStep:   q(`SELECT number, coalesce(rev, 1), owner, coalesce(epoch, 1), coalesce(tail, 1) FROM $S.execution WHERE $ID(id) = $1 FOR UPDATE`),
 		stepWrites: q(`SELECT data FROM $S.journal WHERE number = $1 AND seq > $2 ORDER BY seq LIMIT $3`),
 
 		news:      q(`SELECT id FROM $S.execution WHERE owner = $1 AND inbox_tail > coalesce(inbox_seen, 0)`),
 		isCurrent: q(isCurrent),
-		glance: q(`SELECT id, incarnation, status, tail, held IS NOT NULL AND owner IS NULL
+		glance: q(`SELECT id, incarnation, status, coalesce(tail, 1), held IS NOT NULL AND owner IS NULL
 			FROM $S.execution WHERE $ID(id) = ANY($1::bytea[])`),
 		ended: q(`SELECT id FROM $S.execution WHERE status <> 1 AND ended_at >= $1`),
 	}
@@ -333,9 +333,9 @@ func stepOf(parts int) string {
 		next += 3
 	}
 	creates := parts & (stepCreates | stepTries)
-	form, empty := nullable, `NULL`
+	form, one, empty := nullable, `NULL::bigint`, `NULL::bytea[]`
 	if parts&stepPlainly != 0 {
-		form, empty = plainly, `'{}'`
+		form, one, empty = plainly, `1`, `'{}'`
 	}
 	values := func(columns string) string { return form.Replace(namesOf(columns, "u.")) }
 	var made []string // what it creates
@@ -357,11 +357,11 @@ func stepOf(parts int) string {
 			with = append(with, fmt.Sprintf(`ordered AS MATERIALIZED (SELECT FROM $S.execution e WHERE e.number = ANY($%d::bigint[])%s ORDER BY e.number FOR UPDATE)`, next, behind))
 			behind = ` AND (SELECT count(*) FROM ordered) >= 0`
 		}
-		with = append(with, name+` AS (UPDATE $S.execution e SET rev = e.rev + 1, `+set+` FROM `+from(columns, stepLone)+`
-			WHERE e.number = u.number AND e.rev = u.rev`+same+behind+` RETURNING 1)`)
+		with = append(with, name+` AS (UPDATE $S.execution e SET rev = coalesce(e.rev, 1) + 1, `+set+` FROM `+from(columns, stepLone)+`
+			WHERE e.number = u.number AND coalesce(e.rev, 1) = u.rev`+same+behind+` RETURNING 1)`)
 	}
 	if parts&stepAdvances != 0 {
-		change("advanced", `tail = u.tail, last_event = u.last_event, inbox_seen = `+form.Replace(`u.inbox_seen, inbox_tail = u.inbox_tail`), advancedColumns, ` AND e.epoch = u.epoch`)
+		change("advanced", form.Replace(`tail = u.tail, last_event = u.last_event, inbox_seen = u.inbox_seen, inbox_tail = u.inbox_tail`), advancedColumns, ` AND coalesce(e.epoch, 1) = u.epoch`)
 	}
 	if parts&stepMoves != 0 {
 		change("moved", `held_builds = `+empty+`, held = NULL, (`+namesOf(stateColumns, "")+`) = ROW(`+values(stateColumns)+`)`, movedColumns, ``)
@@ -378,7 +378,7 @@ func stepOf(parts int) string {
 			conflict = ` ON CONFLICT ($ID(id)) DO NOTHING RETURNING number`
 		}
 		with = append(with, `created AS (INSERT INTO $S.execution (rev, held_builds, `+namesOf(createdColumns, "")+`)
-			SELECT 1, `+empty+`, `+values(createdColumns)+` FROM (`+strings.Join(made, " UNION ALL ")+`) u WHERE `+behind+` ORDER BY $ID(u.id)`+conflict+`)`)
+			SELECT `+one+`, `+empty+`, `+values(createdColumns)+` FROM (`+strings.Join(made, " UNION ALL ")+`) u WHERE `+behind+` ORDER BY $ID(u.id)`+conflict+`)`)
 	}
 	writes, missed, lacks := "", "", "0"
 	if parts&stepTries != 0 {
@@ -390,7 +390,8 @@ func stepOf(parts int) string {
 		}
 	}
 	if parts&stepWrites != 0 {
-		with = append(with, `written AS (INSERT INTO $S.journal SELECT * FROM `+from(writtenColumns, stepLine)+writes+`)`)
+		with = append(with, `written AS (INSERT INTO $S.journal (`+namesOf(writtenColumns, "")+`)
+			SELECT `+values(writtenColumns)+` FROM `+from(writtenColumns, stepLine)+writes+`)`)
 	}
 	guard := `sqrt(-(` + lacks + `)::float8)`
 	if len(counts) > 0 {

@@ -93,8 +93,8 @@ func (d *deposed) write(id string, r checkpoint.Record) {
 	schema := pgx.Identifier{d.at.Schema}.Sanitize()
 	pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
 		var number int64
-		err := tx.QueryRow(ctx, `UPDATE `+schema+`.execution SET rev = rev + 1, tail = tail + 1, last_event = last_event + $2
-			WHERE sha256(id) = sha256($1) AND status = 1 RETURNING number, tail, last_event`, []byte(id), int64(r.Events)).Scan(&number, &r.Seq, &r.EventID)
+		err := tx.QueryRow(ctx, `UPDATE `+schema+`.execution SET rev = coalesce(rev, 1) + 1, tail = coalesce(tail, 1) + 1, last_event = coalesce(last_event, tail, 1) + $2
+			WHERE id = $1 AND status = 1 RETURNING number, tail, last_event`, []byte(id), int64(r.Events)).Scan(&number, &r.Seq, &r.EventID)
 		if err != nil {
 			return err
 		}
