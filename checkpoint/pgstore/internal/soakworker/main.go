@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"sync"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -48,7 +49,7 @@ func open(o soak.Orders) (s checkpoint.Store, err error) {
 		s = &late{s}
 	}
 	if err == nil && o.Plant == "WritesAlthoughDeposed" {
-		s = &deposed{s, at}
+		s = depose(s.(*pgstore.Store), at)
 	}
 	return s, err
 }
@@ -67,17 +68,63 @@ func (b *late) Claim(ctx context.Context, r checkpoint.ClaimRequest) ([]checkpoi
 	return claims, err
 }
 
-// deposed is the bug of a process that writes although it is told that it is not the
-// owner any more.
+// deposed is the bug of a process that writes although it is not the owner any more: when it
+// is told so, and, as it may have nothing to write just then, when it finds its lease lost.
 type deposed struct {
-	checkpoint.Store
+	*pgstore.Store
 	at place
+
+	mu    sync.Mutex
+	owned map[string]checkpoint.Record // the last record of each execution that it has
+}
+
+func depose(s *pgstore.Store, at place) *deposed {
+	d := &deposed{Store: s, at: at, owned: make(map[string]checkpoint.Record)}
+	go func() {
+		was, _ := s.Lease()
+		for range time.Tick(5 * time.Millisecond) {
+			now, _ := s.Lease()
+			if now == was {
+				continue
+			}
+			was = now
+			d.mu.Lock()
+			lost := d.owned
+			d.owned = make(map[string]checkpoint.Record)
+			d.mu.Unlock()
+			for id, r := range lost {
+				d.write(id, r)
+			}
+		}
+	}()
+	return d
+}
+
+func (d *deposed) has(id string, r checkpoint.Record) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.owned[id] = r
+}
+
+func (d *deposed) Create(ctx context.Context, c checkpoint.Creation) (checkpoint.Summary, bool, error) {
+	sum, created, err := d.Store.Create(ctx, c)
+	if created && c.Claim {
+		d.has(c.ID, c.Started)
+	}
+	return sum, created, err
 }
 
 func (d *deposed) Append(a checkpoint.Append, done func(error)) {
 	d.Store.Append(a, func(err error) {
-		if errors.Is(err, checkpoint.ErrFenced) && len(a.Records) > 0 {
+		switch {
+		case errors.Is(err, checkpoint.ErrFenced) && len(a.Records) > 0:
 			d.write(a.ID, a.Records[0])
+		case err == nil && (a.Release != nil || a.Status != 0):
+			d.mu.Lock()
+			delete(d.owned, a.ID)
+			d.mu.Unlock()
+		case err == nil && len(a.Records) > 0:
+			d.has(a.ID, a.Records[0])
 		}
 		done(err)
 	})
@@ -94,7 +141,7 @@ func (d *deposed) write(id string, r checkpoint.Record) {
 	pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
 		var number int64
 		err := tx.QueryRow(ctx, `UPDATE `+schema+`.execution SET rev = coalesce(rev, 1) + 1, tail = coalesce(tail, 1) + 1, last_event = coalesce(last_event, tail, 1) + $2
-			WHERE id = $1 AND status = 1 RETURNING number, tail, last_event`, []byte(id), int64(r.Events)).Scan(&number, &r.Seq, &r.EventID)
+			WHERE id = $1 RETURNING number, tail, last_event`, []byte(id), int64(r.Events)).Scan(&number, &r.Seq, &r.EventID)
 		if err != nil {
 			return err
 		}
