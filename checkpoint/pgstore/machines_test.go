@@ -111,7 +111,9 @@ func machinesDir() (string, error) {
 func (m *machines) follow() error {
 	err := m.standby.follow(m.primary)
 	for try := 1; err != nil && try < 5; try++ { // the server may crash in the middle, see site.do
-		err = m.standby.follow(m.primary)
+		if err = m.primary.exec(`SELECT 1`); err == nil {
+			err = m.standby.follow(m.primary)
+		}
 	}
 	if err != nil {
 		return err
