@@ -257,6 +257,28 @@ func TestNotificationsAreKept(t *testing.T) {
 	}
 }
 
+// TestTheLastNotificationIsKept: what a process has done last is told although it did not go
+// through behind its round, and nothing else happens.
+func TestTheLastNotificationIsKept(t *testing.T) {
+	c := need(t)
+	t.Parallel()
+	server := fakeNotifications(t, c)
+	schema := c.Schema()
+	quiet := slog.New(slog.DiscardHandler)
+	a := openAt(t, server.url, schema, pgstore.Options{Poll: time.Hour, Lease: time.Hour, Logger: quiet})
+	b := openAt(t, server.url, schema, pgstore.Options{Poll: time.Hour, Lease: time.Hour, Logger: quiet})
+	hints := watched(b)
+	use(t, a, b, "first")
+	awaitHints(t, hints, all("first")...) // each knows of the other
+	create(t, a, "x", true)
+	server.does(t, `PERFORM pg_terminate_backend(pg_backend_pid())`)
+	sent := server.sent(t)
+	require.NoError(t, appendTo(a, checkpoint.Append{ID: "x", Epoch: 1, Tail: 1, Status: checkpoint.Succeeded, Records: []checkpoint.Record{{Seq: 2, Type: checkpoint.ExecutionSucceeded}}}))
+	require.Eventually(t, func() bool { return server.sent(t) >= sent+2 }, patience, 5*time.Millisecond, "it is not tried again")
+	server.does(t, `PERFORM pg_catalog.pg_notify(channel, payload)`)
+	awaitHint(t, hints, checkpoint.Hint{Kind: checkpoint.HintEnded, ID: "x"})
+}
+
 // TestWhoComesIsTold: what a process did that believed to be alone is found by who came
 // meanwhile, and what one did that ended before it told is found by who is left.
 func TestWhoComesIsTold(t *testing.T) {
