@@ -1,9 +1,23 @@
 package pgstore
 
 import (
+	"context"
 	"fmt"
 	"reflect"
+
+	"github.com/durable-go/durable/checkpoint/internal/ledger"
 )
+
+// Deallocate has the writer's session forget what was prepared in it.
+func Deallocate(s *Store) error {
+	return s.do(context.Background(), &command{apart: true, change: func(*view, *ledger.Round) error {
+		if err := s.writer.pipe.settle(); err != nil {
+			return err
+		}
+		_, err := s.writer.conn.Exec(context.Background(), "DEALLOCATE ALL")
+		return err
+	}})
+}
 
 // Statements are all statements of a store, by their names.
 func Statements(schema string) map[string]string {

@@ -35,7 +35,6 @@ type pipe struct {
 	owed       []checkpoint.Hint // what the notification tells of whose answer is to come
 	statements map[string]*pgconn.StatementDescription
 	formats    map[string][]int16 // of their results
-	prepared   int
 	values     values
 	room       room
 }
@@ -77,7 +76,7 @@ func (p *pipe) send(b *pgx.Batch, hints []checkpoint.Hint) (told bool, err error
 	}
 	err = p.exchange(b, behind, hints)
 	if e := refusal(err); e != nil && (e.Code == featureNotSupported || e.Code == invalidStatementName) {
-		clear(p.statements) // they are not what they were, or gone
+		p.broken(err) // its statements are not what they were, or gone
 	}
 	return behind != nil && err == nil, err
 }
@@ -149,8 +148,9 @@ func (p *pipe) prepare(batches ...*pgx.Batch) error {
 		}
 		for _, q := range b.QueuedQueries {
 			if p.statements[q.SQL] == nil {
-				p.prepared++
-				sd := &pgconn.StatementDescription{Name: fmt.Sprintf("durable_%d", p.prepared), SQL: q.SQL}
+				// Its name is the same wherever it is prepared: a pooler that is not told of, see
+				// Options.NoListen, may lead to a session that somebody else has prepared it in.
+				sd := &pgconn.StatementDescription{Name: fmt.Sprintf("durable_%x", hash(q.SQL)[:20]), SQL: q.SQL}
 				p.statements[q.SQL] = sd
 				missing = append(missing, sd)
 			}
