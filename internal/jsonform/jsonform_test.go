@@ -82,7 +82,13 @@ type (
 	anything struct{ V any }
 	tree     struct{ Children []tree }
 	pointed  struct{ *amount }
+	plain    struct{ N int }
 )
+
+// counted says itself how it is encoded, and what is in it does not matter.
+type counted struct{ M map[string]money }
+
+func (c counted) MarshalJSON() ([]byte, error) { return fmt.Appendf(nil, "%d", len(c.M)), nil }
 
 // TestMarshal checks that a value is encoded with the methods that say how, or refused.
 func TestMarshal(t *testing.T) {
@@ -107,6 +113,8 @@ func TestMarshal(t *testing.T) {
 		"ByPointerInAMap":        {map[string]*money{"a": {1}}, `{"a":{"cents":1}}`},
 		"ByPointerInAnInterface": {anything{&money{1}}, `{"V":{"cents":1}}`},
 		"SliceInAMap":            {map[string][]money{"a": {{1}}}, `{"a":[{"cents":1}]}`},
+		"SliceDeepInAnInterface": {anything{map[string][]money{"a": {{1}}}}, `{"V":{"a":[{"cents":1}]}}`},
+		"ByItself":               {anything{counted{map[string]money{"a": {1}}}}, `{"V":1}`},
 		"EmptyMap":               {map[string]money{}, `{}`},
 		"KeysThatComeBack":       {map[color]int{"red": 1}, `{"red":1}`},
 		"KeysThatAreDigits":      {map[digit]int{7: 1}, `{"7":1}`},
@@ -161,7 +169,9 @@ func TestOf(t *testing.T) {
 		{tree{}, false, false}, // it may be deeper than what decoders read
 		{chain{}, false, true},
 		{pointed{}, false, true},
-		{struct{ *anything }{}, false, false},
+		{plain{}, true, false},
+		{struct{ plain }{}, true, false},
+		{struct{ *plain }{}, false, false}, // that can't be decoded
 		{money{}, false, true},
 		{&money{}, false, true},
 		{&shown{}, false, true},
