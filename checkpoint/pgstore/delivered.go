@@ -15,7 +15,7 @@ import (
 //	nothing                             the inbox is read
 //
 // Nothing is kept of one that others have put something in, that has been cut, or that
-// is not owned any more.
+// is not owned any more; nor of any when the answer of a round did not arrive.
 type delivered struct {
 	mu      sync.Mutex
 	entries map[string][]checkpoint.Record

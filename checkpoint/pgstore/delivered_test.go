@@ -48,3 +48,28 @@ func TestDeliveredByOthers(t *testing.T) {
 		})
 	}
 }
+
+// TestDeliveredWhoseAnswerIsLost: what a round has put into an inbox whose answer did not
+// arrive is found, too.
+func TestDeliveredWhoseAnswerIsLost(t *testing.T) {
+	c := need(t)
+	if *throughBouncer {
+		t.Skip("PgBouncer stands between")
+	}
+	t.Parallel()
+	p := startProxy(t, c)
+	s := openAt(t, p.url(), c.Schema(), pgstore.Options{Poll: time.Hour, Lease: time.Minute, NoListen: true})
+	create(t, s, "x", true)
+	deliver := func() {
+		t.Helper()
+		require.NoError(t, s.Deliver(t.Context(), checkpoint.Delivery{ID: "x", Record: checkpoint.Record{Type: checkpoint.ChainedInvokeSucceeded, OperationID: "1"}}))
+	}
+	deliver()
+	p.dropAnswer()
+	deliver()
+	require.EqualValues(t, 1, p.dropped.Load())
+	require.Empty(t, s.Delivered("x", 0), "there is more than what was kept")
+	entries, err := s.Inbox(t.Context(), "x", 0)
+	require.NoError(t, err)
+	require.Len(t, entries, 2)
+}

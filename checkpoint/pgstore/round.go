@@ -163,6 +163,7 @@ func (s *Store) settle(round []*command, strict bool) (hints []checkpoint.Hint, 
 		case e == nil:
 			// The connection, or the server, is gone, and perhaps the answer alone.
 			w.drop()
+			s.delivered.forgetAll() // there may be more than what is kept
 			strict = true
 			made, settled := s.outcome()
 			if made {
