@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"reflect"
+	"time"
 
 	"github.com/durable-go/durable/checkpoint/internal/ledger"
 )
@@ -18,6 +19,9 @@ func Deallocate(s *Store) error {
 		return err
 	}})
 }
+
+// Looked is until when a store knows, or has looked for, all that has ended.
+func (s *Store) Looked() time.Time { return *s.looked[allEnds].Load() }
 
 // Statements are all statements of a store, by their names.
 func Statements(schema string) map[string]string {

@@ -144,6 +144,7 @@ func (s *Store) lookOnce(ctx context.Context, ends search) error {
 		// What is done here gives its hints itself, and what others did last they may not
 		// have told.
 		if last = s.company.met.Swap(false); !last {
+			s.hasLooked(allEnds, at)
 			return nil
 		}
 		ends = allEnds
@@ -156,15 +157,21 @@ func (s *Store) lookOnce(ctx context.Context, ends search) error {
 		if ends == allEnds {
 			back += s.opts.Lease
 		}
-		err = s.hintAt(ctx, checkpoint.HintEnded, s.sql.ended, s.Now().Add(-back).UnixNano())
-		for ; err == nil && ends != noEnds; ends-- {
-			s.looked[ends].Store(&at)
+		if err = s.hintAt(ctx, checkpoint.HintEnded, s.sql.ended, s.Now().Add(-back).UnixNano()); err == nil {
+			s.hasLooked(ends, at)
 		}
 	}
 	if err != nil && last {
 		s.company.met.Store(true)
 	}
 	return err
+}
+
+// hasLooked takes note that what had ended at a time has been looked for, or was all made here.
+func (s *Store) hasLooked(ends search, at time.Time) {
+	for ; ends != noEnds; ends-- {
+		s.looked[ends].Store(&at)
+	}
 }
 
 // hintAt gives hints of all that a statement finds.

@@ -304,6 +304,14 @@ func TestWhoComesIsTold(t *testing.T) {
 		awaitHint(t, hints, checkpoint.Hint{Kind: checkpoint.HintDue}) // it listens, and has looked
 		awaitHints(t, hints, ends(t, a, "x"))
 	})
+	t.Run("NotOfAllThatItDidAlone", func(t *testing.T) { // who was alone for long must not look for all of that when somebody comes
+		t.Parallel()
+		a := openAt(t, c.url, c.Schema(), pgstore.Options{Poll: 10 * time.Millisecond, Logger: quiet})
+		for range 3 {
+			was := a.Looked()
+			require.Eventually(t, func() bool { return a.Looked().After(was) }, patience, time.Millisecond)
+		}
+	})
 	t.Run("WhileNobodyIsLeft", func(t *testing.T) {
 		t.Parallel()
 		server := fakeNotifications(t, c)
