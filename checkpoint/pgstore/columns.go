@@ -17,7 +17,8 @@ import (
 const columnNames = `e.number, coalesce(e.rev, 1) AS rev, e.id, e.incarnation, e.function, e.status, e.started_at, coalesce(e.ended_at, 0) AS ended_at, coalesce(e.deadline, 0) AS deadline,
 	coalesce(e.wake_at, e.due_at, 0) AS wake_at, e.caller_id, e.caller_incarnation, e.caller_operation, coalesce(e.caller_number, 0) AS caller_number, e.digest, coalesce(e.epoch, 1) AS epoch, e.owner,
 	coalesce(e.lost, false) AS lost, coalesce(e.cancelled, false) AS cancelled, coalesce(e.invoked, false) AS invoked, coalesce(e.callbacks, false) AS callbacks, coalesce(e.heartbeats, false) AS heartbeats,
-	coalesce(e.tail, 1) AS tail, coalesce(e.last_event, e.tail, 1) AS last_event, coalesce(e.inbox_seen, 0) AS inbox_seen, coalesce(e.inbox_tail, 0) AS inbox_tail, e.held_builds, e.held, e.builds, e.due_at`
+	coalesce(e.tail, 1) AS tail, coalesce(e.last_event, e.tail, 1) AS last_event, coalesce(e.inbox_seen, 0) AS inbox_seen, coalesce(e.inbox_tail, 0) AS inbox_tail, e.held_builds, e.held, e.builds, e.due_at,
+	e.ended_at IS NULL OR e.held_builds IS NULL`
 
 // nullable are the columns with nulls.
 var nullable = strings.NewReplacer("u.owner", "nullif(u.owner, 0)", "u.due_at", "nullif(u.due_at, 0)", "u.wake_at", "nullif(u.wake_at, u.due_at)",
@@ -52,7 +53,7 @@ func (c *columns) targets() []any {
 	return []any{&c.number, &c.w.rev, &c.id, &c.incarnation, &c.function, &c.status, &r.StartedAt, &r.EndedAt, &r.Deadline, &r.WakeAt,
 		&c.callerID, &c.callerIncarnation, &c.callerOp, &c.callerNumber, &r.Digest, &c.epoch, &c.owner,
 		&r.Lost, &r.Cancelled, &r.Invoked, &r.Callbacks, &r.Heartbeats, &c.tail, &c.lastEvent, &c.inboxSeen, &c.inboxTail,
-		&c.heldBuilds, &r.Held, &c.builds, &c.dueAt}
+		&c.heldBuilds, &r.Held, &c.builds, &c.dueAt, &c.w.compact}
 }
 
 // done fills the work from what was scanned.
@@ -63,7 +64,6 @@ func (c *columns) done() {
 	r.Status = checkpoint.Status(c.status)
 	r.ID, r.Function = string(c.id), string(c.function)
 	copy(r.Incarnation[:], c.incarnation)
-	w.compact = c.heldBuilds == nil
 	if c.callerID != nil {
 		r.Caller = &checkpoint.Caller{ID: string(c.callerID), OperationID: string(c.callerOp)}
 		copy(r.Caller.Incarnation[:], c.callerIncarnation)

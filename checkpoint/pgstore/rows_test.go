@@ -124,6 +124,9 @@ func TestParkedRows(t *testing.T) {
 	require.Equal(t, 13, nulls, "all but these, and what is written once")
 	reads(t, s, "mine", 5)
 
+	mine = goesOn("mine", 5)
+	require.NoError(t, appendTo(s, checkpoint.Append{ID: "mine", Epoch: mine.Epoch, Tail: 5, Release: &checkpoint.Release{Hold: &checkpoint.Hold{Build: "b"}}}))
+
 	// One that comes back, having been away for a lease, does not get to see the others.
 	older(t, c.url, schema)
 	require.NoError(t, s.Close())
@@ -137,4 +140,7 @@ func TestParkedRows(t *testing.T) {
 	require.Equal(t, 3, journal)
 	require.NotZero(t, nulls)
 	reads(t, s, "x", 5)
+	require.NoError(t, s.Resume(t.Context(), "mine"))
+	_, nulls = rowsOf(t, c, schema, "mine")
+	require.NotZero(t, nulls)
 }
