@@ -95,3 +95,12 @@ func (b *Batch[O]) Failed() int { return b.count(ItemFailed) }
 
 // Len counts the items that were started.
 func (b *Batch[O]) Len() int { return len(b.items) }
+
+func (b *Batch[O]) count(status ItemStatus) (n int) {
+	for i := range b.items {
+		if b.items[i].Status == status {
+			n++
+		}
+	}
+	return n
+}

@@ -2,11 +2,11 @@ package durable
 
 import (
 	"context"
-	"fmt"
 	"iter"
 	"time"
 
 	"github.com/durable-go/durable/checkpoint"
+	"github.com/durable-go/durable/internal/invocation"
 )
 
 // What a store shows may be behind what the engine knows of an execution: connections lead
@@ -23,22 +23,12 @@ import (
 //
 // A journal that goes on behind its Tail is somebody else's by now.
 
-// behindError says that what was read of an execution is not all that is there.
-type behindError struct {
-	id, what     string
-	shown, known uint64
-}
-
-func (e *behindError) Error() string {
-	return fmt.Sprintf("the %s of execution %s was read up to entry %d, and is known to go up to %d: the store shows what it held before, does it read from a replica?", e.what, e.id, e.shown, e.known)
-}
-
 // readAgain is how often a journal is read again that was behind: for 0.6 s.
 const readAgain = 6
 
 // journalOf yields the journal of an execution from the record after a sequence number,
 // at least up to the Tail of its summary: what is missing of that is asked for again, for a
-// while, and is a *behindError then.
+// while, and is a *invocation.BehindError then.
 func (e *Engine) journalOf(ctx context.Context, s *checkpoint.Summary, after uint64) iter.Seq2[checkpoint.Record, error] {
 	return func(yield func(checkpoint.Record, error) bool) {
 		for try := 0; ; try++ {
@@ -55,7 +45,7 @@ func (e *Engine) journalOf(ctx context.Context, s *checkpoint.Summary, after uin
 				return
 			}
 			if try == readAgain {
-				yield(checkpoint.Record{}, &behindError{s.ID, "journal", after, s.Tail})
+				yield(checkpoint.Record{}, &invocation.BehindError{ID: s.ID, What: "journal", Shown: after, Known: s.Tail})
 				return
 			}
 			pause := time.NewTimer(10 * time.Millisecond << try)
@@ -68,31 +58,6 @@ func (e *Engine) journalOf(ctx context.Context, s *checkpoint.Summary, after uin
 			}
 		}
 	}
-}
-
-// inboxFrom returns what is in the execution's inbox after a sequence number. x.mu is not held.
-func (x *residency) inboxFrom(ctx context.Context, after uint64) ([]checkpoint.Record, error) {
-	x.mu.Lock()
-	known := x.inboxTail
-	x.mu.Unlock()
-	var entries []checkpoint.Record
-	if x.e.deliverer != nil {
-		entries = x.e.deliverer.Delivered(x.id, after)
-	}
-	if len(entries) == 0 || entries[len(entries)-1].Seq < known {
-		var err error
-		if entries, err = x.e.store.Inbox(ctx, x.id, after); err != nil {
-			return nil, err
-		}
-	}
-	shown := after
-	if len(entries) > 0 {
-		shown = entries[len(entries)-1].Seq
-	}
-	if shown < known {
-		return nil, &unreadError{&behindError{x.id, "inbox", shown, known}}
-	}
-	return entries, nil
 }
 
 // isOver reports whether it is of a time when somebody else has the execution, or it has

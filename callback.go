@@ -5,11 +5,12 @@ import (
 
 	"github.com/durable-go/durable/checkpoint"
 	"github.com/durable-go/durable/internal/history"
+	"github.com/durable-go/durable/internal/invocation"
 )
 
 // Callback is a wait for an outcome from outside, see CreateCallback.
 type Callback[O any] struct {
-	o     *history.Operation
+	p     invocation.Pending
 	id    string
 	codec Codec
 }
@@ -25,40 +26,14 @@ type Callback[O any] struct {
 // Options: WithTimeout, WithHeartbeatTimeout, WithCodec (of the payload as sent).
 func CreateCallback[O any](ctx *Context, name string, opts ...CallbackOption) (*Callback[O], error) {
 	s := callbackSettings(opts)
-	o, id, err := ctx.createCallback(name, &s)
-	if err != nil {
-		return nil, err
-	}
-	return &Callback[O]{o: o, id: id, codec: s.codec}, nil
-}
-
-func (c *Context) createCallback(name string, s *settings) (*history.Operation, string, error) {
-	f, x := c.f, c.f.x
 	if err := s.check(); err != nil {
-		return nil, "", x.misused(f, history.Callback, name, err, "")
+		return nil, ctx.misused(history.Callback, name, err, "")
 	}
-	o, err := c.enter(history.Callback, checkpoint.Callback, name)
+	p, id, err := ctx.in.CreateCallback(name, s.named(ctx.v))
 	if err != nil {
-		return nil, "", err
+		return nil, ctx.v.public(err)
 	}
-	defer c.leave()
-	if o.Status == "" && !f.rebuild {
-		now := x.e.now()
-		rec := checkpoint.Record{Type: checkpoint.CallbackStarted, SubType: checkpoint.Callback, OperationID: o.ID, ParentID: o.RecordedParent(), Name: name, Flags: o.Flags, Time: now,
-			Timeout: int64(s.timeout), HeartbeatTimeout: int64(s.heartbeat)}
-		if s.timeout > 0 {
-			rec.TimeoutAt = history.After(now, int64(s.timeout))
-		}
-		x.record(o, &rec, nil)
-		x.waitsOutside(o)
-		x.addDue(o)
-	}
-	f.futures = append(f.futures, o)
-	if err := x.await(f); err != nil {
-		return nil, "", err
-	}
-	x.mu.Unlock()
-	return o, x.e.callbackID(x.sum.Number, x.sum.Incarnation, o.ID), nil
+	return &Callback[O]{p: p, id: id, codec: s.codec}, nil
 }
 
 // ID is what the outside completes the callback by. It is not guessable: who
@@ -66,7 +41,7 @@ func (c *Context) createCallback(name string, s *settings) (*history.Operation, 
 func (c *Callback[O]) ID() string { return c.id }
 
 // Name is the name given to CreateCallback.
-func (c *Callback[O]) Name() string { return c.o.Name }
+func (c *Callback[O]) Name() string { return c.p.Name() }
 
 // Await returns the payload, or an error that matches ErrCallbackFailed (with
 // the *Failure as it was sent), ErrTimeout, ErrHeartbeatTimeout or ErrCanceled. The last
@@ -74,15 +49,15 @@ func (c *Callback[O]) Name() string { return c.o.Name }
 // which need not be that of the callback: "wait a minute for the approval, then remind".
 func (c *Callback[O]) Await(ctx *Context) (O, error) {
 	var out O
-	err := ctx.awaitAndDecode(c.o, c.codec, &out)
+	err := ctx.awaitAndDecode(c.p, c.codec, &out)
 	return out, err
 }
 
-func (c *Callback[O]) operation() *history.Operation {
+func (c *Callback[O]) pending() (p invocation.Pending) {
 	if c == nil {
-		return nil
+		return p
 	}
-	return c.o
+	return c.p
 }
 
 // WaitForCallback opens a callback, calls submit with its ID, and waits for the
@@ -94,32 +69,36 @@ func (c *Callback[O]) operation() *history.Operation {
 // WithAttemptTimeout of submit, WithCodec of the payload.
 func WaitForCallback[O any](ctx *Context, name string,
 	submit func(ctx context.Context, callbackID string) error, opts ...CallbackOption) (O, error) {
-	var out O
+	var none O
 	s := callbackSettings(opts)
 	if err := s.check(); err != nil {
-		return out, ctx.f.x.misused(ctx.f, history.Callback, name, err, "")
+		return none, ctx.misused(history.Callback, name, err, "")
 	}
-	outside := settings{timeout: s.timeout, heartbeat: s.heartbeat, codec: s.codec}
-	inside := settings{retry: s.retry, attemptTimeout: s.attemptTimeout}
+	outside := settings{Settings: invocation.Settings{Timeout: s.Timeout, Heartbeat: s.Heartbeat}, codec: s.codec}
+	inside := settings{Settings: invocation.Settings{AttemptTimeout: s.AttemptTimeout}, retry: s.retry}
+	out := new(decoded[O])
 	err := ctx.child(checkpoint.WaitForCallback, name, &settings{}, func(c *Context) ([]byte, error) {
-		o, id, err := c.createCallback(name, &outside)
+		p, id, err := c.in.CreateCallback(name, outside.named(c.v))
 		if err != nil {
-			return nil, err
+			return nil, c.v.public(err)
 		}
 		_, err = c.step(checkpoint.Step, name, &inside, func(sc context.Context) (encoded, error) {
 			if submit == nil {
 				panic(errNoBody)
 			}
-			return c.f.x.e.none(nil, submit(sc, id))
+			return c.v.none(nil, submit(sc, id))
 		}, nil)
 		if err != nil {
 			return nil, err
 		}
 		var v O
-		if err = c.awaitAndDecode(o, s.codec, &v); err != nil {
+		if err = c.awaitAndDecode(p, s.codec, &v); err != nil {
 			return nil, err
 		}
-		return new(decoded[O]).encode(c.f.x.e, nil, v)
-	}, &out)
-	return out, err
+		return out.encode(c.v, nil, v)
+	}, out)
+	if err != nil {
+		return none, err
+	}
+	return out.value, nil
 }

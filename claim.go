@@ -138,41 +138,41 @@ type trouble struct {
 }
 
 // admit makes a claimed execution, for which a place is reserved, resident and
-// runs it. If an earlier residency of it still has goroutines, it waits for them; of
+// runs it. If an earlier resident of it still has goroutines, it waits for them; of
 // those of another execution that had its ID it is independent.
 // from is from before the claim. If no hint went astray since then, and no earlier
-// residency got them, all news that came were for this one.
+// resident got them, all news that came were for this one.
 func (e *Engine) admit(c *checkpoint.Claim, from vantage) {
-	def := e.defs[c.Function]
-	x := newResidency(e, def, c)
+	r := e.newResident(c, nil)
 	e.mu.Lock()
 	other := e.supersede(c.ID, c.Incarnation)
 	earlier := e.residents[c.ID]
-	if e.residents[c.ID] = x; earlier != nil {
+	if e.residents[c.ID] = r; earlier != nil {
 		e.former[earlier] = false
-		x.earlier = earlier
-		e.linger(x)
+		r.earlier, r.progress = earlier, time.Now()
+		e.linger(r)
 	}
-	x.came = c.Inbox
-	x.noNews = earlier == nil && other == nil && e.astray == from.astray && (c.InboxTail == c.InboxSeen || len(c.Inbox) > 0)
-	e.watchLease(x, from.lease)
+	r.x.Quiet = earlier == nil && other == nil && e.astray == from.astray && (c.InboxTail == c.InboxSeen || len(c.Inbox) > 0)
+	e.watchLease(r, from.lease)
 	e.reserved--
 	e.invocations++
-	closing := e.shut
+	closing, retiring := e.shut, e.retiring
 	_, stopped := e.stopped[c.Incarnation]
 	_, ended := e.ended[c.ID]
 	ended = ended || e.unlisted != from.unlisted
-	x.retiring, x.retireWake = e.retiring, e.retiring
-	x.troubled = e.disowned[c.ID].incarnation == c.Incarnation
+	r.troubled = e.disowned[c.ID].incarnation == c.Incarnation
 	e.mu.Unlock()
 	e.feed.tell(c.ID)
 	switch {
 	case closing:
-		x.stopNow(ErrClosed)
+		r.stopNow(ErrClosed)
 	case stopped:
-		x.stopNow(ErrStopped)
+		r.stopNow(ErrStopped)
 	case ended:
-		go e.checkEnded(x)
+		go e.checkEnded(r)
+	}
+	if retiring {
+		r.x.Retire()
 	}
 	go func() {
 		other.stopNow(ErrStopped) // it may not have heard
@@ -181,12 +181,10 @@ func (e *Engine) admit(c *checkpoint.Claim, from vantage) {
 			case <-earlier.gone:
 			case <-e.life.Done():
 			}
-			x.waitedFor()
+			r.waitedFor()
 		}
-		e.letCallerLeave(x.sum.Caller)
-		if r, run := x.begin(); r != nil {
-			routineMain(x, r, run)
-		}
+		e.letCallerLeave(c.Caller)
+		r.x.Run()
 	}()
 }
 
@@ -210,9 +208,9 @@ func (e *Engine) arrived() {
 
 // supersede takes what has an ID, and is not the execution of that incarnation, for one of
 // the past, and returns it; nil: there is none. e.mu is held.
-func (e *Engine) supersede(id string, inc checkpoint.Incarnation) *residency {
+func (e *Engine) supersede(id string, inc checkpoint.Incarnation) *resident {
 	x := e.residents[id]
-	if x == nil || x.sum.Incarnation == inc {
+	if x == nil || x.x.Summary().Incarnation == inc {
 		return nil
 	}
 	delete(e.residents, id)
@@ -271,8 +269,8 @@ func (e *Engine) letCallerLeave(c *checkpoint.Caller) {
 	}
 }
 
-// residencyGone is called when nothing of a residency runs any more.
-func (e *Engine) residencyGone(x *residency) {
+// residentGone is called when nothing of a resident runs any more.
+func (e *Engine) residentGone(x *resident) {
 	e.mu.Lock()
 	if e.residents[x.id] == x {
 		delete(e.residents, x.id)
@@ -287,8 +285,9 @@ func (e *Engine) residencyGone(x *residency) {
 	e.lingersNoMore(x)
 	x.left = true
 	e.mu.Unlock()
+	close(x.gone)
 	e.feed.tell(x.id)
-	x.observeInvocation(false)
+	x.observeInvocation(false, false)
 	if e.starved.Load() {
 		e.wake()
 	}
@@ -305,9 +304,10 @@ type writtenOff struct {
 
 // disown gives an execution up that was written off, so that it is claimed again; the
 // more often in a row, the later.
-func (e *Engine) disown(x *residency) {
+func (e *Engine) disown(x *resident) {
 	e.mu.Lock()
-	w := writtenOff{e.disowned[x.id].times + 1, x.sum.Incarnation, x.sum.Number, x.sum.Epoch}
+	s := x.x.Summary()
+	w := writtenOff{e.disowned[x.id].times + 1, s.Incarnation, s.Number, s.Epoch}
 	e.disowned[x.id] = w
 	e.mu.Unlock()
 	delay := min(20*time.Millisecond<<min(w.times, 10), clockCheck)
@@ -375,7 +375,7 @@ func (e *Engine) recovered(id string) {
 }
 
 // resident returns the execution in memory that has the ID, or nil.
-func (e *Engine) resident(id string) *residency {
+func (e *Engine) resident(id string) *resident {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	return e.residents[id]

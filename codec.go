@@ -168,7 +168,7 @@ func checkCodec(c Codec) (err error) {
 }
 
 // encodeWith encodes v, recovering panics of the codec, and checks the size.
-func (e *Engine) encodeWith(c Codec, v any) (data []byte, err error) {
+func (vs *values) encodeWith(c Codec, v any) (data []byte, err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			err = fmt.Errorf("%w %q: encode %T: panic: %v", ErrCodec, c.Name(), v, p)
@@ -178,9 +178,9 @@ func (e *Engine) encodeWith(c Codec, v any) (data []byte, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w %q: encode %T: %w", ErrCodec, c.Name(), v, err)
 	}
-	if len(data) > e.opts.MaxPayload {
+	if len(data) > vs.limit {
 		return nil, fmt.Errorf("%w: the encoded value is %s, the limit is %s: store it elsewhere and return a reference, or raise Options.MaxPayload",
-			ErrPayloadTooLarge, formatBytes(len(data)), formatBytes(e.opts.MaxPayload))
+			ErrPayloadTooLarge, formatBytes(len(data)), formatBytes(vs.limit))
 	}
 	return data, nil
 }
@@ -202,11 +202,11 @@ func newDecoded[O any]() decoding { return new(decoded[O]) }
 
 // encode encodes a value that a replay will decode as an O, and makes sure that it
 // can: a value that does not come back must fail now, not then.
-func (d *decoded[O]) encode(e *Engine, c Codec, v O) (data []byte, err error) {
+func (d *decoded[O]) encode(vs *values, c Codec, v O) (data []byte, err error) {
 	if c == nil {
-		c = e.opts.Codec
+		c = vs.codec
 	}
-	if data, err = e.encodeWith(c, v); err != nil {
+	if data, err = vs.encodeWith(c, v); err != nil {
 		return nil, err
 	}
 	if err = decodeWith(c, data, d.target()); err == nil {
@@ -217,9 +217,9 @@ func (d *decoded[O]) encode(e *Engine, c Codec, v O) (data []byte, err error) {
 
 // encodeReadable encodes a value that somebody decodes as an O later, and makes sure that
 // it can be.
-func encodeReadable[O any](e *Engine, v O) ([]byte, error) {
-	c := e.opts.Codec
-	data, err := e.encodeWith(c, v)
+func encodeReadable[O any](vs *values, v O) ([]byte, error) {
+	c := vs.codec
+	data, err := vs.encodeWith(c, v)
 	if err == nil && !(c == JSON && jsonform.Of(reflect.TypeFor[O]()).Sure) {
 		err = decodeWith(c, data, new(O))
 	}
@@ -231,11 +231,11 @@ func encodeReadable[O any](e *Engine, v O) ([]byte, error) {
 
 // encodeInput encodes an input of a function. Where another process has the function, it
 // may be that only that one can decode it.
-func encodeInput[I any](e *Engine, function string, in I) ([]byte, error) {
-	if !e.has(function) {
-		return e.encodeWith(e.opts.Codec, in)
+func encodeInput[I any](vs *values, function string, in I) ([]byte, error) {
+	if vs.engine == nil || !vs.engine.has(function) {
+		return vs.encodeWith(vs.codec, in)
 	}
-	return encodeReadable(e, in)
+	return encodeReadable(vs, in)
 }
 
 // target is where to decode to.

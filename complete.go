@@ -119,7 +119,7 @@ func (e *Engine) SucceedCallback(ctx context.Context, callbackID string, payload
 		data = bytes.Clone(p)
 	default:
 		var err error
-		if data, err = e.encodeWith(e.opts.Codec, payload); err != nil {
+		if data, err = e.v.encodeWith(e.opts.Codec, payload); err != nil {
 			return err
 		}
 	}

@@ -7,6 +7,7 @@ import (
 
 	"github.com/durable-go/durable/checkpoint"
 	"github.com/durable-go/durable/internal/history"
+	"github.com/durable-go/durable/internal/invocation"
 )
 
 // Poll is what follows a check: PollAfter goes on, PollDone ends it.
@@ -62,68 +63,80 @@ func PollBackoff[S any](p RetryPolicy, done func(S) bool) func(S, int) Poll {
 // Options: WithTimeout, WithAttemptTimeout, WithRetry, WithCodec.
 func WaitForCondition[S any](ctx *Context, name string, initial S,
 	check func(context.Context, S) (S, error), next func(state S, attempt int) Poll, opts ...ConditionOption) (S, error) {
-	x := ctx.f.x
 	var out S
 	s := conditionSettings(opts)
 	if err := s.check(); err != nil {
-		return out, x.misused(ctx.f, history.Step, name, err, "")
+		return out, ctx.misused(history.Step, name, err, "")
 	}
-	o, err := ctx.enter(history.Step, checkpoint.WaitForCondition, name)
-	if err != nil {
-		return out, err
-	}
-	defer ctx.leave()
-	retry := NoRetry()
+	body := &conditionBody[S]{attempts: attempts{c: ctx, retry: &noRetry, byDefault: defaultMaxAttempts}, codec: s.codec, initial: initial, check: check, next: next}
 	if s.retry != nil {
-		retry = *s.retry
+		body.retry = s.retry
 	}
-	_, err = ctx.runSteps(o, &s, retry, defaultMaxAttempts, func(c context.Context, recorded []byte, number int) (a attempt) {
-		if check == nil || next == nil {
-			panic(errNoBody)
-		}
-		// Each check gets a state of its own, the initial one too: what a failed
-		// check did to it is forgotten.
-		name := o.Codec
-		if recorded == nil {
-			var err error
-			if recorded, err = x.e.encode(s.codec, initial); err != nil {
-				return attempt{err: fmt.Errorf("initial state: %w", err)}
-			}
-			name = x.e.codecName(s.codec)
-		}
-		codec, err := x.e.codecFor(s.codec, name)
-		if err != nil {
-			return attempt{err: err}
-		}
-		var state S
-		if err := decodeWith(codec, recorded, &state); err != nil {
-			return attempt{err: err}
-		}
-		state, err = check(c, state)
-		if err != nil {
-			return attempt{err: err}
-		}
-		if a.payload, a.err = x.e.encode(s.codec, state); a.err != nil {
-			return a
-		}
-		var decoded S
-		if codec, err = x.e.codecFor(s.codec, ""); err == nil {
-			err = decodeWith(codec, a.payload, &decoded)
-		}
-		if err != nil {
-			return attempt{err: err}
-		}
-		poll := next(decoded, number)
-		switch {
-		case poll.err != nil:
-			a.err = Permanent(poll.err)
-		case !poll.done:
-			a.goesOn, a.delay = true, max(poll.delay, 0)
-		}
-		return a
-	})
+	result, err := ctx.in.Steps(checkpoint.WaitForCondition, name, s.named(ctx.v), body)
 	if err != nil {
-		return out, err
+		return out, ctx.v.public(err)
 	}
-	return out, ctx.outcome(o, s.codec, &out)
+	defer ctx.in.Leave()
+	return out, ctx.decode(&result, s.codec, &out)
+}
+
+// conditionBody is the body of a condition: one check.
+type conditionBody[S any] struct {
+	attempts
+	codec   Codec
+	initial S
+	check   func(context.Context, S) (S, error)
+	next    func(state S, attempt int) Poll
+}
+
+func (b *conditionBody[S]) Call(ctx context.Context, i *invocation.Info) (a invocation.Attempt) {
+	defer called(&a)
+	if b.check == nil || b.next == nil {
+		panic(errNoBody)
+	}
+	state, err := b.state(i)
+	if err == nil {
+		state, err = b.check(ctx, state)
+	}
+	if err != nil {
+		return invocation.Attempt{Err: err}
+	}
+	v := b.c.v
+	if a.Payload, a.Err = v.encode(b.codec, state); a.Err != nil {
+		return a
+	}
+	var recorded S
+	codec, err := v.codecFor(b.codec, "")
+	if err == nil {
+		err = decodeWith(codec, a.Payload, &recorded)
+	}
+	if err != nil {
+		return invocation.Attempt{Err: err}
+	}
+	poll := b.next(recorded, int(i.Number))
+	switch {
+	case poll.err != nil:
+		a.Err = Permanent(poll.err)
+	case !poll.done:
+		a.GoesOn, a.Delay = true, max(poll.delay, 0)
+	}
+	return a
+}
+
+// state is the state for a check. Each gets one of its own, the initial one too: what a failed
+// check did to it is forgotten.
+func (b *conditionBody[S]) state(i *invocation.Info) (state S, err error) {
+	v := b.c.v
+	recorded, name := i.State, i.Operation().Codec
+	if recorded == nil {
+		if recorded, err = v.encode(b.codec, b.initial); err != nil {
+			return state, fmt.Errorf("initial state: %w", err)
+		}
+		name = v.codecName(b.codec)
+	}
+	codec, err := v.codecFor(b.codec, name)
+	if err == nil {
+		err = decodeWith(codec, recorded, &state)
+	}
+	return state, err
 }

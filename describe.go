@@ -218,7 +218,7 @@ func (e *Engine) info(s *checkpoint.Summary) (ExecutionInfo, error) {
 	if s.Caller != nil {
 		info.Parent = s.Caller.ID
 	}
-	if x := e.resident(s.ID); x != nil && x.sum.Incarnation == s.Incarnation {
+	if x := e.resident(s.ID); x != nil && x.x.Summary().Incarnation == s.Incarnation {
 		x.describe(&info)
 	}
 	if isHeld(s) {
@@ -250,20 +250,17 @@ func (e *Engine) info(s *checkpoint.Summary) (ExecutionInfo, error) {
 }
 
 // describe tells what is known of an execution because it is in memory.
-func (x *residency) describe(info *ExecutionInfo) {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	if info.Resident = !x.isGone(); !info.Resident {
+func (r *resident) describe(info *ExecutionInfo) {
+	if info.Resident = !r.isGone(); !info.Resident {
 		return
 	}
-	info.StalledSince, _ = x.stalled()
-	for _, o := range x.bodies {
-		info.Bodies = append(info.Bodies, o.ID)
-	}
-	for o := range x.strays {
-		info.Bodies = append(info.Bodies, o.ID)
-	}
-	if earlier := x.earlier; earlier != nil {
+	state := r.state()
+	info.StalledSince, _ = state.stalled()
+	info.Bodies = r.x.Bodies()
+	r.e.mu.Lock()
+	earlier := r.earlier
+	r.e.mu.Unlock()
+	if earlier != nil {
 		var its ExecutionInfo
 		earlier.describe(&its)
 		info.Bodies = append(info.Bodies, its.Bodies...)

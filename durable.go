@@ -14,6 +14,7 @@ import (
 	"github.com/durable-go/durable/checkpoint/boltstore"
 	"github.com/durable-go/durable/internal/alarm"
 	"github.com/durable-go/durable/internal/history"
+	"github.com/durable-go/durable/internal/invocation"
 	"github.com/durable-go/durable/internal/teller"
 )
 
@@ -76,14 +77,17 @@ type Options struct {
 // Engine runs the executions of a store. Make one with Open or New, one for each
 // store and process, and share it: all methods may be called concurrently.
 type Engine struct {
-	opts   Options
-	store  checkpoint.Store
-	log    *slog.Logger // of the engine's own lines, which the teller hands on
-	teller teller.Teller
-	errs   *errorRegistry
-	defs   map[string]*definition
-	shared bool // other processes may have the store open, too
-	claims checkpoint.ClaimRequest
+	opts     Options
+	store    checkpoint.Store
+	log      *slog.Logger // of the engine's own lines, which the teller hands on
+	teller   teller.Teller
+	errs     *errorRegistry
+	v        values // what handlers need of the engine
+	defs     map[string]*definition
+	handlers map[string]invocation.Handler // by function
+	accepts  func(codec string) error
+	shared   bool // other processes may have the store open, too
+	claims   checkpoint.ClaimRequest
 
 	clockCheck time.Duration // how long a timer may sleep
 	early      time.Duration // how long before it is due something is left to the alarm
@@ -103,10 +107,10 @@ type Engine struct {
 	overOnce  sync.Once
 	bodies    atomic.Int64
 	starting  sync.WaitGroup // starts that have reserved a place
-	leaving   *residency     // asked to make a place; the claim loop's
+	leaving   *resident      // asked to make a place; the claim loop's
 	asked     time.Time      // when it was
-	overdue   []*residency   // of those that linger, the ones that lapse looks at next; the claim loop's
-	moving    *residency     // one that was not stuck when it was last looked at; the claim loop's
+	overdue   []*resident    // of those that linger, the ones that lapse looks at next; the claim loop's
+	moving    *resident      // one that was not stuck when it was last looked at; the claim loop's
 	parked    parkedList
 	feed      feed
 	bookmarks bookmarks
@@ -115,13 +119,13 @@ type Engine struct {
 	hungry    atomic.Bool // the next one that becomes idle is to give its place up
 
 	mu        sync.Mutex
-	residents map[string]*residency
-	former    map[*residency]bool     // another one has their ID by now, and code of theirs goes on: true: they have a place of their own
-	lapseAt   time.Time               // before it none of them has been stuck for long enough
-	lingering map[*residency]struct{} // their stay is over, and code of theirs goes on; or they wait for that
-	lapsed    int                     // of these, those whose place was given to others
-	apart     int                     // former ones with a place of their own
-	lending   int                     // residents that gave their place up
+	residents map[string]*resident
+	former    map[*resident]bool     // another one has their ID by now, and code of theirs goes on: true: they have a place of their own
+	lapseAt   time.Time              // before it none of them has been stuck for long enough
+	lingering map[*resident]struct{} // their stay is over, and code of theirs goes on; or they wait for that
+	lapsed    int                    // of these, those whose place was given to others
+	apart     int                    // former ones with a place of their own
+	lending   int                    // residents that gave their place up
 	reserved  int
 	astray    uint64 // hints of news for what was not resident: it may be about to be admitted
 	extra     int    // places beyond the bound
@@ -226,7 +230,7 @@ func newEngine(store checkpoint.Store, opts *Options) (*Engine, error) {
 // prepareEngine makes an engine that does not run.
 func prepareEngine(store checkpoint.Store, opts *Options) *Engine {
 	e := &Engine{
-		store: store, defs: make(map[string]*definition), residents: make(map[string]*residency), former: make(map[*residency]bool), lingering: make(map[*residency]struct{}),
+		store: store, defs: make(map[string]*definition), residents: make(map[string]*resident), former: make(map[*resident]bool), lingering: make(map[*resident]struct{}),
 		results: make(watchers), callbacks: make(watchers), disowned: make(map[string]writtenOff),
 		kick: make(chan struct{}, 1), loop: make(chan struct{}), retained: make(chan struct{}), over: make(chan struct{}), stopped: make(map[checkpoint.Incarnation]struct{}),
 		ended: make(map[string]struct{}),
@@ -240,9 +244,11 @@ func prepareEngine(store checkpoint.Store, opts *Options) *Engine {
 	e.errs.limit, e.errs.log = e.opts.MaxPayload, e.log
 	e.life, e.endLife = context.WithCancelCause(context.Background())
 	e.startTallies()
+	e.v = values{codec: e.opts.Codec, limit: e.opts.MaxPayload, errs: e.errs, interceptor: e.opts.Interceptor, observer: e.opts.Observer, logger: e.opts.Logger, log: e.log, engine: e}
+	e.handlers, e.accepts = make(map[string]invocation.Handler), e.v.accepts
 	for _, d := range e.opts.Functions {
 		def := d.definition()
-		e.defs[def.name] = def
+		e.defs[def.name], e.handlers[def.name] = def, e.v.handler(def)
 		e.claims.Functions = append(e.claims.Functions, def.name)
 	}
 	e.claims.Build = fitness(e.opts.Build, e.opts.Codec, e.opts.Sealer, e.errs)
@@ -306,7 +312,7 @@ func (e *Engine) hint(h checkpoint.Hint) {
 		}
 		e.mu.Unlock()
 		if x != nil {
-			x.news()
+			x.x.News()
 		}
 	case checkpoint.HintEnded:
 		if h.ID == "" && e.shared { // any of them
@@ -317,7 +323,7 @@ func (e *Engine) hint(h checkpoint.Hint) {
 		x := e.residents[h.ID]
 		e.endedMeanwhile(h.ID)
 		e.mu.Unlock()
-		if x != nil && !x.ending() {
+		if x != nil && !x.x.Ending() {
 			go e.checkEnded(x)
 		}
 		e.mayHaveEnded(h.ID)
@@ -326,17 +332,17 @@ func (e *Engine) hint(h checkpoint.Hint) {
 	e.changed(h.ID)
 }
 
-// checkEnded closes a residency whose execution was ended from outside. Hints
+// checkEnded closes a resident whose execution was ended from outside. Hints
 // may be late: another execution may have the ID by now.
-func (e *Engine) checkEnded(x *residency) {
+func (e *Engine) checkEnded(x *resident) {
 	for pause := 10 * time.Millisecond; ; pause = min(2*pause, lookAgain) {
 		s, err := e.store.Get(e.life, x.id)
 		if partly(&s, err) && s.Status != 0 {
 			err = nil // it is known whether it runs
 		}
 		switch {
-		case err == nil && s.Incarnation == x.sum.Incarnation && s.Status == checkpoint.Running:
-		case err == nil && s.Number < x.sum.Number: // what is read is behind: its next record tells
+		case err == nil && s.Incarnation == x.x.Summary().Incarnation && s.Status == checkpoint.Running:
+		case err == nil && s.Number < x.x.Summary().Number: // what is read is behind: its next record tells
 		case err == nil:
 			x.stopNow(ErrStopped)
 		case errors.Is(err, checkpoint.ErrNotFound):
@@ -363,8 +369,8 @@ func (e *Engine) wake() {
 	}
 }
 
-func (e *Engine) residentList() []*residency {
-	list := make([]*residency, 0, len(e.residents)+len(e.former))
+func (e *Engine) residentList() []*resident {
+	list := make([]*resident, 0, len(e.residents)+len(e.former))
 	for _, x := range e.residents {
 		list = append(list, x)
 	}
@@ -374,7 +380,7 @@ func (e *Engine) residentList() []*residency {
 	return list
 }
 
-func (e *Engine) lockedResidents() []*residency {
+func (e *Engine) lockedResidents() []*resident {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	return e.residentList()

@@ -7,6 +7,7 @@ import (
 	"github.com/durable-go/durable/checkpoint"
 	"github.com/durable-go/durable/internal/fault"
 	"github.com/durable-go/durable/internal/history"
+	"github.com/durable-go/durable/internal/invocation"
 )
 
 // Errors of opening and closing.
@@ -144,13 +145,8 @@ type NonDeterministicError struct {
 }
 
 func (e *NonDeterministicError) Error() string {
-	where := "execution " + e.ExecutionID
-	if e.OperationID != "" {
-		where += ", operation " + e.OperationID
-	}
-	return fmt.Sprintf("durable: %s: recorded is %s, the code now asks for %s: "+
-		"deploy code that asks for what is recorded, or guard the change with durable.Version (see docs/changing-code.md)",
-		where, e.Recorded, e.Asked)
+	m := invocation.Mismatch{ExecutionID: e.ExecutionID, OperationID: e.OperationID, Recorded: e.Recorded, Asked: e.Asked}
+	return m.Error()
 }
 
 // Is reports whether target is ErrNonDeterministic.

@@ -9,6 +9,7 @@ import (
 	"slices"
 
 	"github.com/durable-go/durable/internal/fault"
+	"github.com/durable-go/durable/internal/invocation"
 	"github.com/durable-go/durable/internal/jsonform"
 )
 
@@ -47,29 +48,6 @@ func (f *Failure) Error() string {
 // the recorded error matched.
 func (f *Failure) Unwrap() []error { return f.matches }
 
-// ownSentinels are the engine's own, by the name under which they are recorded.
-// A Failure of the engine has the name as its Type.
-var ownSentinels = []struct {
-	name string
-	err  error
-}{
-	{"Timeout", ErrTimeout},
-	{"HeartbeatTimeout", ErrHeartbeatTimeout},
-	{"Canceled", ErrCanceled},
-	{"Stopped", ErrStopped},
-	{"Interrupted", ErrInterrupted},
-	{"Panic", ErrPanic},
-	{"CallbackFailed", ErrCallbackFailed},
-	{"FailureToleranceExceeded", ErrFailureToleranceExceeded},
-	{"MinSuccessfulNotReached", ErrMinSuccessfulNotReached},
-	{"PayloadTooLarge", ErrPayloadTooLarge},
-	{"Codec", ErrCodec},
-	{"NonDeterministic", ErrNonDeterministic},
-	{"ConcurrentUse", ErrConcurrentUse},
-	{"FunctionNotFound", ErrFunctionNotFound},
-	{"InvalidID", ErrInvalidID},
-}
-
 // plainError reports whether err was made by errors.New, errors.Join or fmt.Errorf.
 func plainError(err error) bool {
 	t := reflect.TypeOf(err)
@@ -82,8 +60,8 @@ func plainError(err error) bool {
 // record makes the stored form of an error that the user's code, or the engine,
 // returned. It always returns one, whatever the error's methods do.
 func (r *errorRegistry) record(err error) (f *fault.Failure) {
-	if known, ok := err.(*reason); ok {
-		return known.record
+	if known, ok := err.(*invocation.Reason); ok {
+		return known.Record
 	}
 	n := &errorNotes{r: r}
 	fault.Apart(func() { f = guard(err, func() *fault.Failure { return n.record(err) }) })
@@ -130,9 +108,9 @@ func (n *errorNotes) record(err error) (f *fault.Failure) {
 	if direct != nil {
 		f.Type, f.Message, f.Data, f.Stack = direct.Type, direct.Message, direct.Data, direct.Stack
 	}
-	for _, own := range ownSentinels {
-		if errors.Is(err, own.err) {
-			f.Is = append(f.Is, own.name)
+	for _, own := range fault.Sentinels {
+		if errors.Is(err, own.Err) {
+			f.Is = append(f.Is, own.Name)
 		}
 	}
 	if p, ok := errors.AsType[*panicError](err); ok {
@@ -171,9 +149,9 @@ func (r *errorRegistry) recordAny(err error) *fault.Failure {
 // rebuild makes a Failure of its stored form.
 func (r *errorRegistry) rebuild(rec *fault.Failure) *Failure {
 	f := &Failure{Type: rec.Type, Message: rec.Message, Data: slices.Clone(rec.Data), Stack: rec.Stack, record: rec}
-	for _, own := range ownSentinels {
-		if slices.Contains(rec.Is, own.name) {
-			f.matches = append(f.matches, own.err)
+	for _, own := range fault.Sentinels {
+		if slices.Contains(rec.Is, own.Name) {
+			f.matches = append(f.matches, own.Err)
 		}
 	}
 	f.matches = append(f.matches, r.rebuildMatches(rec)...)

@@ -5,13 +5,13 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"runtime/debug"
 	"strings"
 	"time"
 
 	"github.com/durable-go/durable/checkpoint"
 	"github.com/durable-go/durable/internal/fault"
 	"github.com/durable-go/durable/internal/history"
+	"github.com/durable-go/durable/internal/invocation"
 	"github.com/durable-go/durable/internal/jsonform"
 )
 
@@ -92,7 +92,7 @@ func define[I, O any](name string, missing bool, opts []FunctionOption, h func(*
 		if err != nil {
 			return nil, err
 		}
-		return encodeReadable(c.f.x.e, v)
+		return encodeReadable(c.v, v)
 	}
 	return &Function[I, O]{name: name, def: def}
 }
@@ -117,7 +117,7 @@ func (f *Function[I, O]) Start(ctx context.Context, e *Engine, in I, opts ...Sta
 	if err := e.given(ctx); err != nil {
 		return nil, err
 	}
-	input, err := encodeInput(e, f.name, in)
+	input, err := encodeInput(&e.v, f.name, in)
 	if err != nil {
 		return nil, fmt.Errorf("durable: start %q: input: %w", history.Truncated(f.name), err)
 	}
@@ -163,7 +163,7 @@ func (x *Execution[O]) Result(ctx context.Context) (O, error) {
 	if err != nil {
 		return out, err
 	}
-	c, err := x.e.codecFor(nil, codec)
+	c, err := x.e.v.codecFor(nil, codec)
 	if err == nil {
 		err = decodeWith(c, payload, &out)
 	}
@@ -308,112 +308,51 @@ func (e *Engine) put(ctx context.Context, c *checkpoint.Creation, input []byte, 
 	return nil
 }
 
-// runHandler runs the execution's function on its goroutine.
-func (x *residency) runHandler(f *frame, codec Codec, input []byte) {
-	returned := false
-	defer func() {
-		if returned {
-			return
+// handler is the code of a function as an invocation runs it.
+func (v *values) handler(def *definition) invocation.Handler {
+	return func(in invocation.Context, input []byte, codecName string) (r invocation.Return) {
+		defer v.recovered(&r)
+		codec, err := v.codecFor(nil, codecName)
+		if err != nil {
+			return v.returned(nil, err)
 		}
-		err := errGoexit
-		if p := recover(); p != nil {
-			err = &panicError{p, debug.Stack()}
+		c := &Context{in, v}
+		payload, err := def.run(c, codec, input)
+		if err == nil {
+			return invocation.Return{Payload: payload}
 		}
-		x.endHandler(f, nil, err)
-	}()
-	payload, err := x.def.run(&Context{f: f}, codec, input)
-	returned = true
-	x.endHandler(f, payload, err)
-}
-
-func (x *residency) endHandler(f *frame, payload []byte, err error) {
-	unreadable := false
-	err = finite(err)
-	if in, ok := err.(*inputError); ok {
-		err = fmt.Errorf("input: %w", in.err)
-		unreadable = x.lastInvocation > 0 && !x.replay.failed() // it could be decoded before
+		err = finite(err)
+		unreadable, ok := err.(*inputError)
+		if ok {
+			err = fmt.Errorf("input: %w", unreadable.err)
+		}
+		r = v.returned(nil, err)
+		r.CutOff = fault.Is(err, ErrClosed) && v.retired()
+		if ok {
+			r.Unreadable = v.reason(fmt.Errorf("durable: execution %s: %w", c.ExecutionID(), err))
+		}
+		return r
 	}
-	recorded, ended := x.e.errs.recordAny(err), isContextEnd(err)
-	var unread error
-	if unreadable {
-		unread = x.e.reason(fmt.Errorf("durable: execution %s: %w", x.id, err))
-	}
-	cutOff := fault.Is(err, ErrClosed) && x.e.retired()
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	if cutOff || x.root.TurnedAway { // it runs again when the store is opened
-		x.retireWake = true
-		x.retireNow()
-		return
-	}
-	failure := x.contextFailure(x.root, ended, recorded)
-	if f.r.abandoned || !x.phase.lets(letEnd) || x.phase == phaseRetiring && err == errGoexit {
-		return
-	}
-	problem := x.leftover(f)
-	if unreadable {
-		problem = unread
-	}
-	if problem != nil {
-		x.holdNow(problem)
-		return
-	}
-	status := checkpoint.Succeeded
-	if failure != nil {
-		status = checkpoint.Failed
-	}
-	f.end()
-	x.finish(status, payload, failure)
 }
 
 // plain calls an ordinary function as the only body of its execution.
 func (c *Context) plain(call func(context.Context) error) {
-	f, x := c.f, c.f.x
-	x.mu.Lock()
-	if !x.mayGoOn(f) {
-		x.exit(f)
-		return
-	}
-	if problem := x.leftover(f); problem != nil { // it was a durable one
-		x.holdNow(problem)
-		x.exit(f)
-		return
-	}
-	if x.replay != nil {
-		x.replay.ended = true // there is nothing to replay
-		x.beyond(f, "", "the call of a plain function")
-		return
-	}
-	if !x.e.holdsLease(x.lease) {
-		x.lost(errLeaseOver)
-		x.exit(f)
-		return
-	}
-	f.showCancel()
-	body := c.bodyContext(x.root, 1)
-	info := &body.info
-	x.root.Running = true
-	x.enterBody(f.r)
-	x.bodies.add(x.root)
-	x.mu.Unlock()
-	x.e.bodies.Add(1)
-	x.tally.attempts.Add(1)
-	ctx := context.Context(body)
-	err := errGoexit // or it panics
-	defer func() {
-		if err != nil {
-			x.tally.failedAttempts.Add(1)
-		}
-		x.e.attemptEnded(ctx, info, err)
-		x.e.bodies.Add(-1)
-		x.mu.Lock()
-		x.bodies.remove(x.root)
-		x.root.Running = false
-		x.mu.Unlock()
-		// The routine counts as in its body until what it returned is recorded.
-	}()
-	ctx = x.e.attemptStarted(ctx, info)
-	err = call(ctx)
+	c.in.Plain(&plainBody{attempts: attempts{c: c, retry: &noRetry, byDefault: 1}, call: call})
+}
+
+// plainBody is the body of a plain function. It may panic: its handler does.
+type plainBody struct {
+	attempts
+	call func(context.Context) error
+}
+
+func (b *plainBody) Call(ctx context.Context, _ *invocation.Info) invocation.Attempt {
+	return invocation.Attempt{Err: b.call(ctx)}
+}
+
+func (b *plainBody) End(ctx context.Context, i *invocation.Info, a invocation.Attempt) invocation.Attempt {
+	b.c.v.attemptEnded(ctx, i, a.Err)
+	return a
 }
 
 // StartByName is Function.Start by the name of the function, with the input as

@@ -17,6 +17,7 @@ import (
 
 	"github.com/durable-go/durable/checkpoint"
 	"github.com/durable-go/durable/internal/history"
+	"github.com/durable-go/durable/internal/invocation"
 	"github.com/durable-go/durable/internal/jsonform"
 )
 
@@ -32,8 +33,8 @@ func (e *Engine) newExecutionID(ctx context.Context) string {
 		return uuid.Must(uuid.NewV7()).String()
 	}
 	by := ""
-	if info, ok := ctx.Value(stepInfoKey{}).(*stepInfo); ok {
-		by = info.idempotencyKey()
+	if info := invocation.InfoFrom(ctx); info != nil {
+		by = info.IdempotencyKey()
 	}
 	return e.identities.ExecutionID(by)
 }
@@ -47,11 +48,11 @@ func (e *Engine) newIncarnation(id string) (inc checkpoint.Incarnation) {
 }
 
 // newUUID is what NewUUID draws as the operation o.
-func (x *residency) newUUID(o *history.Operation) uuid.UUID {
-	if x.e.identities == nil {
+func (c *Context) newUUID(o *history.Operation) uuid.UUID {
+	if c.v.engine == nil || c.v.engine.identities == nil {
 		return uuid.New()
 	}
-	h := sha256.Sum256(slices.Concat([]byte("uuid"), x.sum.Incarnation[:], []byte(o.ID)))
+	h := sha256.Sum256(slices.Concat([]byte("uuid"), c.in.Invocation().Summary().Incarnation[:], []byte(o.ID)))
 	id := uuid.UUID(h[:16])
 	id[6], id[8] = id[6]&0x0f|0x40, id[8]&0x3f|0x80 // version 4
 	return id

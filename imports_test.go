@@ -38,7 +38,10 @@ var mayImport = map[string][]string{
 	"internal/jsonform":    {},
 	"internal/fault":       {"internal/jsonform"},
 	"internal/history":     {"checkpoint", "internal/fault"},
-	"":                     {"checkpoint", "checkpoint/boltstore", "internal/alarm", "internal/teller", "internal/jsonform", "internal/fault", "internal/history"},
+	"internal/line":        {},
+	"internal/journal":     {"checkpoint", "internal/fault", "internal/history", "internal/line"},
+	"internal/invocation":  {"checkpoint", "internal/fault", "internal/history", "internal/journal", "internal/line"},
+	"":                     {"checkpoint", "checkpoint/boltstore", "internal/alarm", "internal/teller", "internal/jsonform", "internal/fault", "internal/history", "internal/invocation", "internal/line"},
 }
 
 // listedPackage is what go list tells of a package.

@@ -22,13 +22,13 @@ type passedOn struct {
 
 // intercepted calls a body by way of the interceptor. none makes the value that the
 // result is decoded to; nil: it has none.
-func (e *Engine) intercepted(ctx context.Context, codec Codec, body func(context.Context) (encoded, error), none func() decoding) (encoded, error) {
-	if e.opts.Interceptor == nil {
+func (v *values) intercepted(ctx context.Context, codec Codec, body func(context.Context) (encoded, error), none func() decoding) (encoded, error) {
+	if v.interceptor == nil {
 		return body(ctx)
 	}
 	info, _ := StepInfoFrom(ctx)
 	by := &info
-	v, err := e.opts.Interceptor(ctx, info, func(ctx context.Context) (any, error) {
+	result, err := v.interceptor(ctx, info, func(ctx context.Context) (any, error) {
 		made, err := body(ctx)
 		if err != nil {
 			return nil, err
@@ -38,19 +38,19 @@ func (e *Engine) intercepted(ctx context.Context, codec Codec, body func(context
 	if err != nil {
 		return encoded{}, err
 	}
-	made, ok := v.(passedOn)
+	made, ok := result.(passedOn)
 	switch {
 	case ok && made.by == by:
 		return made.encoded, nil
 	case none == nil:
-		return e.none(codec, nil)
+		return v.none(codec, nil)
 	case !ok:
-		if made.payload, err = e.encode(codec, v); err != nil {
+		if made.payload, err = v.encode(codec, result); err != nil {
 			return encoded{}, err
 		}
 	}
 	if codec == nil {
-		codec = e.opts.Codec
+		codec = v.codec
 	}
 	return encoded{payload: made.payload}, decodeWith(codec, made.payload, none().target())
 }

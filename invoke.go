@@ -2,6 +2,7 @@ package durable
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -30,9 +31,9 @@ func Invoke[I, O any](ctx *Context, name string, f *Function[I, O], in I, opts .
 	s := invokeSettings(opts)
 	err := ctx.invoke(name, f.name, func() ([]byte, error) {
 		if s.codec != nil { // what it makes is decoded by another one
-			return ctx.f.x.e.encodeWith(s.codec, in)
+			return ctx.v.encodeWith(s.codec, in)
 		}
-		return encodeInput(ctx.f.x.e, f.name, in)
+		return encodeInput(ctx.v, f.name, in)
 	}, &s, &out)
 	return out, err
 }
@@ -43,111 +44,39 @@ func Invoke[I, O any](ctx *Context, name string, f *Function[I, O], in I, opts .
 func InvokeByName[O any](ctx *Context, name, function string, in any, opts ...InvokeOption) (O, error) {
 	var out O
 	s := invokeSettings(opts)
-	err := ctx.invoke(name, function, func() ([]byte, error) { return ctx.f.x.e.encode(s.codec, in) }, &s, &out)
+	err := ctx.invoke(name, function, func() ([]byte, error) { return ctx.v.encode(s.codec, in) }, &s, &out)
 	return out, err
 }
 
 func (c *Context) invoke(name, function string, encode func() ([]byte, error), s *settings, out any) error {
-	f, x := c.f, c.f.x
-	if err := s.check(); err != nil {
-		return x.misused(f, history.Invoke, name, err, "")
+	if err := cmp.Or(s.check(), history.CheckID("function name", function)); err != nil {
+		return c.misused(history.Invoke, name, err, "")
 	}
-	if err := history.CheckID("function name", function); err != nil {
-		return x.misused(f, history.Invoke, name, err, "")
-	}
-	o, err := c.enter(history.Invoke, checkpoint.ChainedInvoke, name)
-	if err != nil {
-		return err
-	}
-	defer c.leave()
-	if o.Status != "" && o.Function != function {
-		asked := history.Describe(history.Invoke, checkpoint.ChainedInvoke, name) + " of function "
-		return x.diverged(f, o.ID, asked+o.Function, asked+function)
-	}
-	if o.Status == "" {
-		x.mu.Unlock()
+	result, err := c.in.Invoke(name, function, s.named(c.v), func() ([]byte, *fault.Failure) {
 		input, err := encode()
 		if err != nil {
 			err = fmt.Errorf("input: %w", err)
 		}
-		failure := x.e.errs.recordAny(err)
-		x.mu.Lock()
-		if !x.mayGoOn(f) {
-			return x.exit(f)
-		}
-		if by := o.CancelledBy(); by != nil {
-			return x.refuse(o, by)
-		}
-		if failure == nil && !x.e.has(function) && !x.e.shared {
-			failure = fault.Own("FunctionNotFound", fmt.Sprintf("function %q is not in Options.Functions of this engine", function))
-		}
-		target := "" // nothing is started
-		if failure == nil {
-			target = history.DerivedID(history.InvokedPrefix, x.sum.Incarnation, o.ID)
-		}
-		now := x.e.now()
-		rec := checkpoint.Record{Type: checkpoint.ChainedInvokeStarted, SubType: checkpoint.ChainedInvoke, OperationID: o.ID, ParentID: o.RecordedParent(), Name: name,
-			Flags: o.Flags | checkpoint.FlagPayload, Time: now, Function: function, TargetID: target,
-			Payload: input, Codec: x.e.codecName(s.codec), Timeout: int64(s.timeout)}
-		if s.timeout > 0 {
-			rec.TimeoutAt = history.After(now, int64(s.timeout))
-		}
-		x.record(o, &rec, nil)
-		x.waitsOutside(o)
-		if failure != nil {
-			x.settle(o, &checkpoint.Record{Type: checkpoint.ChainedInvokeFailed}, failure)
-		} else {
-			x.addDue(o)
-		}
+		return input, c.v.errs.recordAny(err)
+	})
+	if err != nil {
+		return c.v.public(err)
 	}
-	if !o.Settled() {
-		if err := x.await(f); err != nil {
-			return err
-		}
-	}
-	if !o.Settled() && x.replay == nil {
-		target, payload := o.Target, o.Payload
-		x.mu.Unlock()
-		err := x.e.createInvoked(x, o, target, function, payload)
-		x.mu.Lock()
-		if err == nil && (o.Dead() || o.Settled() && o.Status != history.Succeeded && o.Status != history.Failed) {
-			// Abandoned, cancelled or timed out meanwhile, when there was nobody to be told.
-			go x.e.store.Deliver(context.WithoutCancel(x.e.life), cancelDelivery(target, "the operation that invoked it has ended"))
-		}
-		if !x.mayGoOn(f) {
-			return x.exit(f)
-		}
-		if errors.Is(err, ErrClosed) { // the engine shuts down: the replay will create it
-			for !f.r.quitting {
-				f.r.woken.Wait()
-			}
-			return x.exit(f)
-		}
-		if errors.Is(err, ErrExecutionExists) || errors.Is(err, ErrExecutionRunning) {
-			x.holdNow(err)
-			return x.exit(f)
-		}
-		if err != nil && !o.Settled() {
-			x.lost(err)
-			return x.exit(f)
-		}
-	}
-	if err := c.awaitOne(o); err != nil {
-		return err
-	}
-	return c.outcome(o, s.codec, out)
+	defer c.in.Leave()
+	return c.decode(&result, s.codec, out)
 }
 
 // createInvoked creates the execution that an invoke asks for. It does nothing
 // if it exists, or if the caller has ended meanwhile.
-func (e *Engine) createInvoked(x *residency, o *history.Operation, id, function string, input []byte) error {
+func (r *resident) createInvoked(o *history.Operation, before *history.Known) error {
+	e := r.e
 	ctx := context.WithoutCancel(e.life)
-	caller := &checkpoint.Caller{ID: x.id, Incarnation: x.sum.Incarnation, OperationID: o.ID}
+	caller := &checkpoint.Caller{ID: r.id, Incarnation: r.x.Summary().Incarnation, OperationID: o.ID}
 	var err error
-	if before := x.keys.Invoked(o); before == nil {
-		err = e.create(ctx, id, function, input, 0, caller, "")
+	if before == nil {
+		err = e.create(ctx, o.Target, o.Function, o.Payload, 0, caller, "")
 	} else {
-		err = e.createAgain(ctx, before, id, function, input, caller)
+		err = e.createAgain(ctx, before, o.Target, o.Function, o.Payload, caller)
 	}
 	if errors.Is(err, checkpoint.ErrEnded) {
 		return nil

@@ -1,17 +1,16 @@
 package durable
 
 import (
-	"errors"
 	"time"
+
+	"github.com/durable-go/durable/internal/invocation"
 )
 
 // What an engine runs is its own only as long as its store says so: on one that leases
 // (checkpoint.Leased) everything stops before the lease runs out, and no body begins
 // after that. What is in memory is written off; who owns it then begins from the store.
 
-var errLeaseOver = errors.New("durable: the lease has run out before it was renewed")
-
-// holdsLease reports whether a residency that began under a lease still owns its execution.
+// holdsLease reports whether a resident that began under a lease still owns its execution.
 func (e *Engine) holdsLease(number int64) bool {
 	if e.leased == nil {
 		return true
@@ -20,10 +19,10 @@ func (e *Engine) holdsLease(number int64) bool {
 	return now == number && time.Until(until) > 0
 }
 
-// watchLease sees to it that a residency does not outlive the lease that was there
+// watchLease sees to it that a resident does not outlive the lease that was there
 // before it was claimed: a process that was stopped in between may have another one by
 // now. e.mu is held.
-func (e *Engine) watchLease(x *residency, lease int64) {
+func (e *Engine) watchLease(x *resident, lease int64) {
 	if e.leased == nil {
 		return
 	}
@@ -62,9 +61,9 @@ func (e *Engine) sawLease(number int64) {
 	}
 }
 
-// beyond are the residencies that have no lease: that of the number is good for so long.
+// beyond are the residents that have no lease: that of the number is good for so long.
 // e.mu is held.
-func (e *Engine) beyond(number int64, left time.Duration) (over []*residency) {
+func (e *Engine) beyond(number int64, left time.Duration) (over []*resident) {
 	for _, x := range e.residents {
 		if x.lease != number || left <= 0 {
 			over = append(over, x)
@@ -73,10 +72,8 @@ func (e *Engine) beyond(number int64, left time.Duration) (over []*residency) {
 	return over
 }
 
-func writeOff(over []*residency) {
+func writeOff(over []*resident) {
 	for _, x := range over {
-		x.mu.Lock()
-		x.lost(errLeaseOver)
-		x.mu.Unlock()
+		x.x.Lost(invocation.ErrLeaseOver)
 	}
 }

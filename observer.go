@@ -10,6 +10,7 @@ import (
 	"github.com/durable-go/durable/checkpoint"
 	"github.com/durable-go/durable/internal/fault"
 	"github.com/durable-go/durable/internal/history"
+	"github.com/durable-go/durable/internal/invocation"
 	"github.com/durable-go/durable/internal/teller"
 )
 
@@ -105,8 +106,18 @@ const maxTrace = 1 << 10
 
 func (e *Engine) observed() {
 	if p := recover(); p != nil {
-		e.log.Error("durable: an observer panicked", "panic", fmt.Sprintf("%T", p))
+		e.v.observerPanicked(p)
 	}
+}
+
+func (v *values) observed() {
+	if p := recover(); p != nil {
+		v.observerPanicked(p)
+	}
+}
+
+func (v *values) observerPanicked(p any) {
+	v.log.Error("durable: an observer panicked", "panic", fmt.Sprintf("%T", p))
 }
 
 // What an observer is only told it is told by the engine's teller, without any lock, and
@@ -174,17 +185,14 @@ func (g *logGuard) WithGroup(name string) (h slog.Handler) {
 }
 
 // observe tells of an event that is numbered. x.mu is held.
-func (x *residency) observe(rec *checkpoint.Record, o *history.Operation) {
+func (x *resident) observe(rec *checkpoint.Record, o *history.Operation) {
 	f := x.e.opts.Observer.Event
-	if f == nil || rec.Events == 0 {
-		return
-	}
 	told, of := *rec, o
 	if o != nil {
 		of = &history.Operation{ID: o.ID, Parent: o.Parent, Name: o.Name, Duration: o.Duration}
 	}
 	x.e.tell(x.id, func() {
-		for _, ev := range x.e.eventsOf(&told, of, &x.sum) {
+		for _, ev := range x.e.eventsOf(&told, of, x.x.Summary()) {
 			f(x.id, ev)
 		}
 	})
@@ -256,20 +264,22 @@ func (e *Engine) executionEnded(s *checkpoint.Summary, status checkpoint.Status,
 }
 
 // beginObserved tells that the journal is read.
-func (x *residency) beginObserved() {
-	inv := Invocation{Replay: x.lastInvocation > 0 || x.cutOff, Lost: x.cutOff, Records: int(x.sum.Tail)}
+func (x *resident) beginObserved(replay, lost bool) context.Context {
+	inv := Invocation{Replay: replay, Lost: lost, Records: int(x.x.Summary().Tail)}
 	if inv.Replay {
 		x.e.replayLength.observe(int64(inv.Records))
 	}
 	f := x.e.opts.Observer.BeginInvocation
 	if f == nil {
-		return
+		return nil
 	}
-	x.e.caughtUp(x.id, x.context().Done())
+	x.e.caughtUp(x.id, x.x.Done())
 	defer x.e.observed()
-	if ctx := f(context.Background(), observedExecution(&x.sum), inv); ctx != nil {
-		x.observed.Store(&ctx)
+	ctx := f(context.Background(), observedExecution(x.x.Summary()), inv)
+	if ctx != nil {
+		x.values.Store(&ctx)
 	}
+	return ctx
 }
 
 // toldLater is an outcome that the observer is told when seq is durable.
@@ -280,7 +290,7 @@ type toldLater struct {
 }
 
 // observeOutcome takes note of an outcome. x.mu is held.
-func (x *residency) observeOutcome(o *history.Operation) {
+func (x *resident) observeOutcome(o *history.Operation) {
 	if o.Type == history.Step && !o.Refusal {
 		x.tally.steps.Add(1)
 	}
@@ -289,18 +299,17 @@ func (x *residency) observeOutcome(o *history.Operation) {
 	}
 	op := Operation{ID: o.ID, ParentID: o.Parent, Type: o.Type.String(), SubType: o.SubType.String(), Name: o.Name, Status: OperationStatus(o.Status), Attempt: int(o.Attempt),
 		StartedAt: timeOf(o.StartedAt), EndedAt: timeOf(o.EndedAt), InvokedID: o.Target}
-	x.journal.told.add(toldLater{o.EndSeq, op, o.Failure})
+	x.told.Add(toldLater{o.EndSeq, op, o.Failure})
 }
 
 // tellOutcomes tells of the outcomes that are durable. x.mu is held.
-func (x *residency) tellOutcomes() {
-	j := &x.journal
+func (x *resident) tellOutcomes(durable uint64) {
 	ctx := context.Background()
-	if given := x.observed.Load(); given != nil {
+	if given := x.values.Load(); given != nil {
 		ctx = *given
 	}
-	for !j.told.empty() && j.told.first().seq <= j.durable {
-		t := j.told.take()
+	for !x.told.Empty() && x.told.First().seq <= durable {
+		t := x.told.Take()
 		x.e.tell(x.id, func() {
 			if t.failure != nil {
 				t.op.Failure = x.e.errs.rebuild(t.failure)
@@ -311,11 +320,11 @@ func (x *residency) tellOutcomes() {
 }
 
 // woken counts and tells that something goes on that was due at.
-func (x *residency) woken(at, now int64) {
+func (e *Engine) woken(r *resident, at, now int64) {
 	late := max(now-at, 0)
-	x.e.wakeDelay.observe(late)
-	if f := x.e.opts.Observer.Woken; f != nil {
-		x.e.tell(x.id, func() { f(x.tally.name, time.Duration(late)) })
+	e.wakeDelay.observe(late)
+	if f := e.opts.Observer.Woken; f != nil {
+		e.tell(r.id, func() { f(r.tally.name, time.Duration(late)) })
 	}
 }
 
@@ -331,42 +340,43 @@ func (e *Engine) committed(c checkpoint.Commit) {
 	}
 }
 
-func (e *Engine) attemptStarted(ctx context.Context, info *stepInfo) (started context.Context) {
+func (v *values) attemptStarted(ctx context.Context, info *invocation.Info) (started context.Context) {
 	started = ctx
-	if e.opts.Observer.AttemptStarted == nil {
+	if v.observer.AttemptStarted == nil {
 		return ctx
 	}
-	e.caughtUp(info.x.id, ctx.Done())
-	defer e.observed()
-	public := info.public()
-	info.told = &public
-	if c := e.opts.Observer.AttemptStarted(ctx, public); c != nil {
+	if v.engine != nil {
+		v.engine.caughtUp(info.Invocation().Summary().ID, ctx.Done())
+	}
+	defer v.observed()
+	public := stepInfo(info)
+	info.Told = &public
+	if c := v.observer.AttemptStarted(ctx, public); c != nil {
 		return c
 	}
 	return ctx
 }
 
-func (e *Engine) attemptEnded(ctx context.Context, info *stepInfo, err error) {
-	if e.opts.Observer.AttemptEnded == nil {
+func (v *values) attemptEnded(ctx context.Context, info *invocation.Info, err error) {
+	if v.observer.AttemptEnded == nil {
 		return
 	}
-	defer e.observed()
-	public := info.told
-	if public == nil {
-		made := info.public()
+	defer v.observed()
+	public, ok := info.Told.(*StepInfo)
+	if !ok {
+		made := stepInfo(info)
 		public = &made
 	}
-	e.opts.Observer.AttemptEnded(ctx, *public, err)
+	v.observer.AttemptEnded(ctx, *public, err)
 }
 
 // observeInvocation tells of its begin, by who has loaded the journal, or of its end.
-func (x *residency) observeInvocation(started bool) {
+func (x *resident) observeInvocation(started, replay bool) {
 	o := x.e.opts.Observer
 	switch {
 	case started && o.InvocationStarted != nil:
-		replay := x.lastInvocation > 0
-		x.e.tell(x.id, func() { o.InvocationStarted(x.id, x.sum.Function, replay) })
+		x.e.tell(x.id, func() { o.InvocationStarted(x.id, x.x.Summary().Function, replay) })
 	case !started && o.InvocationEnded != nil:
-		x.e.tell(x.id, func() { o.InvocationEnded(x.id, x.sum.Function) })
+		x.e.tell(x.id, func() { o.InvocationEnded(x.id, x.x.Summary().Function) })
 	}
 }

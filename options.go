@@ -4,26 +4,28 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"github.com/durable-go/durable/internal/invocation"
 )
 
 // settings is what the options of one operation add up to.
 type settings struct {
-	timeout, attemptTimeout, heartbeat time.Duration
+	invocation.Settings
 
-	retry      *RetryPolicy
-	codec      Codec
-	atMostOnce bool
-
+	retry       *RetryPolicy
+	codec       Codec
 	transaction *TransactionOption
-	transact    *transact // nil: not a TransactionalStep
+	itemName    func(int) string
+	batchCodec  Codec
+}
 
-	maxConcurrency    *int
-	minSuccessful     *int
-	toleratedFailures *int
-	toleratedPercent  *float64
-	itemName          func(int) string
-	flat              bool
-	batchCodec        Codec
+// named are the settings for an invocation, which knows codecs by their names.
+func (s *settings) named(v *values) *invocation.Settings {
+	s.Codec = v.codecName(s.codec)
+	if s.batchCodec != nil {
+		s.BatchCodec = s.batchCodec.Name()
+	}
+	return &s.Settings
 }
 
 // Options of operations. Each fits just the operations that it makes sense for.
@@ -53,12 +55,12 @@ type TimeoutOption struct{ d time.Duration }
 // ErrTimeout.
 func WithTimeout(d time.Duration) TimeoutOption { return TimeoutOption{d} }
 
-func (o TimeoutOption) applyStep(s *settings)      { s.timeout = o.d }
-func (o TimeoutOption) applyCondition(s *settings) { s.timeout = o.d }
-func (o TimeoutOption) applyCallback(s *settings)  { s.timeout = o.d }
-func (o TimeoutOption) applyBatch(s *settings)     { s.timeout = o.d }
-func (o TimeoutOption) applyChild(s *settings)     { s.timeout = o.d }
-func (o TimeoutOption) applyInvoke(s *settings)    { s.timeout = o.d }
+func (o TimeoutOption) applyStep(s *settings)      { s.Timeout = o.d }
+func (o TimeoutOption) applyCondition(s *settings) { s.Timeout = o.d }
+func (o TimeoutOption) applyCallback(s *settings)  { s.Timeout = o.d }
+func (o TimeoutOption) applyBatch(s *settings)     { s.Timeout = o.d }
+func (o TimeoutOption) applyChild(s *settings)     { s.Timeout = o.d }
+func (o TimeoutOption) applyInvoke(s *settings)    { s.Timeout = o.d }
 
 // AttemptTimeoutOption is what WithAttemptTimeout returns.
 type AttemptTimeoutOption struct{ d time.Duration }
@@ -68,9 +70,9 @@ type AttemptTimeoutOption struct{ d time.Duration }
 // returns an error, it failed with ErrTimeout and may be tried again.
 func WithAttemptTimeout(d time.Duration) AttemptTimeoutOption { return AttemptTimeoutOption{d} }
 
-func (o AttemptTimeoutOption) applyStep(s *settings)      { s.attemptTimeout = o.d }
-func (o AttemptTimeoutOption) applyCondition(s *settings) { s.attemptTimeout = o.d }
-func (o AttemptTimeoutOption) applyCallback(s *settings)  { s.attemptTimeout = o.d }
+func (o AttemptTimeoutOption) applyStep(s *settings)      { s.AttemptTimeout = o.d }
+func (o AttemptTimeoutOption) applyCondition(s *settings) { s.AttemptTimeout = o.d }
+func (o AttemptTimeoutOption) applyCallback(s *settings)  { s.AttemptTimeout = o.d }
 
 // HeartbeatOption is what WithHeartbeatTimeout returns.
 type HeartbeatOption struct{ d time.Duration }
@@ -79,7 +81,7 @@ type HeartbeatOption struct{ d time.Duration }
 // outcome nor a heartbeat came for d.
 func WithHeartbeatTimeout(d time.Duration) HeartbeatOption { return HeartbeatOption{d} }
 
-func (o HeartbeatOption) applyCallback(s *settings) { s.heartbeat = o.d }
+func (o HeartbeatOption) applyCallback(s *settings) { s.Heartbeat = o.d }
 
 // RetryOption is what WithRetry returns.
 type RetryOption struct{ p RetryPolicy }
@@ -118,7 +120,7 @@ type AtMostOnceOption struct{}
 // uses its default policy here). Costs one more flush.
 func AtMostOnce() AtMostOnceOption { return AtMostOnceOption{} }
 
-func (AtMostOnceOption) applyStep(s *settings) { s.atMostOnce = true }
+func (AtMostOnceOption) applyStep(s *settings) { s.AtMostOnce = true }
 
 type batchOption func(*settings)
 
@@ -127,25 +129,25 @@ func (o batchOption) applyBatch(s *settings) { o(s) }
 // WithMaxConcurrency bounds how many items run at once; the default is all. It
 // must be at least 1. Items start in the order of their index.
 func WithMaxConcurrency(n int) BatchOption {
-	return batchOption(func(s *settings) { s.maxConcurrency = &n })
+	return batchOption(func(s *settings) { s.MaxConcurrency = &n })
 }
 
 // WithMinSuccessful ends the batch as soon as n items have succeeded. What still
 // runs is cancelled. Failures do not end it early, but when fewer than n
 // succeeded in the end, the error is ErrMinSuccessfulNotReached.
 func WithMinSuccessful(n int) BatchOption {
-	return batchOption(func(s *settings) { s.minSuccessful = &n })
+	return batchOption(func(s *settings) { s.MinSuccessful = &n })
 }
 
 // WithToleratedFailures ends the batch when more than n items have failed.
 func WithToleratedFailures(n int) BatchOption {
-	return batchOption(func(s *settings) { s.toleratedFailures = &n })
+	return batchOption(func(s *settings) { s.ToleratedFailures = &n })
 }
 
 // WithToleratedFailurePercent ends the batch when more than p percent (0 to 100)
 // of all its items have failed.
 func WithToleratedFailurePercent(p float64) BatchOption {
-	return batchOption(func(s *settings) { s.toleratedPercent = &p })
+	return batchOption(func(s *settings) { s.ToleratedPercent = &p })
 }
 
 // WithItemNames names the items of a batch; the default is the operation's name
@@ -158,7 +160,7 @@ func WithItemNames(name func(index int) string) BatchOption {
 // directly under the batch there. It saves two events and one record an item;
 // the item's outcome is recorded all the same.
 func Flat() BatchOption {
-	return batchOption(func(s *settings) { s.flat = true })
+	return batchOption(func(s *settings) { s.Flat = true })
 }
 
 // WithBatchCodec records the values of the succeeded items as one value, a
@@ -235,22 +237,22 @@ func invokeSettings(opts []InvokeOption) (s settings) {
 // check returns what is wrong with the settings, nil if nothing is.
 func (s *settings) check() error {
 	switch {
-	case s.timeout < 0:
-		return fmt.Errorf("WithTimeout(%s): must be positive", s.timeout)
-	case s.attemptTimeout < 0:
-		return fmt.Errorf("WithAttemptTimeout(%s): must be positive", s.attemptTimeout)
-	case s.heartbeat < 0:
-		return fmt.Errorf("WithHeartbeatTimeout(%s): must be positive", s.heartbeat)
-	case s.transaction != nil && s.transact == nil:
+	case s.Timeout < 0:
+		return fmt.Errorf("WithTimeout(%s): must be positive", s.Timeout)
+	case s.AttemptTimeout < 0:
+		return fmt.Errorf("WithAttemptTimeout(%s): must be positive", s.AttemptTimeout)
+	case s.Heartbeat < 0:
+		return fmt.Errorf("WithHeartbeatTimeout(%s): must be positive", s.Heartbeat)
+	case s.transaction != nil && s.Transaction == nil:
 		return errors.New("WithTransaction: the step has no transaction: it is an option of TransactionalStep")
-	case s.maxConcurrency != nil && *s.maxConcurrency < 1:
-		return fmt.Errorf("WithMaxConcurrency(%d): must be at least 1", *s.maxConcurrency)
-	case s.minSuccessful != nil && *s.minSuccessful < 0:
-		return fmt.Errorf("WithMinSuccessful(%d): must not be negative", *s.minSuccessful)
-	case s.toleratedFailures != nil && *s.toleratedFailures < 0:
-		return fmt.Errorf("WithToleratedFailures(%d): must not be negative", *s.toleratedFailures)
-	case s.toleratedPercent != nil && !(*s.toleratedPercent >= 0 && *s.toleratedPercent <= 100):
-		return fmt.Errorf("WithToleratedFailurePercent(%v): must be between 0 and 100", *s.toleratedPercent)
+	case s.MaxConcurrency != nil && *s.MaxConcurrency < 1:
+		return fmt.Errorf("WithMaxConcurrency(%d): must be at least 1", *s.MaxConcurrency)
+	case s.MinSuccessful != nil && *s.MinSuccessful < 0:
+		return fmt.Errorf("WithMinSuccessful(%d): must not be negative", *s.MinSuccessful)
+	case s.ToleratedFailures != nil && *s.ToleratedFailures < 0:
+		return fmt.Errorf("WithToleratedFailures(%d): must not be negative", *s.ToleratedFailures)
+	case s.ToleratedPercent != nil && !(*s.ToleratedPercent >= 0 && *s.ToleratedPercent <= 100):
+		return fmt.Errorf("WithToleratedFailurePercent(%v): must be between 0 and 100", *s.ToleratedPercent)
 	}
 	return nil
 }

@@ -3,25 +3,25 @@ package durable
 import "sync"
 
 // parkedList are the executions that are parked, the one that has been so for longest
-// first. Its lock is behind that of any residency.
+// first. Its lock is a leaf.
 type parkedList struct {
 	mu          sync.Mutex
-	first, last *residency
+	first, last *resident
 }
 
-// parkedPlace is where a residency stands in the list.
+// parkedPlace is where a resident stands in the list.
 type parkedPlace struct {
-	in         bool // under the residency's lock
-	next, prev *residency
+	in         bool
+	next, prev *resident
 }
 
-// add puts x at the end, unless it stands in the list. x.mu is held.
-func (l *parkedList) add(x *residency) {
+// add puts x at the end, unless it stands in the list.
+func (l *parkedList) add(x *resident) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	if x.parkedAt.in {
 		return
 	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
 	x.parkedAt = parkedPlace{in: true, prev: l.last}
 	if l.last != nil {
 		l.last.parkedAt.next = x
@@ -31,13 +31,13 @@ func (l *parkedList) add(x *residency) {
 	l.last = x
 }
 
-// remove takes x out, if it stands there. x.mu is held.
-func (l *parkedList) remove(x *residency) {
+// remove takes x out, if it stands there.
+func (l *parkedList) remove(x *resident) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	if !x.parkedAt.in {
 		return
 	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
 	at := x.parkedAt
 	x.parkedAt = parkedPlace{}
 	if at.prev != nil {
@@ -53,7 +53,7 @@ func (l *parkedList) remove(x *residency) {
 }
 
 // longest is the first one, nil if none is parked.
-func (l *parkedList) longest() *residency {
+func (l *parkedList) longest() *resident {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.first

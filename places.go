@@ -5,6 +5,8 @@ import (
 	"maps"
 	"slices"
 	"time"
+
+	"github.com/durable-go/durable/internal/invocation"
 )
 
 // Places bound the executions in memory. One that waits for another one's result
@@ -79,7 +81,9 @@ func (e *Engine) makePlace() {
 		if longest == nil {
 			break
 		}
-		if longest.leave() {
+		on := longest.x.Leave()
+		e.parked.remove(longest) // as far as this goes, also if it can't be suspended just now
+		if on {
 			e.leaving, e.asked = longest, time.Now()
 			return
 		}
@@ -101,18 +105,6 @@ func (e *Engine) makePlace() {
 	}
 }
 
-// leave suspends a parked execution; false if it can't be suspended just now, and is not
-// parked any more, as far as makePlace goes.
-func (x *residency) leave() bool {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	if !x.idleSince.IsZero() {
-		x.suspend()
-	}
-	x.e.parked.remove(x)
-	return x.phase == phaseReleasing
-}
-
 // stuck reports whether all places have been held by code that makes no progress. It is
 // the claim loop's.
 func (e *Engine) stuck() bool {
@@ -131,45 +123,50 @@ func (e *Engine) stuck() bool {
 }
 
 // stuck reports whether code of the execution holds its place, and makes no progress.
-func (x *residency) stuck() bool {
-	_, stuck := x.stuckFrom()
+func (r *resident) stuck() bool {
+	_, stuck := r.stuckFrom()
 	return stuck
 }
 
 // stuckFrom is from when on the execution is stuck, if nothing happens until then, and
 // whether it is by now.
-func (x *residency) stuckFrom() (at time.Time, stuck bool) {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	at = x.progress.Add(stuckAfter)
-	return at, (x.isOver() || x.phase == phaseRunning && x.running > 0 && len(x.bodies) == 0) && !time.Now().Before(at)
+func (r *resident) stuckFrom() (at time.Time, stuck bool) {
+	s := r.state()
+	at = s.Progress.Add(stuckAfter)
+	return at, (s.over || s.Busy) && !time.Now().Before(at)
 }
 
-// isOver reports whether nothing of the residency will be recorded, or it can't begin,
-// because code goes on whose stay is over. x.mu is held.
-func (x *residency) isOver() bool { return x.phase == phaseClosed || x.earlier != nil }
+// residentState is what is seen of a resident.
+type residentState struct {
+	invocation.State
+	over bool // nothing of it will be recorded, or it can't begin, because code goes on whose stay is over
+}
+
+func (r *resident) state() residentState {
+	s := residentState{State: r.x.State()}
+	r.e.mu.Lock()
+	defer r.e.mu.Unlock()
+	s.over = s.Closed || r.earlier != nil
+	if r.progress.After(s.Progress) {
+		s.Progress = r.progress
+	}
+	return s
+}
 
 // tenth is by how much the bound may be exceeded.
 func (e *Engine) tenth() int { return max(e.opts.MaxResident/10, 1) }
 
-// lingers takes note of a residency whose stay is over, or can't begin, while code goes on.
-// x.mu is held.
-func (e *Engine) lingers(x *residency) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	e.linger(x)
-}
-
-// linger is lingers with e.mu held.
-func (e *Engine) linger(x *residency) {
-	e.lingering[x] = struct{}{}
-	if at := x.progress.Add(stuckAfter); e.lapseAt.After(at) {
+// linger takes note of a resident whose stay is over, or can't begin, while code goes on.
+// e.mu is held.
+func (e *Engine) linger(r *resident) {
+	e.lingering[r] = struct{}{}
+	if at := r.progress.Add(stuckAfter); e.lapseAt.After(at) {
 		e.lapseAt = at
 	}
 }
 
 // lingersNoMore takes note that the code has ended. e.mu is held.
-func (e *Engine) lingersNoMore(x *residency) {
+func (e *Engine) lingersNoMore(x *resident) {
 	delete(e.lingering, x)
 	if x.lapsed {
 		x.lapsed, x.left = false, false
@@ -211,7 +208,7 @@ func (e *Engine) lapse() bool {
 		}
 		e.mu.Unlock()
 		if take {
-			x.logger().Error("durable: an execution that has ended, or left memory, holds its place because its code goes on: the bound is exceeded; make bodies heed their context, and let deferred calls end",
+			x.x.Logger().Error("durable: an execution that has ended, or left memory, holds its place because its code goes on: the bound is exceeded; make bodies heed their context, and let deferred calls end",
 				"maxResident", e.opts.MaxResident, "exceededBy", e.tenth())
 			return true
 		}
@@ -219,18 +216,26 @@ func (e *Engine) lapse() bool {
 	return false
 }
 
-// onItsWay reports whether the residency is being released, but is not gone.
-func (x *residency) onItsWay() bool {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	return !x.isGone() && (x.phase == phaseReleasing || x.phase == phaseClosed)
+// onItsWay reports whether the resident is being released, but is not gone.
+func (r *resident) onItsWay() bool {
+	s := r.x.State()
+	return !r.isGone() && (s.Leaving || s.Closed)
+}
+
+func (r *resident) isGone() bool {
+	select {
+	case <-r.gone:
+		return true
+	default:
+		return false
+	}
 }
 
 // givePlaceUp lends the place of the execution whose code waits in Result with
 // ctx; the function it returns takes it back.
 func (e *Engine) givePlaceUp(ctx context.Context) (takeBack func()) {
-	x, ok := ctx.Value(residencyKey{}).(*residency)
-	if !ok || x.e != e {
+	x := e.hostOf(ctx)
+	if x == nil {
 		return func() {}
 	}
 	change := func(n int) {
@@ -253,31 +258,33 @@ const stalledAfter = time.Minute
 
 // stalled is since when code of the execution has been blocked, or busy, outside
 // of operations and bodies, if that is long; or since when the stay of the execution is
-// over, or it can't be loaded, while code goes on. x.mu is held.
-func (x *residency) stalled() (since time.Time, ok bool) {
-	if busy := x.phase == phaseRunning && x.running > 0 && len(x.bodies) == 0 && x.journal.waiting.empty(); !busy && !x.isOver() && x.phase != phaseLoading ||
-		time.Since(x.progress) < stalledAfter {
+// over, or it can't be loaded, while code goes on.
+func (s *residentState) stalled() (since time.Time, ok bool) {
+	if !(s.Busy && !s.Flushing) && !s.over && !s.Loading || time.Since(s.Progress) < stalledAfter {
 		return time.Time{}, false
 	}
-	return x.progress.UTC(), true
+	return s.Progress.UTC(), true
 }
 
 // warnOfStalled logs executions that are stalled, each once.
 func (e *Engine) warnOfStalled() {
-	for _, x := range e.lockedResidents() {
-		x.mu.Lock()
-		since, ok := x.stalled()
-		if ok && !x.warned {
-			message := "durable: the handler makes no progress: move what blocks or computes for long into steps"
-			switch {
-			case x.isOver():
-				message = "durable: the execution has ended, or left memory, and its code goes on: make bodies heed their context, and let deferred calls end"
-			case x.phase == phaseLoading:
-				message = "durable: the execution is being loaded: the store does not answer"
-			}
-			x.logger().Warn(message, "since", since)
+	for _, r := range e.lockedResidents() {
+		s := r.state()
+		since, ok := s.stalled()
+		e.mu.Lock()
+		warn := ok && !r.warned
+		r.warned = ok
+		e.mu.Unlock()
+		if !warn {
+			continue
 		}
-		x.warned = ok
-		x.mu.Unlock()
+		message := "durable: the handler makes no progress: move what blocks or computes for long into steps"
+		switch {
+		case s.over:
+			message = "durable: the execution has ended, or left memory, and its code goes on: make bodies heed their context, and let deferred calls end"
+		case s.Loading:
+			message = "durable: the execution is being loaded: the store does not answer"
+		}
+		r.x.Logger().Warn(message, "since", since)
 	}
 }

@@ -6,13 +6,11 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"strings"
-	"sync"
 	"time"
 
 	"github.com/durable-go/durable/checkpoint"
 	"github.com/durable-go/durable/internal/fault"
-	"github.com/durable-go/durable/internal/history"
+	"github.com/durable-go/durable/internal/invocation"
 	"github.com/durable-go/durable/internal/jsonform"
 )
 
@@ -48,9 +46,11 @@ func Replay(ctx context.Context, rec *Recording, opts *Options) error {
 	}
 	e := prepareEngine(store, opts)
 	e.opts.Observer, e.opts.FailOnMismatch = &Observer{}, false
+	e.v.observer = e.opts.Observer
 	if opts == nil || opts.Logger == nil {
 		e.opts.Logger = slog.New(slog.DiscardHandler)
 		e.log = e.opts.Logger
+		e.v.logger, e.v.log = e.opts.Logger, e.log
 	}
 	defer e.teller.CatchUpWithAll(tellPatience, ctx.Done())
 	defer e.endLife(ErrClosed)
@@ -58,120 +58,42 @@ func Replay(ctx context.Context, rec *Recording, opts *Options) error {
 	if def == nil {
 		return fmt.Errorf("durable: replay of execution %s: %w: %q is not in Options.Functions", rec.ID, ErrFunctionNotFound, rec.Function)
 	}
-	x := newResidency(e, def, &checkpoint.Claim{Summary: checkpoint.Summary{
-		ID: rec.ID, Function: rec.Function, Incarnation: rec.incarnation, Tail: uint64(len(rec.records)), Status: checkpoint.Running}})
-	x.replay = &replayRun{x: x, rec: rec}
-	if err := x.replay.run(ctx); err != nil {
+	for i := range rec.records {
+		if r := &rec.records[i]; r.Type == checkpoint.ExecutionStarted {
+			if err := e.accepts(r.Codec); err != nil {
+				return fmt.Errorf("durable: replay of execution %s: input: %w", rec.ID, err)
+			}
+		}
+	}
+	replay := &invocation.Replay{Records: rec.records, Log: e.opts.Logger, Compare: func(final *checkpoint.Record, status checkpoint.Status, payload []byte, f *fault.Failure) error {
+		return compareEnds(rec.ID, final, status, payload, f)
+	}}
+	e.newResident(&checkpoint.Claim{Summary: checkpoint.Summary{
+		ID: rec.ID, Function: rec.Function, Incarnation: rec.incarnation, Tail: uint64(len(rec.records)), Status: checkpoint.Running}}, replay)
+	if err := replay.Run(ctx); err != nil {
 		return err
 	}
-	return x.replay.verdict()
+	return e.v.public(replay.Verdict())
 }
 
-// replayRun is a residency that replays a recording.
-//
-// It ends when the handler returns, when the code asks for something that is not
-// what is recorded, or when every goroutine waits for something that the recording
-// does not hold.
-type replayRun struct {
-	x     *residency
-	rec   *Recording
-	final *checkpoint.Record // the end of the execution; nil: it had not ended
-	input checkpoint.Record
-
-	first   *NonDeterministicError // what the code asked for beyond the recording, the outermost
-	ended   bool                   // the handler returned
-	problem error
-	telling sync.WaitGroup // tells under way
-}
-
-func (r *replayRun) run(ctx context.Context) error {
-	x := r.x
-	x.mu.Lock()
-	for i := range r.rec.records {
-		rec := r.rec.records[i]
-		failure, err := fault.Decode(rec.Failure)
-		if err != nil {
-			x.mu.Unlock()
-			return fmt.Errorf("durable: replay of execution %s, record %d: %w", x.id, rec.Seq, err)
-		}
-		switch rec.Type {
-		case checkpoint.ExecutionStarted:
-			r.input = rec
-			x.sum.StartedAt, x.sum.Deadline = rec.Time, rec.TimeoutAt
-		case checkpoint.ScopeCancelled:
-			x.cancels++
-		case checkpoint.ExecutionSucceeded, checkpoint.ExecutionFailed, checkpoint.ExecutionTimedOut, checkpoint.ExecutionStopped:
-			r.final = &r.rec.records[i]
-		}
-		x.ops.Apply(&rec, failure)
-		x.lastInvocation = rec.Seq // all of it has been before
-	}
-	codec, err := x.e.codecFor(nil, r.input.Codec)
-	if err != nil {
-		x.mu.Unlock()
-		return fmt.Errorf("durable: replay of execution %s: input: %w", x.id, err)
-	}
-	x.phase = phaseRunning
-	f := x.newFrame(x.root, nil)
-	f.replaying = true
-	x.spawn(f, func() { x.runHandler(f, codec, r.input.Payload) })
-	x.mu.Unlock()
-	defer r.telling.Wait()
-	select {
-	case <-x.gone:
-		return nil
-	case <-ctx.Done():
-		x.stopNow(context.Cause(ctx))
-		return context.Cause(ctx)
-	}
-}
-
-// failed reports whether what is replayed, if anything is, had failed.
-func (r *replayRun) failed() bool {
-	return r != nil && r.final != nil && r.final.Type == checkpoint.ExecutionFailed
-}
-
-// beyond ends the goroutine's way, for now: the code asks for something that the
-// recording does not hold. x.mu is held, and given up.
-func (x *residency) beyond(f *frame, id, asked string) error {
-	if r := x.replay; r.first == nil || compareDepth(id, r.first.OperationID) < 0 {
-		recorded := "nothing"
-		if o := x.ops[id]; o != nil && o.Status != "" && o.ID != "" {
-			recorded = history.Describe(o.Type, o.SubType, o.Name) + " without an end"
-		}
-		r.first = &NonDeterministicError{ExecutionID: x.id, OperationID: id, Recorded: recorded, Asked: asked}
-	}
-	// The recorded run got further here: what is waited for was recorded then.
-	if problem := x.leftover(f); problem != nil {
-		x.holdNow(problem)
-	}
-	return x.block(f, &waiter{r: f.r})
-}
-
-// compareDepth orders operations by how far inside they are, then by place: of all
-// that waits, the outermost is what keeps the handler from its end.
-func compareDepth(a, b string) int {
-	return cmp.Or(cmp.Compare(strings.Count(a, "-"), strings.Count(b, "-")), history.CompareIDs(a, b))
-}
-
-// compare tells whether the handler's end is the recorded one. x.mu is held.
-func (r *replayRun) compare(status checkpoint.Status, payload []byte, failure *fault.Failure) error {
-	r.ended = true
+// compareEnds tells whether the handler's end is the recorded one; nil: it is, or there is
+// none.
+func compareEnds(id string, final *checkpoint.Record, status checkpoint.Status, payload []byte, failure *fault.Failure) error {
 	now := "the result " + excerpt(payload)
 	if failure != nil {
 		now = fmt.Sprintf("the failure %s: %s", failure.Type, failure.Message)
 	}
 	different := func(recorded string) error {
-		return &NonDeterministicError{ExecutionID: r.x.id, Recorded: recorded, Asked: now}
+		return &NonDeterministicError{ExecutionID: id, Recorded: recorded, Asked: now}
 	}
 	switch {
-	case r.final == nil: // it ended, and the process died before that was recorded
-	case r.final.Type == checkpoint.ExecutionSucceeded:
-		if status != checkpoint.Succeeded || !bytes.Equal(jsonform.Compact(payload), jsonform.Compact(r.final.Payload)) {
-			return different("the result " + excerpt(r.final.Payload))
+	case final == nil: // it ended, and the process died before that was recorded
+	case final.Type == checkpoint.ExecutionSucceeded:
+		if status != checkpoint.Succeeded || !bytes.Equal(jsonform.Compact(payload), jsonform.Compact(final.Payload)) {
+			return different("the result " + excerpt(final.Payload))
 		}
-	case r.final.Type == checkpoint.ExecutionFailed:
-		recorded, err := fault.Decode(r.final.Failure)
+	case final.Type == checkpoint.ExecutionFailed:
+		recorded, err := fault.Decode(final.Failure)
 		if err != nil {
 			return err
 		}
@@ -180,45 +102,6 @@ func (r *replayRun) compare(status checkpoint.Status, payload []byte, failure *f
 		}
 	}
 	return nil
-}
-
-// verdict is what the replay has found.
-func (r *replayRun) verdict() error {
-	r.x.mu.Lock()
-	defer r.x.mu.Unlock()
-	if why, ok := r.problem.(*reason); ok {
-		return why.err
-	}
-	switch {
-	case r.problem != nil:
-		return r.problem
-	case r.ended || r.final == nil:
-		return nil
-	case r.final.Type == checkpoint.ExecutionTimedOut, r.final.Type == checkpoint.ExecutionStopped:
-		return nil // it was ended from outside, anywhere
-	case r.first != nil:
-		return r.first
-	}
-	return fmt.Errorf("durable: replay of execution %s: %w: the code waits for something else where the recorded execution had ended", r.x.id, ErrNonDeterministic)
-}
-
-// tell logs the operation that f's code has just come through. What is left behind
-// tells nothing: the replay does not wait for it.
-func (r *replayRun) tell(f *frame) {
-	r.x.mu.Lock()
-	if !r.x.mayGoOn(f) {
-		r.x.mu.Unlock()
-		return
-	}
-	r.telling.Add(1)
-	defer r.telling.Done()
-	id := f.id(f.counter)
-	var kind, name, status string
-	if o := r.x.ops[id]; o != nil {
-		kind, name, status = cmp.Or(o.SubType.String(), o.Type.String()), o.Name, string(o.Status)
-	}
-	r.x.mu.Unlock()
-	r.x.e.opts.Logger.Debug("replayed", "execution", r.x.id, "operation", id, "type", kind, "name", name, "status", status)
 }
 
 // excerpt is the beginning of a payload as people see it.

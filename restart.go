@@ -228,7 +228,7 @@ func (e *Engine) restartSettings(ctx context.Context, j *history.Ended, opts []S
 	if e.retired() {
 		return s, "", e.refuse(ctx)
 	}
-	s.timeout = durationOf(j.Records[0].Timeout)
+	s.timeout = time.Duration(j.Records[0].Timeout)
 	if id, err = s.take(ctx, e, "", opts); err != nil {
 		return s, "", fmt.Errorf("restart of execution %s: %w", j.Summary.ID, err)
 	}

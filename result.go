@@ -9,6 +9,7 @@ import (
 	"github.com/durable-go/durable/checkpoint"
 	"github.com/durable-go/durable/internal/fault"
 	"github.com/durable-go/durable/internal/history"
+	"github.com/durable-go/durable/internal/invocation"
 	"github.com/durable-go/durable/internal/jsonform"
 )
 
@@ -34,13 +35,13 @@ func (e *Engine) result(ctx context.Context, id string) (payload []byte, codec s
 	}
 	defer e.givePlaceUp(ctx)()
 	var s checkpoint.Summary
-	var ended *outcome
+	var ended *invocation.Final
 	told := false
 	here := e.resident(id)
 	err = e.until(ctx, e.results, id, func() (done bool, err error) {
 		if here != nil { // who goes on asking the store, makes it slower
 			running := false
-			if ended, running = here.outcome(); ended != nil || running {
+			if ended, running = here.x.Final(); ended != nil || running {
 				return ended != nil, nil
 			}
 		}
@@ -60,10 +61,10 @@ func (e *Engine) result(ctx context.Context, id string) (payload []byte, codec s
 	}
 	e.answering(id, ctx.Done())
 	if ended != nil {
-		if ended.failure == nil {
-			return ended.payload, e.opts.Codec.Name(), nil
+		if ended.Failure == nil {
+			return ended.Payload, e.opts.Codec.Name(), nil
 		}
-		return nil, "", e.executionError(id, here.sum.Function, ended.failure)
+		return nil, "", e.executionError(id, here.x.Summary().Function, ended.Failure)
 	}
 	final := s.Ended
 	if err := e.openRecord(&final, s.Incarnation); err != nil {

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/durable-go/durable/checkpoint"
+	"github.com/durable-go/durable/internal/invocation"
 )
 
 // closed is why the engine takes no calls any more, nil while it does.
@@ -31,15 +32,8 @@ func (e *Engine) refuse(ctx context.Context) error {
 	if err := e.closed(); err != nil {
 		return err
 	}
-	if x, ok := ctx.Value(residencyKey{}).(*residency); ok && x.e == e {
-		o := x.root
-		if info, ok := ctx.Value(stepInfoKey{}).(*stepInfo); ok && info.x == x {
-			o = info.o
-		}
-		x.mu.Lock()
-		defer x.mu.Unlock()
-		o.TurnedAway = true
-		x.retireNow()
+	if r := e.hostOf(ctx); r != nil {
+		r.x.TurnAway(ctx)
 	}
 	return ErrClosed
 }
@@ -48,8 +42,7 @@ func (e *Engine) refuse(ctx context.Context) error {
 // anything from the engine any more: what it waits for may leave memory by the same
 // shutdown.
 func (e *Engine) refusesToWait(ctx context.Context) bool {
-	x, ok := ctx.Value(residencyKey{}).(*residency)
-	return ok && x.e == e && e.retired()
+	return e.hostOf(ctx) != nil && e.retired()
 }
 
 // retired reports whether the engine takes no new work any more.
@@ -116,15 +109,15 @@ func (e *Engine) Shutdown(ctx context.Context) error {
 func (e *Engine) vacate() (lost int) {
 	e.mayHaveEnded("") // bodies that wait are turned away
 	for _, x := range e.lockedResidents() {
-		x.retire()
+		x.x.Retire()
 	}
 	<-e.loop
 	e.starting.Wait()
 	resident := e.lockedResidents() // those that came meanwhile retire by themselves
 	for _, x := range resident {
-		<-x.context().Done()
+		<-x.x.Done()
 	}
-	moment := time.NewTimer(slowBody)
+	moment := time.NewTimer(invocation.SlowBody)
 	defer moment.Stop()
 	left := 0
 	for _, x := range resident {
@@ -151,14 +144,7 @@ func (e *Engine) vacate() (lost int) {
 // again.
 func (e *Engine) toRunAgain() (n int) {
 	for _, x := range e.lockedResidents() {
-		x.mu.Lock()
-		switch {
-		case x.phase != phaseClosed:
-			n += x.inBodies
-		case x.replayed:
-			n += len(x.bodies)
-		}
-		x.mu.Unlock()
+		n += x.x.State().ToRepeat
 	}
 	return n
 }
@@ -209,7 +195,7 @@ func (e *Engine) closeNow(cause error) error {
 	e.shut, e.retiring = true, true
 	e.mu.Unlock()
 	defer e.leftAlone()
-	// Residencies close before any context ends: what a body returns because of
+	// Invocations close before any context ends: what a body returns because of
 	// that must not be recorded.
 	for _, x := range e.lockedResidents() {
 		x.stopNow(cause)

@@ -73,19 +73,14 @@ func (e *Engine) Stats() Stats {
 	e.mu.Unlock()
 	s.Resident = len(list)
 	for _, x := range list {
-		x.mu.Lock()
-		if !x.idleSince.IsZero() {
+		state := x.state()
+		if state.Idle {
 			s.Idle++
 		}
-		if _, ok := x.stalled(); ok {
+		if _, ok := state.stalled(); ok {
 			s.Stalled++
 		}
-		for _, d := range x.due {
-			if d.valid() {
-				s.Timers++
-			}
-		}
-		x.mu.Unlock()
+		s.Timers += x.x.Timers()
 	}
 	e.byFunction.Range(func(name, t any) bool {
 		s.Functions[name.(string)] = t.(*functionTally).stats()

@@ -69,10 +69,10 @@ func (e *Engine) Stop(ctx context.Context, id, reason string) error {
 	return nil
 }
 
-// is reports whether the residency is of the execution whose summary s is, as far as that
+// is reports whether the resident is of the execution whose summary s is, as far as that
 // could be read.
-func (x *residency) is(s *checkpoint.Summary) bool {
-	return s.Incarnation.IsZero() || s.Incarnation == x.sum.Incarnation
+func (r *resident) is(s *checkpoint.Summary) bool {
+	return s.Incarnation.IsZero() || s.Incarnation == r.x.Summary().Incarnation
 }
 
 // reasonFor is a reason as it will be recorded: text, like the errors it is part of.
@@ -89,10 +89,10 @@ func (e *Engine) end(ctx context.Context, s *checkpoint.Summary, status checkpoi
 	if status == checkpoint.TimedOut {
 		rec.Type = checkpoint.ExecutionTimedOut
 	}
+	deliver := e.tellCaller(s, status, nil, rec.Failure)
 	if err := e.sealRecord(&rec, s.Incarnation); err != nil {
 		return err
 	}
-	deliver := e.tellCaller(s, status, nil, failure)
 	for i := range deliver {
 		if err := e.sealRecord(&deliver[i].Record, deliver[i].Incarnation); err != nil {
 			return err
@@ -116,7 +116,7 @@ func (e *Engine) end(ctx context.Context, s *checkpoint.Summary, status checkpoi
 }
 
 // tellCaller is what the caller of an execution is told of its end, when it has been sealed.
-func (e *Engine) tellCaller(s *checkpoint.Summary, status checkpoint.Status, payload []byte, failure *fault.Failure) []checkpoint.Delivery {
+func (e *Engine) tellCaller(s *checkpoint.Summary, status checkpoint.Status, payload, failure []byte) []checkpoint.Delivery {
 	if s.Caller == nil {
 		return nil
 	}
@@ -125,8 +125,8 @@ func (e *Engine) tellCaller(s *checkpoint.Summary, status checkpoint.Status, pay
 		checkpoint.TimedOut: checkpoint.ChainedInvokeTimedOut, checkpoint.Stopped: checkpoint.ChainedInvokeStopped,
 	}
 	rec := checkpoint.Record{Type: types[status], SubType: checkpoint.ChainedInvoke, OperationID: s.Caller.OperationID, Payload: payload,
-		Codec: e.opts.Codec.Name(), Failure: fault.Encode(failure)}
-	if failure == nil {
+		Codec: e.opts.Codec.Name(), Failure: failure}
+	if len(failure) == 0 {
 		rec.Flags |= checkpoint.FlagPayload
 	}
 	return []checkpoint.Delivery{{ID: s.Caller.ID, Incarnation: s.Caller.Incarnation, Record: rec}}
@@ -140,11 +140,7 @@ func (e *Engine) tellAgain(ctx context.Context, s *checkpoint.Summary) error {
 	if err := e.openRecord(&ended, s.Incarnation); err != nil {
 		return err
 	}
-	failure, err := fault.Decode(ended.Failure)
-	if err != nil {
-		return err
-	}
-	for _, d := range e.tellCaller(s, s.Status, ended.Payload, failure) {
+	for _, d := range e.tellCaller(s, s.Status, ended.Payload, ended.Failure) {
 		if err := e.sealRecord(&d.Record, d.Incarnation); err != nil {
 			return err
 		}
@@ -177,7 +173,7 @@ func (e *Engine) Delete(ctx context.Context, id string) error {
 	defer open.left()
 	if err = e.store.Delete(open, id); err == nil {
 		e.mu.Lock()
-		var old *residency
+		var old *resident
 		if x := e.residents[id]; x != nil && x.is(&s) {
 			old = e.supersede(id, checkpoint.Incarnation{})
 		}

@@ -3,10 +3,10 @@ package durable
 import (
 	"context"
 	"log/slog"
-	"time"
 
 	"github.com/durable-go/durable/checkpoint"
 	"github.com/durable-go/durable/internal/history"
+	"github.com/durable-go/durable/internal/invocation"
 )
 
 // None is the result of what has none.
@@ -33,7 +33,7 @@ type None = struct{}
 // Options: WithRetry, WithTimeout, WithAttemptTimeout, AtMostOnce, WithCodec.
 func Step[O any](ctx *Context, name string, fn func(context.Context) (O, error), opts ...StepOption) (O, error) {
 	s := stepSettings(opts)
-	codec := s.codec
+	codec, vs := s.codec, ctx.v
 	v, err := ctx.step(checkpoint.Step, name, &s, func(c context.Context) (encoded, error) {
 		if fn == nil {
 			panic(errNoBody)
@@ -43,7 +43,7 @@ func Step[O any](ctx *Context, name string, fn func(context.Context) (O, error),
 			return encoded{}, err
 		}
 		made := new(decoded[O])
-		payload, err := made.encode(ctx.f.x.e, codec, v)
+		payload, err := made.encode(vs, codec, v)
 		return encoded{payload, made}, err
 	}, newDecoded[O])
 	if err != nil {
@@ -56,12 +56,12 @@ func Step[O any](ctx *Context, name string, fn func(context.Context) (O, error),
 // Do is Step for a function without a result.
 func Do(ctx *Context, name string, fn func(context.Context) error, opts ...StepOption) error {
 	s := stepSettings(opts)
-	codec := s.codec
+	codec, vs := s.codec, ctx.v
 	_, err := ctx.step(checkpoint.Step, name, &s, func(c context.Context) (encoded, error) {
 		if fn == nil {
 			panic(errNoBody)
 		}
-		return ctx.f.x.e.none(codec, fn(c))
+		return vs.none(codec, fn(c))
 	}, nil)
 	return err
 }
@@ -80,55 +80,77 @@ func Call[I, O any](ctx *Context, name string, fn func(context.Context, I) (O, e
 // its item.
 func AsStep[I, O any](fn func(context.Context, I) (O, error), opts ...StepOption) func(*Context, I, int) (O, error) {
 	return func(ctx *Context, in I, _ int) (O, error) {
-		return Call(ctx, ctx.f.op.Name, fn, in, opts...)
+		_, name := ctx.in.Operation()
+		return Call(ctx, name, fn, in, opts...)
 	}
 }
 
 // none is the encoded result of a body that has none.
-func (e *Engine) none(codec Codec, err error) (encoded, error) {
+func (v *values) none(codec Codec, err error) (encoded, error) {
 	if err != nil {
 		return encoded{}, err
 	}
-	payload, err := e.encode(codec, None{})
+	payload, err := v.encode(codec, None{})
 	return encoded{payload: payload}, err
 }
 
-// step is the life of a step with body. It returns its value, in what none makes; with
-// none nil it has no value.
-func (c *Context) step(sub checkpoint.SubType, name string, s *settings, body func(context.Context) (encoded, error), none func() decoding) (decoding, error) {
-	x, codec, transact := c.f.x, s.codec, s.transact // s would leave the stack with body
+// step is the life of a step that runs the user's code. It returns its value, in what none
+// makes; with none nil it has no value.
+func (c *Context) step(sub checkpoint.SubType, name string, s *settings, run func(context.Context) (encoded, error), none func() decoding) (decoding, error) {
 	if err := s.check(); err != nil {
-		return nil, x.misused(c.f, history.Step, name, err, "")
+		return nil, c.misused(history.Step, name, err, "")
 	}
-	o, err := c.enter(history.Step, sub, name)
-	if err != nil {
-		return nil, err
-	}
-	defer c.leave()
-	retry, byDefault := defaultRetry, defaultMaxAttempts
-	if s.atMostOnce {
-		retry = NoRetry()
+	body := &stepBody{attempts: attempts{c: c, retry: &defaultRetry, byDefault: defaultMaxAttempts}, codec: s.codec, run: run, none: none, transaction: s.Transaction}
+	if s.AtMostOnce {
+		body.retry = &noRetry
 	}
 	if s.retry != nil {
-		retry = *s.retry
+		body.retry = s.retry
 	}
-	made, err := c.runSteps(o, s, retry, byDefault, func(ctx context.Context, _ []byte, _ int) (a attempt) {
-		a.encoded, a.err = x.e.intercepted(ctx, codec, body, none)
-		if a.err != nil && transact != nil {
-			transact.rollback()
-		}
-		return a
-	})
+	out, err := c.in.Steps(sub, name, s.named(c.v), body)
 	if err != nil {
-		return nil, err
+		return nil, c.v.public(err)
 	}
+	defer c.in.Leave()
 	if none == nil {
-		return nil, c.outcome(o, codec, nil)
+		return nil, nil
 	}
-	if made == nil || !made.holds(o.Payload) {
+	made, _ := out.Value.(decoding)
+	if made == nil || !made.holds(out.Payload) {
 		made = none()
+		err = c.decode(&out, s.codec, made.target())
 	}
-	return made, c.outcome(o, codec, made)
+	return made, err
+}
+
+var noRetry = NoRetry()
+
+// stepBody is the body of a step.
+type stepBody struct {
+	attempts
+	codec       Codec
+	run         func(context.Context) (encoded, error)
+	none        func() decoding
+	transaction *invocation.Transaction
+}
+
+func (b *stepBody) Call(ctx context.Context, _ *invocation.Info) (a invocation.Attempt) {
+	defer called(&a)
+	made, err := b.c.v.intercepted(ctx, b.codec, b.run, b.none)
+	if err != nil && b.transaction != nil {
+		b.transaction.Rollback()
+	}
+	a = invocation.Attempt{Payload: made.payload, Err: err}
+	if made.value != nil {
+		a.Value = made.value
+	}
+	return a
+}
+
+// Judge is asked about what is not the user's error: an attempt that was cut off, or whose
+// transaction did not commit.
+func (b *stepBody) Judge(err error, failures int) invocation.Attempt {
+	return b.attempts.Judge(ofAttempt(err), failures)
 }
 
 // StepInfo is what a body can learn about its attempt.
@@ -153,64 +175,19 @@ func StepInfoFrom(ctx context.Context) (StepInfo, bool) {
 	if ctx == nil {
 		return StepInfo{}, false
 	}
-	info, ok := ctx.Value(stepInfoKey{}).(*stepInfo)
-	if !ok {
+	info := invocation.InfoFrom(ctx)
+	if info == nil {
 		return StepInfo{}, false
 	}
-	return info.public(), true
+	return stepInfo(info), true
 }
 
-// stepInfo is StepInfo before anybody asks for it.
-type stepInfo struct {
-	x       *residency
-	o       *history.Operation
-	attempt int
-	told    *StepInfo // to an observer, before the body ran
-}
-
-func (i *stepInfo) public() StepInfo {
-	return StepInfo{
-		ExecutionID: i.x.id, OperationID: i.o.ID, Name: i.o.Name, Attempt: i.attempt, Engine: i.x.e,
-		Logger:         i.x.e.opts.Logger.With("execution", i.x.id, "function", i.x.sum.Function, "operation", i.o.ID, "attempt", i.attempt),
-		IdempotencyKey: i.idempotencyKey(),
-	}
-}
-
-func (i *stepInfo) idempotencyKey() string {
-	return history.DerivedID("idem-", i.x.keys.Origin(i.o, i.x.sum.Incarnation), i.o.ID)
-}
-
-type stepInfoKey struct{}
-
-// bodyContext is the context of a body: its frame's, made when the body asks for it. It
-// tells when a durable timeout will end it, which the frame's does not: code of a handler
-// that looks at a deadline would take another way on a replay that comes later.
-type bodyContext struct {
-	f        *frame
-	shielded bool
-	info     stepInfo
-	endsAt   int64 // by the clock of the process; 0: no timeout
-}
-
-// bodyContext makes the context for an attempt of o. x.mu is held.
-func (c *Context) bodyContext(o *history.Operation, attempt int) *bodyContext {
-	f, x := c.f, c.f.x
-	b := &bodyContext{f: f, shielded: c.shielded || o.Flags&checkpoint.FlagShielded != 0, info: stepInfo{x: x, o: o, attempt: attempt}}
-	if due := history.Earliest(o.TimesOutAt(b.shielded), x.sum.Deadline); due != 0 {
-		b.endsAt = due - x.e.now() + time.Now().UnixNano() // due is by the store's clock
-	}
-	return b
-}
-
-func (c *bodyContext) standard() context.Context { return c.f.context(c.shielded) }
-
-func (c *bodyContext) Deadline() (time.Time, bool) { return timeOf(c.endsAt), c.endsAt != 0 }
-func (c *bodyContext) Done() <-chan struct{}       { return c.standard().Done() }
-func (c *bodyContext) Err() error                  { return c.standard().Err() }
-
-func (c *bodyContext) Value(key any) any {
-	if _, ok := key.(stepInfoKey); ok {
-		return &c.info
-	}
-	return c.standard().Value(key)
+// stepInfo is what is public of an attempt.
+func stepInfo(i *invocation.Info) StepInfo {
+	x, o := i.Invocation(), i.Operation()
+	info := StepInfo{ExecutionID: x.Summary().ID, OperationID: o.ID, Name: o.Name, Attempt: int(i.Number), IdempotencyKey: i.IdempotencyKey()}
+	v := x.Tag.(*values)
+	info.Engine = v.engine
+	info.Logger = v.logger.With("execution", info.ExecutionID, "function", x.Summary().Function, "operation", o.ID, "attempt", info.Attempt)
+	return info
 }

@@ -1,7 +1,6 @@
 package durable
 
 import (
-	"fmt"
 	"time"
 
 	"github.com/google/uuid"
@@ -16,7 +15,7 @@ import (
 // zero.
 func Now(ctx *Context) time.Time {
 	var ns int64
-	ctx.note(checkpoint.Now, &ns, func(*history.Operation) any { return ctx.f.x.e.now() })
+	ctx.note(checkpoint.Now, &ns, func(_ *history.Operation, now int64) any { return now })
 	return timeOf(ns)
 }
 
@@ -25,26 +24,21 @@ func Now(ctx *Context) time.Time {
 // uuid.Nil: draw what compensation needs on WithoutCancel.
 func NewUUID(ctx *Context) uuid.UUID {
 	var id uuid.UUID
-	ctx.note(checkpoint.UUID, &id, func(o *history.Operation) any { return ctx.f.x.newUUID(o) })
+	ctx.note(checkpoint.UUID, &id, func(o *history.Operation, _ int64) any { return ctx.newUUID(o) })
 	return id
 }
 
 // note records a value that is made at once, as a step that has run.
-func (c *Context) note(sub checkpoint.SubType, out any, value func(*history.Operation) any) {
-	x := c.f.x
-	o, err := c.enter(history.Step, sub, "")
-	if err != nil {
-		x.unanswered(c.f, err)
+func (c *Context) note(sub checkpoint.SubType, out any, value func(o *history.Operation, now int64) any) {
+	result, ok := c.in.Note(sub, JSON.Name(), func(o *history.Operation, now int64) []byte {
+		payload, _ := JSON.Encode(value(o, now))
+		return payload
+	})
+	if !ok {
 		return
 	}
-	defer c.leave()
-	if !o.Settled() {
-		now := x.e.now()
-		payload, _ := JSON.Encode(value(o))
-		x.settle(o, &checkpoint.Record{Type: checkpoint.StepSucceeded, Events: 2, StartedAt: now, Time: now, ParentID: o.RecordedParent(), Attempt: 1,
-			Flags: o.Flags | checkpoint.FlagPayload, Payload: payload, Codec: JSON.Name()}, nil)
-	}
-	_ = c.outcome(o, JSON, out)
+	defer c.in.Leave()
+	_ = c.decode(&result, JSON, out)
 }
 
 // Version guards a change of code that runs under executions that began before
@@ -58,43 +52,5 @@ func (c *Context) note(sub checkpoint.SubType, out any, value func(*history.Oper
 // context. A recorded version newer than latest, by a binary newer than this
 // one, holds the execution.
 func Version(ctx *Context, change string, latest int) int {
-	f, x := ctx.f, ctx.f.x
-	if err := history.CheckName(change); err != nil {
-		x.unanswered(f, x.misused(f, history.Context, change, err, "give the change a name that can be read in a log"))
-		return 0
-	}
-	if !f.inUse.CompareAndSwap(false, true) {
-		x.unanswered(f, x.misused(f, history.Context, change, ErrConcurrentUse, hintInUse))
-		return 0
-	}
-	defer f.inUse.Store(false)
-	x.mu.Lock()
-	if !x.mayGoOn(f) {
-		x.exit(f)
-		return 0
-	}
-	if f.ended {
-		x.mu.Unlock()
-		x.unanswered(f, x.misused(f, history.Context, change, ErrConcurrentUse, hintReturned))
-		return 0
-	}
-	recorded, ok := f.op.Versions[change]
-	if ok && recorded > int64(latest) {
-		x.diverged(f, f.op.ID, fmt.Sprintf("version %d of change %q", recorded, change), fmt.Sprintf("version %d at most", latest))
-		return 0
-	}
-	if !ok && !f.rebuild {
-		// The first call decides, also for 0: a later one, at the end of the
-		// journal, must not decide otherwise.
-		if next := x.ops[f.id(f.counter+1)]; next == nil || next.Status == "" {
-			recorded = int64(latest)
-		}
-		if x.replay != nil {
-			f.op.Answered(change, recorded)
-		} else {
-			x.record(f.op, &checkpoint.Record{Type: checkpoint.VersionChosen, OperationID: f.op.ID, Key: change, Number: recorded}, nil)
-		}
-	}
-	x.mu.Unlock()
-	return int(recorded)
+	return ctx.in.Version(change, latest)
 }

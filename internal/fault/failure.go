@@ -136,3 +136,8 @@ func Decode(data []byte) (*Failure, error) {
 	f.Data = jsonform.Embedded(f.Data)
 	return f, nil
 }
+
+// EndedByCancel reports whether it is that of a cancel or of a timeout around it.
+func (f *Failure) EndedByCancel() bool {
+	return slices.Contains(f.Is, "Canceled") || slices.Contains(f.Is, "Timeout")
+}

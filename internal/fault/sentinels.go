@@ -28,3 +28,40 @@ var (
 	ErrNonDeterministic         = errors.New("durable: non-deterministic code")
 	ErrConcurrentUse            = errors.New("durable: context used concurrently")
 )
+
+// Sentinel is an error of the engine's own, and the name that it is recorded under. A
+// failure of the engine's making has the name as its Type.
+type Sentinel struct {
+	Name string
+	Err  error
+}
+
+// Sentinels are those that may be in a record.
+var Sentinels = []Sentinel{
+	{"Timeout", ErrTimeout},
+	{"HeartbeatTimeout", ErrHeartbeatTimeout},
+	{"Canceled", ErrCanceled},
+	{"Stopped", ErrStopped},
+	{"Interrupted", ErrInterrupted},
+	{"Panic", ErrPanic},
+	{"CallbackFailed", ErrCallbackFailed},
+	{"FailureToleranceExceeded", ErrFailureToleranceExceeded},
+	{"MinSuccessfulNotReached", ErrMinSuccessfulNotReached},
+	{"PayloadTooLarge", ErrPayloadTooLarge},
+	{"Codec", ErrCodec},
+	{"NonDeterministic", ErrNonDeterministic},
+	{"ConcurrentUse", ErrConcurrentUse},
+	{"FunctionNotFound", ErrFunctionNotFound},
+	{"InvalidID", ErrInvalidID},
+}
+
+// NameOf is the name of the first of Sentinels that an error of the engine's own is; "" if it
+// is none.
+func NameOf(err error) string {
+	for _, s := range Sentinels {
+		if errors.Is(err, s.Err) {
+			return s.Name
+		}
+	}
+	return ""
+}

@@ -1,4 +1,4 @@
-package durable
+package invocation
 
 import (
 	"context"
@@ -11,61 +11,48 @@ import (
 	"github.com/durable-go/durable/checkpoint"
 	"github.com/durable-go/durable/internal/fault"
 	"github.com/durable-go/durable/internal/history"
+	"github.com/durable-go/durable/internal/journal"
 )
 
-// residency is an execution in memory: from its claim until it ends or is
+// Invocation is an execution in memory: from its claim until it ends or is
 // released. It holds the fold of the journal, numbers what happens, runs the
 // handler and its branches, and knows when nothing of them can go on.
 // Its phases, and what they let through, are in phase.go.
 //
 // Closed: no record is taken any more, and every goroutine of ours ends, the
 // blocked ones at once, the others at their next operation. What their code
-// still returns is discarded. When the last one has ended, the residency is gone
+// still returns is discarded. When the last one has ended, the invocation is gone
 // and the execution may be claimed again.
 //
-// Lock order: a residency's mu before the engine's mu; the store is called with
-// or without it and calls back without locks.
-type residency struct {
-	e   *Engine
-	def *definition
-	id  string
-	sum checkpoint.Summary // as it was claimed
+// Lock order: its mu before any lock of the host's.
+type Invocation struct {
+	Config
+	host Host
+	id   string
 
-	tally    *functionTally
-	observed atomic.Pointer[context.Context] // the observer's, for its values; nil: none
+	given atomic.Pointer[context.Context] // the watcher's, for its values; nil: none
 
-	lease int64 // under which it was claimed; under the engine's mu until it runs
-
-	mu    sync.Mutex
-	phase phase
-	ops   history.Operations
-	root  *history.Operation
-	keys  *history.Keys // of the execution it began as; nil: it has none
-	journal
+	mu             sync.Mutex
+	phase          phase
+	ops            history.Operations
+	root           *history.Operation
+	keys           *history.Keys // of the execution it began as; nil: it has none
+	journal        records
 	answer         func(error) // answered
 	inboxSeen      uint64
-	inboxTail      uint64              // the last inbox entry that is known of
-	lastInvocation uint64              // sequence of the last InvocationCompleted before this residency
-	cutOff         bool                // an earlier invocation was cut off
-	held           error               // why it is held
-	draining       bool                // a goroutine moves the inbox into the journal
-	drainAgain     bool                // and something came since it looked
-	cancelling     int                 // cancels that are being recorded: nothing else is taken over
-	came           []checkpoint.Record // what was in the inbox when it was claimed, if that is known
-	noNews         bool                // nothing else was in it when the residency began to get hints
-	claimed        []checkpoint.Record // the beginning of the journal, as it was claimed
-	newsPending    bool                // the inbox got something while the residency was loading
-	replayed       bool                // its last append was not made: what it did may be done again
-	retiring       bool                // the engine shuts down
-	retireWake     bool                // it was not idle when the engine shut down
-	earlier        *residency          // of the same execution, whose code goes on: it waits for it
-	lapsed         bool                // its place was given to others; under the engine's mu
-	lends          int                 // waits in Result by its code; under the engine's mu
-	left           bool                // it has no place any more; under the engine's mu
-	warned         bool                // that it is stalled
-	troubled       bool                // the residency before was lost
-	replay         *replayRun          // nothing begins and nothing is recorded; nil: it is for real
-	ended          *outcome            // it is durable that the execution has ended like this
+	inboxTail      uint64 // the last inbox entry that is known of
+	lastInvocation uint64 // sequence of the last InvocationCompleted before this invocation
+	cutOff         bool   // an earlier invocation was cut off
+	held           error  // why it is held
+	draining       bool   // a goroutine moves the inbox into the journal
+	drainAgain     bool   // and something came since it looked
+	cancelling     int    // cancels that are being recorded: nothing else is taken over
+	newsPending    bool   // the inbox got something while the invocation was loading
+	replayed       bool   // its last append was not made: what it did may be done again
+	retiring       bool   // the host shuts down
+	retireWake     bool   // it was not idle when the host shut down
+	replay         *Replay
+	ended          *Final // it is durable that the execution has ended like this
 
 	routines map[*routine]struct{}
 	running  int                             // routines that run code: not blocked, not abandoned
@@ -78,16 +65,13 @@ type residency struct {
 	cancels  int                             // scopes cancelled so far
 
 	due       dueTimes
-	firing    bool // something that is due is with the store; what is due later waits
-	timer     *time.Timer
-	alarmAt   int64 // when an alarm is to ring; 0: none is
+	firing    bool // something that is due is with the host; what is due later waits
 	park      *time.Timer
 	idleSince time.Time
-	parkedAt  parkedPlace // in Engine.parked
-	progress  time.Time   // when an operation last began or ended
+	progress  time.Time // when an operation last began or ended
 
-	life lazyContext   // ends when the residency closes
-	gone chan struct{} // closed when nothing of it runs any more
+	life lazyContext // ends when the invocation closes
+	gone bool        // nothing of it runs any more
 }
 
 // routine is a goroutine of ours: the handler's, or a branch's.
@@ -108,59 +92,54 @@ type waiter struct {
 
 var errSuspended = errors.New("durable: the execution was suspended")
 
-func newResidency(e *Engine, def *definition, claim *checkpoint.Claim) *residency {
-	x := &residency{
-		e: e, def: def, id: claim.ID, sum: claim.Summary, cutOff: claim.Lost,
-		ops:      history.New(claim.Tail),
+// New makes an invocation, for Run.
+func New(c *Config) *Invocation {
+	x := &Invocation{
+		Config: *c, host: c.Host, id: c.Execution.ID, cutOff: c.Lost, replay: c.Replay,
+		ops:      history.New(c.Execution.Tail),
 		routines: make(map[*routine]struct{}),
-		gone:     make(chan struct{}),
 		progress: time.Now(),
-		tally:    e.tallyOf(claim.Function),
 	}
 	x.root = x.ops[""]
 	x.answer = x.answered
-	x.seq, x.sent, x.durable = claim.Tail, claim.Tail, claim.Tail
-	x.event = claim.LastEvent
-	x.inboxSeen, x.inboxTail = claim.InboxSeen, claim.InboxTail
-	x.claimed = claim.Records
+	x.journal.Journal = journal.New(x.Execution.Tail, x.Execution.LastEvent)
+	x.inboxSeen, x.inboxTail = x.Execution.InboxSeen, x.Execution.InboxTail
+	if x.replay != nil {
+		x.replay.x, x.replay.over = x, make(chan struct{})
+	}
 	return x
 }
 
-// context ends when the residency closes.
-func (x *residency) context() context.Context {
-	return x.life.below(func() context.Context { return &residencyContext{x.e.life, x} })
+// context ends when the invocation closes.
+func (x *Invocation) context() context.Context {
+	return x.life.below(func() context.Context { return &invocationContext{x.host.Base(), x} })
 }
 
-// residencyContext is what all contexts of a residency derive from.
-type residencyContext struct {
+// invocationContext is what all contexts of an invocation derive from.
+type invocationContext struct {
 	context.Context
-	x *residency
+	x *Invocation
 }
 
-type residencyKey struct{}
-
-func (c *residencyContext) Value(key any) any {
-	if _, ok := key.(residencyKey); ok {
-		return c.x
-	}
-	// The engine's own first: package context asks for its own keys where an execution is
-	// locked, and the observer's is the user's code.
+func (c *invocationContext) Value(key any) any {
+	// The host's own first: package context asks for its own keys where an execution is
+	// locked, and the watcher's is the user's code.
 	if v := c.Context.Value(key); v != nil {
 		return v
 	}
-	if given := c.x.observed.Load(); given != nil {
+	if given := c.x.given.Load(); given != nil {
 		return (*given).Value(key)
 	}
 	return nil
 }
 
 // spawn starts a goroutine of ours that runs code of f. x.mu is held.
-func (x *residency) spawn(f *frame, run func()) {
+func (x *Invocation) spawn(f *frame, run func()) {
 	go routineMain(x, x.enlist(f), run)
 }
 
 // enlist makes a routine for f, for routineMain. x.mu is held.
-func (x *residency) enlist(f *frame) *routine {
+func (x *Invocation) enlist(f *frame) *routine {
 	r := &routine{woken: sync.Cond{L: &x.mu}}
 	f.r = r
 	x.routines[r] = struct{}{}
@@ -174,12 +153,12 @@ func (x *residency) enlist(f *frame) *routine {
 // only one that does is ever ended by runtime.Goexit.
 //
 //go:noinline
-func routineMain(x *residency, r *routine, run func()) {
+func routineMain(x *Invocation, r *routine, run func()) {
 	defer x.routineEnded(r)
 	run()
 }
 
-func (x *residency) routineEnded(r *routine) {
+func (x *Invocation) routineEnded(r *routine) {
 	x.mu.Lock()
 	delete(x.routines, r)
 	x.leaveBody(r)
@@ -194,7 +173,7 @@ func (x *residency) routineEnded(r *routine) {
 }
 
 // enterBody takes note that a routine runs a body. x.mu is held.
-func (x *residency) enterBody(r *routine) {
+func (x *Invocation) enterBody(r *routine) {
 	if !r.inBody && !r.abandoned {
 		r.inBody = true
 		x.inBodies++
@@ -203,7 +182,7 @@ func (x *residency) enterBody(r *routine) {
 
 // leaveBody takes note that a routine runs no body any more, or that it does not matter.
 // x.mu is held.
-func (x *residency) leaveBody(r *routine) {
+func (x *Invocation) leaveBody(r *routine) {
 	if r.inBody {
 		r.inBody = false
 		x.inBodies--
@@ -211,14 +190,14 @@ func (x *residency) leaveBody(r *routine) {
 }
 
 // dismiss tells a routine to end. x.mu is held.
-func (x *residency) dismiss(r *routine) {
+func (x *Invocation) dismiss(r *routine) {
 	r.quitting = true
 	r.woken.Broadcast()
 }
 
 // abandon dismisses a routine whose context has ended: it counts no more, and
-// the residency waits for it no more. x.mu is held.
-func (x *residency) abandon(r *routine) {
+// the invocation waits for it no more. x.mu is held.
+func (x *Invocation) abandon(r *routine) {
 	if r.abandoned {
 		return
 	}
@@ -233,16 +212,16 @@ func (x *residency) abandon(r *routine) {
 
 // mayGoOn reports whether code of f may begin an effect or see an outcome.
 // x.mu is held.
-func (x *residency) mayGoOn(f *frame) bool {
+func (x *Invocation) mayGoOn(f *frame) bool {
 	return x.phase.lets(letEffects) && !f.r.abandoned && !f.abandoned
 }
 
 // exit ends the goroutine that runs code of f, if it is one of ours; otherwise
 // it returns an error. x.mu is held, and given up in both cases.
-func (x *residency) exit(f *frame) error {
+func (x *Invocation) exit(f *frame) error {
 	x.mu.Unlock()
 	if !onOwnGoroutine() {
-		return &OpError{Type: history.Context.String(), ExecutionID: x.id, OperationID: f.op.ID, Name: f.op.Name, Err: ErrConcurrentUse,
+		return &Misuse{Type: history.Context, ExecutionID: x.id, OperationID: f.op.ID, Name: f.op.Name, Err: fault.ErrConcurrentUse,
 			Hint: "the execution has ended or was suspended, and this goroutine is not one that the library started: use durable.Go for concurrent operations"}
 	}
 	goexit()
@@ -251,9 +230,9 @@ func (x *residency) exit(f *frame) error {
 
 // block waits until w is woken, or a cancel reaches f: the caller looks again whether it
 // has to wait. x.mu is held on entry and on return; while waiting, the routine does not
-// count as running. It ends the goroutine if the residency closes or the context is
+// count as running. It ends the goroutine if the invocation closes or the context is
 // abandoned.
-func (x *residency) block(f *frame, w *waiter) error {
+func (x *Invocation) block(f *frame, w *waiter) error {
 	if w.fired {
 		return nil
 	}
@@ -263,7 +242,7 @@ func (x *residency) block(f *frame, w *waiter) error {
 		return x.exit(f)
 	}
 	if !r.onItsGoroutine() {
-		err := &OpError{Type: history.Context.String(), ExecutionID: x.id, OperationID: f.op.ID, Name: f.op.Name, Err: ErrConcurrentUse,
+		err := &Misuse{Type: history.Context, ExecutionID: x.id, OperationID: f.op.ID, Name: f.op.Name, Err: fault.ErrConcurrentUse,
 			Hint: "an operation that has to wait was called from a goroutine that does not own its context: use durable.Go for concurrent operations"}
 		x.holdNow(err)
 		x.mu.Unlock()
@@ -287,7 +266,7 @@ func (x *residency) block(f *frame, w *waiter) error {
 }
 
 // wake lets a waiter go on. x.mu is held.
-func (x *residency) wake(w *waiter) {
+func (x *Invocation) wake(w *waiter) {
 	if w.fired {
 		return
 	}
@@ -303,7 +282,7 @@ func (x *residency) wake(w *waiter) {
 }
 
 // wakeAll wakes who waits for o. x.mu is held.
-func (x *residency) wakeAll(o *history.Operation) {
+func (x *Invocation) wakeAll(o *history.Operation) {
 	for _, w := range o.Waiters {
 		x.wake(w.(*waiter))
 	}
@@ -318,7 +297,7 @@ func (x *residency) wakeAll(o *history.Operation) {
 
 // waitFor blocks until one of the operations is settled or, if it is pending,
 // ready. x.mu is held.
-func (x *residency) waitFor(f *frame, ops ...*history.Operation) error {
+func (x *Invocation) waitFor(f *frame, ops ...*history.Operation) error {
 	w := &waiter{r: f.r}
 	for _, o := range ops {
 		o.Waiters = append(o.Waiters, w)
@@ -327,14 +306,14 @@ func (x *residency) waitFor(f *frame, ops ...*history.Operation) error {
 }
 
 // waitsOutside takes note of an open callback or invoke. x.mu is held.
-func (x *residency) waitsOutside(o *history.Operation) {
+func (x *Invocation) waitsOutside(o *history.Operation) {
 	o.Outside = true
 	x.outside++
 }
 
 // waitsNoMore takes note that nobody outside is waited for any more, if one was.
 // x.mu is held.
-func (x *residency) waitsNoMore(o *history.Operation) {
+func (x *Invocation) waitsNoMore(o *history.Operation) {
 	if o.Outside {
 		o.Outside = false
 		x.outside--
@@ -342,7 +321,7 @@ func (x *residency) waitsNoMore(o *history.Operation) {
 }
 
 // settle records the outcome of o and wakes who waits for it. x.mu is held.
-func (x *residency) settle(o *history.Operation, rec *checkpoint.Record, failure *fault.Failure) {
+func (x *Invocation) settle(o *history.Operation, rec *checkpoint.Record, failure *fault.Failure) {
 	rec.OperationID = o.ID
 	rec.SubType = o.SubType
 	if rec.Attempt == 0 {
@@ -353,20 +332,20 @@ func (x *residency) settle(o *history.Operation, rec *checkpoint.Record, failure
 }
 
 // settled takes note that the outcome of o is recorded. x.mu is held.
-func (x *residency) settled(o *history.Operation) {
+func (x *Invocation) settled(o *history.Operation) {
 	x.progress = time.Now()
 	x.waitsNoMore(o)
 	x.wakeAll(o)
 }
 
-// ending reports whether the residency has ended its execution itself, or is closed.
-func (x *residency) ending() bool {
+// Ending reports whether the invocation has ended its execution itself, or is closed.
+func (x *Invocation) Ending() bool {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	return x.phase == phaseEnding || x.phase == phaseClosed
 }
 
-// logger is for the engine's own lines about the execution.
-func (x *residency) logger() *slog.Logger {
-	return x.e.log.With("execution", x.id, "function", x.sum.Function)
+// Logger is for the host's own lines about the execution.
+func (x *Invocation) Logger() *slog.Logger {
+	return x.Log.With("execution", x.id, "function", x.Execution.Function)
 }

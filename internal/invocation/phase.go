@@ -1,6 +1,6 @@
-package durable
+package invocation
 
-// phase is where a residency is in its life.
+// phase is where a invocation is in its life.
 //
 //	loading --> running <--> releasing --> closed   suspended, or refused: there is news
 //	   |  \        |  |  \----> ending ----> closed   the final record is on its way

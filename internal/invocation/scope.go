@@ -1,4 +1,4 @@
-package durable
+package invocation
 
 import (
 	"context"
@@ -20,7 +20,7 @@ import (
 // function returns, or a batch decides: what still runs below is abandoned, it
 // can record nothing more, and nothing waits for it.
 type frame struct {
-	x      *residency
+	x      *Invocation
 	op     *history.Operation // the context operation
 	up     *frame             // nil: the handler's
 	r      *routine
@@ -52,7 +52,7 @@ type frame struct {
 }
 
 // newFrame enters a frame for op below up. x.mu is held.
-func (x *residency) newFrame(op *history.Operation, up *frame) *frame {
+func (x *Invocation) newFrame(op *history.Operation, up *frame) *frame {
 	f := &frame{x: x, op: op, up: up, replaying: op.FirstSeq != 0 && op.FirstSeq <= x.lastInvocation}
 	if op.ID != "" {
 		f.prefix = op.ID + "-"
@@ -136,7 +136,7 @@ func (f *frame) abandon(by *routine) {
 
 // closeOutside closes the callbacks and cancels the invoked executions that are
 // open below context, with the record that ends it. x.mu is held.
-func (x *residency) closeOutside(context *history.Operation) {
+func (x *Invocation) closeOutside(context *history.Operation) {
 	if x.outside == 0 {
 		return
 	}
@@ -145,9 +145,9 @@ func (x *residency) closeOutside(context *history.Operation) {
 		case !o.Outside:
 			return
 		case o.Type == history.Callback:
-			x.journal.close = append(x.journal.close, o.ID)
+			x.journal.CloseCallback(o.ID)
 		default:
-			x.journal.deliver = append(x.journal.deliver, cancelDelivery(o.Target, "the operation that invoked it was abandoned"))
+			x.journal.Deliver(CancelDelivery(o.Target, "the operation that invoked it was abandoned"))
 		}
 		x.waitsNoMore(o)
 	})
@@ -159,7 +159,7 @@ func (x *residency) closeOutside(context *history.Operation) {
 func (f *frame) warnOfUnseen() {
 	for _, o := range f.futures {
 		if o.Settled() && o.Failure != nil && !o.Noted && !f.rebuild && o.EndSeq > f.skipped && !o.EndedByCancel() {
-			f.x.logger().Warn("durable: the error of a concurrent operation was never awaited", "operation", o.ID, "name", o.Name, "type", o.Failure.LoggedType())
+			f.x.Logger().Warn("durable: the error of a concurrent operation was never awaited", "operation", o.ID, "name", o.Name, "type", o.Failure.LoggedType())
 		}
 	}
 }
@@ -169,7 +169,7 @@ func (f *frame) warnOfUnseen() {
 // lost; but nothing is taken out of the inbox meanwhile: what the cancel did to a callback
 // has its place behind the cancel. seq is the inbox entry that asks for it, or 0.
 // x.mu is not held.
-func (x *residency) cancelScope(context *history.Operation, cause, reason string, seq uint64) {
+func (x *Invocation) cancelScope(context *history.Operation, cause, reason string, seq uint64) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	x.cancelling++
@@ -203,7 +203,7 @@ func (x *residency) cancelScope(context *history.Operation, cause, reason string
 	}
 }
 
-func (x *residency) applyCancel(context *history.Operation, cause, reason string) {
+func (x *Invocation) applyCancel(context *history.Operation, cause, reason string) {
 	x.record(context, &checkpoint.Record{Type: checkpoint.ScopeCancelled, OperationID: context.ID, Key: cause, Payload: []byte(reason), Number: 1}, nil)
 	x.cancels++
 	failure := history.CancelFailure(cause, reason)
@@ -235,14 +235,14 @@ func (x *residency) applyCancel(context *history.Operation, cause, reason string
 
 // cancelOpen settles an open operation that a cancel has reached, if that is all it takes.
 // x.mu is held.
-func (x *residency) cancelOpen(o *history.Operation, failure *fault.Failure) {
+func (x *Invocation) cancelOpen(o *history.Operation, failure *fault.Failure) {
 	switch o.Type {
 	case history.Wait:
 		x.settle(o, &checkpoint.Record{Type: checkpoint.WaitCancelled}, failure)
 	case history.Step:
 		x.failStep(o, failure)
 	case history.Invoke:
-		x.journal.deliver = append(x.journal.deliver, cancelDelivery(o.Target, "the execution that invoked it was cancelled"))
+		x.journal.Deliver(CancelDelivery(o.Target, "the execution that invoked it was cancelled"))
 		x.settle(o, &checkpoint.Record{Type: checkpoint.ChainedInvokeStopped}, failure)
 	}
 }
@@ -251,7 +251,7 @@ func (x *residency) cancelOpen(o *history.Operation, failure *fault.Failure) {
 // it, but a recording may end behind any record, and an outcome of a callback that was in
 // the inbox is not in it. A step that a cancel has cut off is settled by its own life.
 // x.mu is not held.
-func (x *residency) finishCancels() {
+func (x *Invocation) finishCancels() {
 	x.mu.Lock()
 	var open, callbacks []*history.Operation
 	if x.cancels > 0 {
@@ -311,15 +311,15 @@ func eachReached(fr *frame, f func(*frame)) {
 
 func causeOf(cause string) error {
 	if cause == "Timeout" {
-		return ErrTimeout
+		return fault.ErrTimeout
 	}
-	return ErrCanceled
+	return fault.ErrCanceled
 }
 
 // refusalLimit is how many operations in a row a cancelled context may call
 // before its execution is ended.
 const refusalLimit = 1000
 
-// slowBody is how long a body may go on after its context has ended before it
+// SlowBody is how long a body may go on after its context has ended before it
 // is logged.
-const slowBody = 10 * time.Second
+const SlowBody = 10 * time.Second

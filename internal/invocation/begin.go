@@ -1,4 +1,4 @@
-package durable
+package invocation
 
 import (
 	"cmp"
@@ -11,45 +11,46 @@ import (
 	"github.com/durable-go/durable/internal/history"
 )
 
-// The beginning of a residency.
+// The beginning of a invocation.
 
 // begin folds the journal, takes over what came while the execution was not in
 // memory, in the order in which it became so, and returns the routine that is to run the
 // handler; nil if it is not to be run.
-func (x *residency) begin() (r *routine, run func()) {
+func (x *Invocation) begin() (r *routine, run func()) {
 	x.mu.Lock()
 	if x.phase != phaseLoading {
 		x.mu.Unlock()
 		return nil, nil
 	}
 	x.mu.Unlock()
-	if x.sum.Deadline != 0 && x.sum.Deadline <= x.e.now() {
+	if x.Execution.Deadline != 0 && x.Execution.Deadline <= x.host.Now() {
 		x.timeOutExecution()
 		return nil, nil
 	}
-	var codec Codec
-	input, name, err := x.load()
-	if err == nil {
-		codec, err = x.e.codecFor(nil, name)
+	input, codec, err := x.load()
+	if err == nil && x.Accepts != nil {
+		err = x.Accepts(codec)
 	}
-	if err == nil && x.def == nil {
-		err = fmt.Errorf("%w: %q", ErrFunctionNotFound, x.sum.Function)
+	if err == nil && x.Handler == nil {
+		err = fmt.Errorf("%w: %q", fault.ErrFunctionNotFound, x.Execution.Function)
 	}
 	if err != nil {
-		unread, ok := err.(*unreadError)
-		if ok && !errors.Is(unread.err, checkpoint.ErrCorrupt) {
+		unread, ok := err.(*Unread)
+		if ok && !errors.Is(unread.Err, checkpoint.ErrCorrupt) {
 			x.mu.Lock()
 			defer x.mu.Unlock()
 			x.lostUnlessEnded(err) // the store may be well again soon
 			return nil, nil
 		}
-		why := x.e.reason(err)
+		why := x.host.Reason(err)
 		x.mu.Lock()
 		defer x.mu.Unlock()
 		x.holdNow(why)
 		return nil, nil
 	}
-	x.beginObserved()
+	if given := x.host.Loaded(x.lastInvocation > 0 || x.cutOff, x.cutOff); given != nil {
+		x.given.Store(&given)
+	}
 	x.catchUp()
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -58,14 +59,12 @@ func (x *residency) begin() (r *routine, run func()) {
 		return nil, nil
 	}
 	if x.retiring {
-		if x.troubled { // what it lost is not made good any more
-			x.e.countUnwritten()
-		}
+		x.host.Unbegun() // what an earlier one lost is not made good any more
 		x.waitForBodies(phaseRetiring)
 		return nil, nil
 	}
 	x.phase = phaseRunning
-	x.observeInvocation(true)
+	x.host.Began(x.lastInvocation > 0)
 	f := x.newFrame(x.root, nil)
 	f.replaying = x.lastInvocation > 0
 	r = x.enlist(f)
@@ -76,21 +75,15 @@ func (x *residency) begin() (r *routine, run func()) {
 	return r, func() { x.runHandler(f, codec, input) }
 }
 
-// unreadError is an error of the store that the journal, or the inbox, is read from.
-type unreadError struct{ err error }
-
-func (e *unreadError) Error() string { return e.err.Error() }
-func (e *unreadError) Unwrap() error { return e.err }
-
-// errFollowed is of a journal that goes on behind what was claimed: who wrote that has the
+// ErrFollowed is of a journal that goes on behind what was claimed: who wrote that has the
 // execution now.
-var errFollowed = errors.New("durable: the journal goes on behind what was claimed")
+var ErrFollowed = errors.New("durable: the journal goes on behind what was claimed")
 
-// load reads the journal and folds it. What it folds is nobody else's while the residency
+// load reads the journal and folds it. What it folds is nobody else's while the invocation
 // is loading, so others need not wait for a store, or a sealer, that is slow.
-func (x *residency) load() (input []byte, codec string, err error) {
+func (x *Invocation) load() (input []byte, codec string, err error) {
 	fold := func(rec *checkpoint.Record) error {
-		if err := x.e.openRecord(rec, x.sum.Incarnation); err != nil {
+		if err := x.opened(rec); err != nil {
 			return fmt.Errorf("durable: execution %s, record %d: %w", x.id, rec.Seq, err)
 		}
 		failure, err := fault.Decode(rec.Failure)
@@ -100,7 +93,7 @@ func (x *residency) load() (input []byte, codec string, err error) {
 		switch rec.Type {
 		case checkpoint.ExecutionStarted:
 			input, codec = rec.Payload, rec.Codec
-			x.sum.Started.Seq, x.sum.Started.Trace = rec.Seq, rec.Trace
+			x.Execution.Started.Seq, x.Execution.Started.Trace = rec.Seq, rec.Trace
 			if x.keys, err = history.DecodeKeys(rec.Keys); err != nil {
 				return fmt.Errorf("durable: execution %s: %w", x.id, err)
 			}
@@ -115,9 +108,9 @@ func (x *residency) load() (input []byte, codec string, err error) {
 		x.ops.Apply(rec, failure)
 		return nil
 	}
-	known, last := x.claimed, uint64(0)
-	if x.claimed = nil; len(known) == 0 && x.sum.Tail == 1 && x.sum.Started.Seq == 1 {
-		known = []checkpoint.Record{x.sum.Started}
+	known, last := x.Beginning, uint64(0)
+	if x.Beginning = nil; len(known) == 0 && x.Execution.Tail == 1 && x.Execution.Started.Seq == 1 {
+		known = []checkpoint.Record{x.Execution.Started}
 	}
 	for _, rec := range known {
 		last = rec.Seq
@@ -125,13 +118,13 @@ func (x *residency) load() (input []byte, codec string, err error) {
 			return nil, "", err
 		}
 	}
-	if last < x.sum.Tail {
-		for rec, err := range x.e.journalOf(x.context(), &x.sum, last) {
-			if err == nil && rec.Seq > x.sum.Tail {
-				err = errFollowed
+	if last < x.Execution.Tail {
+		for rec, err := range x.host.Records(x.context(), last) {
+			if err == nil && rec.Seq > x.Execution.Tail {
+				err = ErrFollowed
 			}
 			if err != nil {
-				return nil, "", &unreadError{err}
+				return nil, "", &Unread{err}
 			}
 			last = rec.Seq
 			if err := fold(&rec); err != nil {
@@ -150,16 +143,24 @@ func (x *residency) load() (input []byte, codec string, err error) {
 		}
 		x.addDue(o)
 	}
-	if x.sum.Deadline != 0 {
-		x.due.add(dueTime{x.sum.Deadline, dueDeadline, x.root})
+	if x.Execution.Deadline != 0 {
+		x.due.add(dueTime{x.Execution.Deadline, dueDeadline, x.root})
 	}
 	return input, codec, nil
 }
 
+// opened opens a record in place, if it is sealed.
+func (x *Invocation) opened(rec *checkpoint.Record) error {
+	if rec.Flags&checkpoint.FlagSealed == 0 {
+		return nil
+	}
+	return x.host.Open(rec)
+}
+
 // catchUp takes over, before the handler is entered, what became due or came in
 // meanwhile: timers by their due times, the inbox by its times.
-func (x *residency) catchUp() {
-	now := x.e.now()
+func (x *Invocation) catchUp() {
+	now := x.host.Now()
 	x.mu.Lock()
 	if x.phase != phaseLoading { // it was closed meanwhile
 		x.mu.Unlock()
@@ -167,7 +168,7 @@ func (x *residency) catchUp() {
 	}
 	if x.cutOff {
 		x.number(nil, &checkpoint.Record{Type: checkpoint.InvocationCompleted}, &fault.Failure{Type: "Runtime.ExitError", Message: "the process ended before the invocation did"})
-		x.lastInvocation = x.seq
+		x.lastInvocation = x.journal.Seq()
 	}
 	var due []dueTime
 	for {
@@ -177,24 +178,24 @@ func (x *residency) catchUp() {
 		}
 		due = append(due, d)
 	}
-	noNews := x.noNews && !x.newsPending
+	noNews := x.Quiet && !x.newsPending
 	x.mu.Unlock()
 	x.finishCancels()
 	if x.lastInvocation == 0 {
-		x.woken(x.sum.StartedAt, now)
+		x.host.Woken(x.Execution.StartedAt, now)
 	}
 	for _, d := range due {
-		x.woken(d.at, now)
+		x.host.Woken(d.at, now)
 		if d.o.Type == history.Callback {
 			x.expireCallback(d) // the outcome is in the inbox afterwards
 			noNews = false
 		}
 	}
-	entries := x.came
-	x.came = nil
+	entries := x.Config.Inbox
+	x.Config.Inbox = nil
 	var err error
 	if !noNews { // else there is no need to ask, which takes a store on a server a message
-		entries, err = x.inboxFrom(x.e.life, x.sum.InboxSeen)
+		entries, err = x.inboxFrom(x.host.Base(), x.Execution.InboxSeen)
 	}
 	if err != nil {
 		x.mu.Lock()
@@ -207,7 +208,7 @@ func (x *residency) catchUp() {
 	seen := uint64(0)
 	for i := range entries {
 		seen = max(seen, entries[i].Seq)
-		x.woken(entries[i].Time, now)
+		x.host.Woken(entries[i].Time, now)
 	}
 	at := func(entry *checkpoint.Record) int64 { return cmp.Or(entry.TimeoutAt, entry.Time) }
 	slices.SortStableFunc(entries, func(a, b checkpoint.Record) int { return cmp.Compare(at(&a), at(&b)) })
@@ -247,12 +248,12 @@ func (x *residency) catchUp() {
 
 // catchUpOn takes one inbox entry over before the handler is entered; false if it
 // can't be read.
-func (x *residency) catchUpOn(entry *checkpoint.Record) bool {
+func (x *Invocation) catchUpOn(entry *checkpoint.Record) bool {
 	if entry.Type == checkpoint.CancelRequested {
 		x.cancelScope(x.root, "Canceled", x.cancelReason(entry), 0)
 		return true
 	}
-	opened := x.open(entry)
+	opened := x.openEntry(entry)
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	return !x.takesRecords() || x.apply(opened)

@@ -1,4 +1,4 @@
-package durable
+package invocation
 
 import (
 	"fmt"
@@ -22,19 +22,17 @@ import (
 //	        from it, on the first run as on replay
 //	leave   give the context back to its goroutine
 
-// enter claims the next position of c. If it returns no error, the residency's
+// enter claims the next position of c. If it returns no error, the invocation's
 // mu is held, and c.leave must be deferred.
-func (c *Context) enter(typ history.Type, sub checkpoint.SubType, name string) (*history.Operation, error) {
+func (c Context) enter(typ history.Type, sub checkpoint.SubType, name string) (*history.Operation, error) {
 	f := c.f
 	x := f.x
 	if err := history.CheckName(name); err != nil {
 		return nil, x.misused(f, typ, name, err, "give it a name that can be read in a log")
 	}
-	if x.e.teller.Untold() > maxUntold {
-		x.e.teller.Wait(x.id, maxUntold, x.context().Done())
-	}
+	x.host.KeepPace()
 	if !f.inUse.CompareAndSwap(false, true) {
-		return nil, x.misused(f, typ, name, ErrConcurrentUse, hintInUse)
+		return nil, x.misused(f, typ, name, fault.ErrConcurrentUse, hintInUse)
 	}
 	x.mu.Lock()
 	if !x.mayGoOn(f) {
@@ -44,7 +42,7 @@ func (c *Context) enter(typ history.Type, sub checkpoint.SubType, name string) (
 	if f.ended {
 		f.inUse.Store(false)
 		x.mu.Unlock()
-		return nil, x.misused(f, typ, name, ErrConcurrentUse, hintReturned)
+		return nil, x.misused(f, typ, name, fault.ErrConcurrentUse, hintReturned)
 	}
 	f.counter++
 	f.within, f.looks = false, 0
@@ -82,7 +80,7 @@ func (c *Context) enter(typ history.Type, sub checkpoint.SubType, name string) (
 		f.refused++
 		f.replaying = false
 		if f.refused >= refusalLimit {
-			x.finish(checkpoint.Failed, nil, fault.Own("Canceled", fmt.Sprintf("canceled, and the handler went on calling operations: %d in a row were refused: return when an operation returns ErrCanceled", f.refused)))
+			x.finish(checkpoint.Failed, nil, fault.Own("Canceled", fmt.Sprintf("canceled, and the handler went on calling operations: %d in a row were refused: return when an operation returns fault.ErrCanceled", f.refused)))
 			f.inUse.Store(false)
 			return nil, x.exit(f)
 		}
@@ -117,15 +115,16 @@ const hintReturned = "the function of this context has returned: use the context
 // silently: on replay the code must get there again before it may see the cancel,
 // which on the first run may have come after its last look. x.mu is held, and
 // given up.
-func (x *residency) refuse(o, by *history.Operation) error {
+func (x *Invocation) refuse(o, by *history.Operation) error {
 	failure := by.Cancelled()
 	x.record(o, &checkpoint.Record{Type: checkpoint.OperationRefused, OperationID: o.ID, ParentID: o.RecordedParent(), SubType: o.SubType, Name: o.Name, Flags: o.Flags, Number: int64(o.Type)}, failure)
 	x.mu.Unlock()
 	return x.opError(o, failure)
 }
 
-// leave ends what enter began. x.mu is not held.
-func (c *Context) leave() {
+// Leave ends an operation that has returned an outcome: until then its context is not free
+// for another one, whatever code of the user's looks at the outcome. x.mu is not held.
+func (c Context) Leave() {
 	f := c.f
 	x := f.x
 	if x.replay != nil {
@@ -147,7 +146,7 @@ func (f *frame) id(position int) string { return f.prefix + strconv.Itoa(positio
 
 // mismatched holds the execution and ends the goroutine. x.mu is held, and
 // given up.
-func (x *residency) mismatched(f *frame, o *history.Operation, asked string) error {
+func (x *Invocation) mismatched(f *frame, o *history.Operation, asked string) error {
 	recorded := "nothing"
 	if o.Status != "" {
 		recorded = history.Describe(o.Type, o.SubType, o.Name)
@@ -156,8 +155,8 @@ func (x *residency) mismatched(f *frame, o *history.Operation, asked string) err
 }
 
 // diverged is mismatched where what is recorded takes other words.
-func (x *residency) diverged(f *frame, id, recorded, asked string) error {
-	err := &NonDeterministicError{ExecutionID: x.id, OperationID: id, Recorded: recorded, Asked: asked}
+func (x *Invocation) diverged(f *frame, id, recorded, asked string) error {
+	err := &Mismatch{ExecutionID: x.id, OperationID: id, Recorded: recorded, Asked: asked}
 	x.holdNow(err)
 	f.inUse.Store(false)
 	x.mu.Unlock()
@@ -169,16 +168,16 @@ func (x *residency) diverged(f *frame, id, recorded, asked string) error {
 }
 
 // misused is the error of an operation that was called where it may not be.
-func (x *residency) misused(f *frame, typ history.Type, name string, err error, hint string) error {
-	return &OpError{Type: typ.String(), ExecutionID: x.id, Name: history.Truncated(name), Err: err, Hint: hint}
+func (x *Invocation) misused(f *frame, typ history.Type, name string, err error, hint string) error {
+	return &Misuse{Type: typ, ExecutionID: x.id, Name: name, Err: err, Hint: hint}
 }
 
 // unanswered holds the execution if err says that an operation was misused that
 // can't return an error: its caller must not go on with what it returns instead. Where
 // that can't be kept from it, on a goroutine that is not ours, what a body below f makes
 // of it is not recorded.
-func (x *residency) unanswered(f *frame, err error) {
-	if fault.Is(err, ErrInvalidID) || fault.Is(err, ErrConcurrentUse) {
+func (x *Invocation) unanswered(f *frame, err error) {
+	if fault.Is(err, fault.ErrInvalidID) || fault.Is(err, fault.ErrConcurrentUse) {
 		x.mu.Lock()
 		f.misled = true
 		x.holdNow(err)
@@ -197,86 +196,37 @@ func (f *frame) isMisled() bool {
 	return false
 }
 
-// outcome returns the recorded outcome of o: it decodes the value into v, a pointer or a
-// decoding, or rebuilds the error. x.mu is held, and given up.
-func (c *Context) outcome(o *history.Operation, codec Codec, v any) error {
+// outcome returns the recorded outcome of o. x.mu is held, and given up.
+func (c Context) outcome(o *history.Operation) (out Outcome, err error) {
 	f, x := c.f, c.f.x
-	failure, payload, recordedCodec := o.Failure, o.Payload, o.Codec
+	failure := o.Failure
+	out.O, out.Payload = o, o.Payload
 	o.Noted = true
 	f.passed(o)
 	x.mu.Unlock()
 	if o.Refused != nil {
-		return o.Refused
+		return out, o.Refused
 	}
 	if failure != nil {
-		return x.opError(o, failure)
+		return out, x.opError(o, failure)
 	}
-	if v == nil {
-		return nil
-	}
-	if d, ok := v.(decoding); ok {
-		if d.holds(payload) {
-			return nil
-		}
-		v = d.target()
-	}
-	outside := o.Type == history.Callback || o.Type == history.Invoke
-	if outside {
-		recordedCodec = "" // the sender's affair
-	}
-	chosen, err := x.e.codecFor(codec, recordedCodec)
-	if err == nil {
-		if err = decodeWith(chosen, payload, v); err == nil {
-			return nil
-		}
-		if outside { // what was sent is not what is awaited: the same error on each replay
-			return &OpError{Type: o.Type.String(), ExecutionID: x.id, OperationID: o.ID, Name: o.Name, Err: x.e.errs.rebuild(x.e.errs.record(err))}
-		}
-	}
-	why := x.e.reason(fmt.Errorf("durable: execution %s, operation %s %q: %w", x.id, o.ID, o.Name, err))
+	return out, nil
+}
+
+// Undecodable holds the execution because an outcome can't be decoded. c has not been left.
+func (c Context) Undecodable(o *history.Operation, err error) error {
+	x := c.f.x
+	why := x.host.Reason(fmt.Errorf("durable: execution %s, operation %s %q: %w", x.id, o.ID, o.Name, err))
 	x.mu.Lock()
 	x.holdNow(why)
-	return x.exit(f)
+	return x.exit(c.f)
 }
 
-// codecFor is the codec to decode with: the operation's, or the engine's, or
-// json, whichever is recorded.
-func (e *Engine) codecFor(codec Codec, recorded string) (Codec, error) {
-	if codec == nil {
-		codec = e.opts.Codec
-	}
-	switch recorded {
-	case "", codec.Name():
-		return codec, nil
-	case e.opts.Codec.Name():
-		return e.opts.Codec, nil
-	case JSON.Name():
-		return JSON, nil
-	}
-	return nil, fmt.Errorf("%w: the payload was recorded with %q, which is neither the operation's codec (%q), nor the engine's (%q), nor json: give the operation that codec again",
-		ErrCodec, recorded, codec.Name(), e.opts.Codec.Name())
-}
-
-// opError rebuilds the error of a failed operation.
-func (x *residency) opError(o *history.Operation, failure *fault.Failure) error {
-	err := &OpError{Type: o.Type.String(), ExecutionID: x.id, OperationID: o.ID, Name: o.Name, Err: x.e.errs.rebuild(failure)}
+// opError is the error of a failed operation.
+func (x *Invocation) opError(o *history.Operation, failure *fault.Failure) error {
+	err := &Failed{Type: o.Type, ExecutionID: x.id, OperationID: o.ID, Name: o.Name, Failure: failure}
 	if o.Type == history.Step {
 		err.Attempts = int(o.Attempt)
 	}
 	return err
-}
-
-// codecName is the name that is recorded with what codec encodes.
-func (e *Engine) codecName(codec Codec) string {
-	if codec == nil {
-		codec = e.opts.Codec
-	}
-	return codec.Name()
-}
-
-func (e *Engine) encode(codec Codec, v any) ([]byte, error) {
-	if codec == nil {
-		codec = e.opts.Codec
-	}
-	return e.encodeWith(codec, v)
 }

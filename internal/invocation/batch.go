@@ -1,10 +1,11 @@
-package durable
+package invocation
 
 import (
 	"encoding/json"
 	"fmt"
 	"slices"
 	"strconv"
+	"time"
 
 	"github.com/durable-go/durable/checkpoint"
 	"github.com/durable-go/durable/internal/fault"
@@ -19,15 +20,15 @@ import (
 //	         what still runs is abandoned, nothing of it is recorded any more
 //	record   the decision, on the goroutine of the batch's caller
 //
-// Counting, deciding and abandoning are one step under the residency's lock.
+// Counting, deciding and abandoning are one step under the invocation's lock.
 type batchRun struct {
-	c     *Context
+	c     Context
 	o     *history.Operation
 	f     *frame
-	s     *settings
+	s     *Settings
 	sub   checkpoint.SubType // of the items
 	names []string
-	fn    func(c *Context, index int) ([]byte, error)
+	fn    func(c Context, index int) Return
 
 	next, active      int
 	succeeded, failed int
@@ -37,45 +38,47 @@ type batchRun struct {
 	w                 *waiter
 }
 
-// batchResult is a settled batch before its values are decoded.
-type batchResult struct {
-	record   history.Batch
-	names    []string
-	payloads [][]byte             // by index, of the succeeded
-	codecs   []string             // by index, of the payloads
-	failures []error              // by index, of the failed; made by rebuild
-	failed   []*history.Operation // by index, of the failed
-	values   []byte               // encoded by the batch codec; nil: see payloads
-	err      error                // what Parallel and Map return
+// BatchResult is a settled batch before its values are decoded.
+type BatchResult struct {
+	ExecutionID, ID, Name string
+
+	Record   history.Batch
+	Names    []string
+	Payloads [][]byte  // by index, of the succeeded
+	Codecs   []string  // by index, of the payloads
+	Failed   []*Failed // by index, of the failed
+	Values   []byte    // encoded by the batch codec; nil: see Payloads
+	Err      error     // why the batch itself failed; nil: see Record
 }
 
-// batch runs a batch of n items from where it is to its outcome.
-func (c *Context) batch(sub, itemSub checkpoint.SubType, name string, n int, s *settings, itemName func(int) string,
-	fn func(*Context, int) ([]byte, error), collect func(*batchResult) ([]byte, error)) (*batchResult, error) {
+// Collect makes one value of the values of a batch: its encoded form.
+type Collect func(*BatchResult) Return
+
+// Batch runs a batch from where it is to its outcome. c is left by Leave if there is no
+// error, and the result is of an operation (it has an ID): one that began in a cancelled
+// scope has only an Err.
+func (c Context) Batch(sub, itemSub checkpoint.SubType, name string, names []string, s *Settings, fn func(Context, int) Return, collect Collect) (*BatchResult, error) {
 	f, x := c.f, c.f.x
-	if err := s.check(); err != nil {
-		return nil, x.misused(f, history.Context, name, err, "")
-	}
-	if s.itemName != nil {
-		itemName = s.itemName
-	}
-	names := make([]string, n)
 	for i := range names {
-		names[i] = itemName(i)
 		if err := history.CheckName(names[i]); err != nil {
 			return nil, x.misused(f, history.Context, name, fmt.Errorf("item %d: %w", i, err), "")
 		}
 	}
 	o, err := c.enter(history.Context, sub, name)
-	if fault.Is(err, ErrCanceled) || fault.Is(err, ErrTimeout) { // it began in a cancelled scope
-		return &batchResult{err: err}, nil
+	if failed, ok := err.(*Failed); ok && failed.Failure.EndedByCancel() { // it began in a cancelled scope
+		return &BatchResult{Err: err}, nil
 	}
 	if err != nil {
 		return nil, err
 	}
-	defer c.leave()
+	stays := false
+	defer func() {
+		if !stays {
+			c.Leave()
+		}
+	}()
 	f.skips(o)
-	b := &batchRun{c: c, o: o, s: s, sub: itemSub, names: names, fn: fn, statuses: make([]byte, n)}
+	b := &batchRun{c: c, o: o, s: s, sub: itemSub, names: names, fn: fn, statuses: make([]byte, len(names))}
 	if !o.Settled() {
 		if f.rebuild {
 			return nil, x.mismatched(f, o, "its outcome")
@@ -84,12 +87,14 @@ func (c *Context) batch(sub, itemSub checkpoint.SubType, name string, n int, s *
 			return nil, err
 		}
 	}
-	return b.result(collect)
+	res, err := b.result(collect)
+	stays = err == nil
+	return res, err
 }
 
 // run starts the items, waits for the decision, and records it. x.mu is held,
 // also on return without error.
-func (b *batchRun) run(collect func(*batchResult) ([]byte, error)) error {
+func (b *batchRun) run(collect Collect) error {
 	f, x, o := b.c.f, b.c.f.x, b.o
 	if err := b.c.startContext(o, b.s); err != nil {
 		return err
@@ -113,15 +118,6 @@ func (b *batchRun) run(collect func(*batchResult) ([]byte, error)) error {
 	return b.record(collect)
 }
 
-func (b *Batch[O]) count(status ItemStatus) (n int) {
-	for i := range b.items {
-		if b.items[i].Status == status {
-			n++
-		}
-	}
-	return n
-}
-
 // count takes what is recorded of the items. x.mu is held.
 func (b *batchRun) count() error {
 	x := b.c.f.x
@@ -134,8 +130,8 @@ func (b *batchRun) count() error {
 		if o == nil || o.Status == "" {
 			continue
 		}
-		if o.Silent() != b.s.flat {
-			return x.diverged(b.c.f, o.ID, kindOfItem(o.Silent()), kindOfItem(b.s.flat))
+		if o.Silent() != b.s.Flat {
+			return x.diverged(b.c.f, o.ID, kindOfItem(o.Silent()), kindOfItem(b.s.Flat))
 		}
 		if !o.Silent() && history.Mismatch(o, history.Context, b.sub, b.names[i]) != "" {
 			return x.mismatched(b.c.f, o, history.Describe(history.Context, b.sub, b.names[i]))
@@ -170,8 +166,8 @@ func (b *batchRun) take(i int, failure *fault.Failure) {
 func (b *batchRun) startMore() {
 	x := b.c.f.x
 	limit := len(b.statuses)
-	if b.s.maxConcurrency != nil {
-		limit = *b.s.maxConcurrency
+	if b.s.MaxConcurrency != nil {
+		limit = *b.s.MaxConcurrency
 	}
 	cancelled := b.o.CancelledBy() != nil
 	for !b.decided && b.active < limit && b.next < len(b.statuses) {
@@ -193,7 +189,7 @@ func (b *batchRun) start(i int) {
 	o := x.ops[id]
 	if o == nil {
 		var flags checkpoint.Flags
-		if b.s.flat {
+		if b.s.Flat {
 			flags = checkpoint.FlagSilent
 		}
 		o = x.ops.Add(id, b.names[i], history.Context, b.sub, flags, "")
@@ -213,8 +209,8 @@ func (b *batchRun) start(i int) {
 		b.decide()
 		b.startMore()
 	}
-	s := &settings{codec: b.s.codec}
-	x.spawn(f, func() { x.runContext(f, s, func(c *Context) ([]byte, error) { return b.fn(c, i) }) })
+	s := &Settings{Codec: b.s.Codec}
+	x.spawn(f, func() { x.runContext(f, s, func(c Context) Return { return b.fn(c, i) }) })
 }
 
 // decide ends the batch if its time has come. x.mu is held.
@@ -232,7 +228,7 @@ func (b *batchRun) decide() {
 		b.reason = history.FailureToleranceExceeded
 	case completed == total || stopped:
 		b.reason = history.AllCompleted
-	case b.s.minSuccessful != nil && b.succeeded >= *b.s.minSuccessful:
+	case b.s.MinSuccessful != nil && b.succeeded >= *b.s.MinSuccessful:
 		b.reason = history.MinSuccessfulReached
 	default:
 		return
@@ -248,24 +244,24 @@ func (b *batchRun) decide() {
 // criterion one failure is too many.
 func (b *batchRun) exceeded() bool {
 	s := b.s
-	if s.minSuccessful == nil && s.toleratedFailures == nil && s.toleratedPercent == nil {
+	if s.MinSuccessful == nil && s.ToleratedFailures == nil && s.ToleratedPercent == nil {
 		return b.failed > 0
 	}
-	if s.toleratedFailures != nil && b.failed > *s.toleratedFailures {
+	if s.ToleratedFailures != nil && b.failed > *s.ToleratedFailures {
 		return true
 	}
-	return s.toleratedPercent != nil && len(b.statuses) > 0 && float64(b.failed)*100/float64(len(b.statuses)) > *s.toleratedPercent
+	return s.ToleratedPercent != nil && len(b.statuses) > 0 && float64(b.failed)*100/float64(len(b.statuses)) > *s.ToleratedPercent
 }
 
 // record writes the decision. x.mu is held, given up while values are encoded,
 // and held again on return without error.
-func (b *batchRun) record(collect func(*batchResult) ([]byte, error)) error {
+func (b *batchRun) record(collect Collect) error {
 	f, x, o := b.c.f, b.c.f.x, b.o
 	decision := history.Batch{Reason: b.reason, Total: len(b.statuses), Items: itemString(b.statuses)}
 	if by := o.CancelledBy(); by != nil && b.endedBy(by) {
 		failure := by.Cancelled()
 		if o.CancelSeq != 0 {
-			failure = fault.Own("Timeout", "timed out after "+durationOf(o.Timeout).String())
+			failure = fault.Own("Timeout", "timed out after "+time.Duration(o.Timeout).String())
 		}
 		decision.Reason = "" // none of those
 		rec := checkpoint.Record{Type: checkpoint.ContextFailed}
@@ -274,29 +270,27 @@ func (b *batchRun) record(collect func(*batchResult) ([]byte, error)) error {
 		x.settle(o, &rec, failure)
 		return nil
 	}
-	if b.s.minSuccessful != nil {
-		decision.Min = *b.s.minSuccessful
+	if b.s.MinSuccessful != nil {
+		decision.Min = *b.s.MinSuccessful
 	}
 	rec := checkpoint.Record{Type: checkpoint.ContextSucceeded, Flags: checkpoint.FlagPayload}
 	var payload []byte
 	rec.Batch, _ = json.Marshal(decision)
-	if b.s.batchCodec != nil {
+	if b.s.BatchCodec != "" {
 		res := b.collected(decision)
 		x.mu.Unlock()
-		res.rebuild(x)
-		var err error
-		payload, err = collect(res)
-		failure := x.e.errs.recordAny(err)
+		r := collect(res)
+		payload = r.Payload
 		x.mu.Lock()
 		if !x.mayGoOn(f) {
 			return x.exit(f)
 		}
-		if failure != nil {
+		if r.Failure != nil {
 			x.closeOutside(o)
-			x.settle(o, &checkpoint.Record{Type: checkpoint.ContextFailed}, failure)
+			x.settle(o, &checkpoint.Record{Type: checkpoint.ContextFailed}, r.Failure)
 			return nil
 		}
-		rec.Codec = b.s.batchCodec.Name()
+		rec.Codec = b.s.BatchCodec
 	}
 	if payload == nil {
 		x.closeOutside(o)
@@ -314,7 +308,7 @@ func (b *batchRun) endedBy(by *history.Operation) bool {
 	if b.o.CancelSeq != 0 || b.succeeded+b.failed < len(b.statuses) {
 		return true
 	}
-	if !b.exceeded() && (b.s.minSuccessful == nil || b.succeeded >= *b.s.minSuccessful) {
+	if !b.exceeded() && (b.s.MinSuccessful == nil || b.succeeded >= *b.s.MinSuccessful) {
 		return false
 	}
 	for i, status := range b.statuses {
@@ -340,39 +334,30 @@ func itemString(statuses []byte) string {
 }
 
 // collected is the result as it is in memory. x.mu is held.
-func (b *batchRun) collected(decision history.Batch) *batchResult {
+func (b *batchRun) collected(decision history.Batch) *BatchResult {
 	x := b.c.f.x
 	n := len(decision.Items)
-	res := &batchResult{record: decision, names: b.names, payloads: make([][]byte, n), codecs: make([]string, n), failures: make([]error, n), failed: make([]*history.Operation, n)}
+	res := &BatchResult{ExecutionID: x.id, ID: b.o.ID, Name: b.o.Name, Record: decision, Names: b.names, Payloads: make([][]byte, n), Codecs: make([]string, n), Failed: make([]*Failed, n)}
 	for i := range n {
 		o := x.ops[b.o.ID+"-"+strconv.Itoa(i+1)]
 		switch decision.Items[i] {
 		case 'S':
-			res.payloads[i], res.codecs[i] = o.Payload, o.Codec
+			res.Payloads[i], res.Codecs[i] = o.Payload, o.Codec
 		case 'F':
 			o.Noted = true
-			res.failed[i] = &history.Operation{ID: o.ID, Type: history.Context, Name: b.names[i], Failure: o.Failure}
+			res.Failed[i] = &Failed{Type: history.Context, ExecutionID: x.id, OperationID: o.ID, Name: b.names[i], Failure: o.Failure}
 		}
 	}
 	return res
 }
 
-// rebuild makes the errors of the failed items. Their methods are the user's
-// code, so x.mu is not held.
-func (res *batchResult) rebuild(x *residency) {
-	for i, item := range res.failed {
-		if item != nil {
-			res.failures[i] = x.opError(item, item.Failure)
-		}
-	}
-}
-
 // result makes the result of a settled batch, running again what is not stored.
 // x.mu is held, and given up.
-func (b *batchRun) result(collect func(*batchResult) ([]byte, error)) (*batchResult, error) {
+func (b *batchRun) result(collect Collect) (*BatchResult, error) {
 	c, x, o := b.c, b.c.f.x, b.o
 	if o.Failure != nil && o.Batch == nil { // of a journal from before it was recorded, or it could not be encoded
-		return nil, c.outcome(o, nil, nil)
+		_, err := c.outcome(o)
+		return nil, err
 	}
 	var decision history.Batch
 	if err := json.Unmarshal(o.Batch, &decision); err != nil || len(decision.Items) > decision.Total || decision.Total != len(b.names) {
@@ -389,31 +374,28 @@ func (b *batchRun) result(collect func(*batchResult) ([]byte, error)) (*batchRes
 	o.Noted = true
 	rebuilds := b.encodedWhole() && o.Rebuilds()
 	if b.encodedWhole() {
-		res.values = o.Payload
+		res.Values = o.Payload
 	}
 	x.mu.Unlock()
-	res.rebuild(x)
 	if rebuilds {
-		payload, err := collect(res)
+		r := collect(res)
 		x.mu.Lock()
-		x.endRebuild(b.f, payload, err)
+		x.endRebuild(b.f, r)
 		if !x.mayGoOn(c.f) {
 			return nil, x.exit(c.f)
 		}
-		res.values = payload
+		res.Values = r.Payload
 		x.mu.Unlock()
 	}
 	if o.Failure != nil {
-		res.err = x.opError(o, o.Failure)
-	} else {
-		res.err = b.err(res)
+		res.Err = x.opError(o, o.Failure)
 	}
 	return res, nil
 }
 
 // encodedWhole reports whether the batch's own record is that of all its values, or of
 // their digest: not if it was cancelled.
-func (b *batchRun) encodedWhole() bool { return b.s.batchCodec != nil && b.o.Failure == nil }
+func (b *batchRun) encodedWhole() bool { return b.s.BatchCodec != "" && b.o.Failure == nil }
 
 // restore checks that the items are as the decision says, and makes the values
 // available that a replay has not at hand. x.mu is held.
@@ -441,7 +423,7 @@ func (b *batchRun) restore(decision history.Batch) error {
 		f.rebuild = true
 		c.f.called = f
 		x.mu.Unlock()
-		x.runContext(f, &settings{codec: b.s.codec}, func(c *Context) ([]byte, error) { return b.fn(c, i) })
+		x.runContext(f, &Settings{Codec: b.s.Codec}, func(c Context) Return { return b.fn(c, i) })
 		x.mu.Lock()
 		c.f.called = nil
 		if !x.mayGoOn(c.f) {
@@ -450,31 +432,4 @@ func (b *batchRun) restore(decision history.Batch) error {
 	}
 	b.f.end()
 	return nil
-}
-
-// err is what Parallel and Map return beside the batch.
-func (b *batchRun) err(res *batchResult) error {
-	succeeded := 0
-	var failures []error
-	for i := range res.record.Items {
-		switch res.record.Items[i] {
-		case 'S':
-			succeeded++
-		case 'F':
-			failures = append(failures, res.failures[i])
-		}
-	}
-	var failure *Failure
-	switch {
-	case res.record.Reason == history.FailureToleranceExceeded:
-		failure = &Failure{Type: "FailureToleranceExceeded", matches: []error{ErrFailureToleranceExceeded},
-			Message: fmt.Sprintf("%d of %d items failed, first: %s", len(failures), len(b.names), failures[0])}
-	case succeeded < res.record.Min:
-		failure = &Failure{Type: "MinSuccessfulNotReached", matches: []error{ErrMinSuccessfulNotReached},
-			Message: fmt.Sprintf("%d items succeeded, %d were asked for", succeeded, res.record.Min)}
-	default:
-		return nil
-	}
-	failure.matches = append(failure.matches, failures...)
-	return &OpError{Type: history.Context.String(), ExecutionID: b.c.f.x.id, OperationID: b.o.ID, Name: b.o.Name, Err: failure}
 }

@@ -1,4 +1,4 @@
-package durable
+package invocation
 
 import (
 	"context"
@@ -12,10 +12,10 @@ import (
 //
 //	what                                   shown as               on replay
 //	an operation that was open             its outcome            recorded behind the cancel
-//	an operation that begins later         ErrCanceled, -Timeout  recorded: OperationRefused
+//	an operation that begins later         fault.ErrCanceled, -Timeout  recorded: OperationRefused
 //	All, Any, Race, Select, Settled        their outcome          recorded behind the cancel
 //	Await of what is in the scope          its outcome            recorded
-//	Await of what is outside of it         ErrCanceled, -Timeout  no outcome before the cancel
+//	Await of what is outside of it         fault.ErrCanceled, -Timeout  no outcome before the cancel
 //	the context of a body                  it ends                the outcome of the body is recorded
 //	Err and Done of the standard context   it has ended           recorded: ContextLooked
 //
@@ -106,7 +106,7 @@ func (f *frame) recordLooks(shown bool) {
 }
 
 // recordAllLooks records how far all code has looked, before it leaves memory. x.mu is held.
-func (x *residency) recordAllLooks() {
+func (x *Invocation) recordAllLooks() {
 	eachFrame(frameOf(x.root), func(f *frame) {
 		if f.looks > 0 && !f.ctx.ended() {
 			f.recordLooks(false)

@@ -1,6 +1,7 @@
-package durable
+package invocation
 
 import (
+	"context"
 	"fmt"
 
 	"github.com/durable-go/durable/checkpoint"
@@ -9,8 +10,8 @@ import (
 
 // What comes from outside goes from the store's inbox into the journal.
 
-// news is told when the inbox holds something.
-func (x *residency) news() {
+// News is told when the inbox holds something.
+func (x *Invocation) News() {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	switch {
@@ -23,7 +24,7 @@ func (x *residency) news() {
 
 // takeInbox moves what is in the inbox into the journal, on a goroutine of its
 // own. x.mu is held.
-func (x *residency) takeInbox() {
+func (x *Invocation) takeInbox() {
 	if x.draining {
 		x.drainAgain = true
 		return
@@ -42,7 +43,7 @@ func (x *residency) takeInbox() {
 
 // outsideWork runs f on its own goroutine; the execution is not suspended
 // meanwhile. x.mu is held.
-func (x *residency) outsideWork(f func()) {
+func (x *Invocation) outsideWork(f func()) {
 	x.busy++
 	go func() {
 		f()
@@ -53,7 +54,7 @@ func (x *residency) outsideWork(f func()) {
 	}()
 }
 
-func (x *residency) drain() {
+func (x *Invocation) drain() {
 	x.mu.Lock()
 	seen := x.inboxSeen
 	x.mu.Unlock()
@@ -73,7 +74,7 @@ func (x *residency) drain() {
 
 // takeOver moves one inbox entry into the journal. It returns false if somebody
 // else is at an entry that must come before the next one. x.mu is not held.
-func (x *residency) takeOver(entry *checkpoint.Record) bool {
+func (x *Invocation) takeOver(entry *checkpoint.Record) bool {
 	x.mu.Lock()
 	if !x.takesRecords() || x.cancelling > 0 {
 		x.mu.Unlock()
@@ -95,7 +96,7 @@ func (x *residency) takeOver(entry *checkpoint.Record) bool {
 		return false
 	}
 	x.mu.Unlock()
-	opened := x.open(entry)
+	opened := x.openEntry(entry)
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	if !x.takesRecords() || x.cancelling > 0 {
@@ -104,7 +105,7 @@ func (x *residency) takeOver(entry *checkpoint.Record) bool {
 	if entry.Seq <= x.inboxSeen {
 		return true
 	}
-	x.woken(entry.Time, x.e.now())
+	x.host.Woken(entry.Time, x.host.Now())
 	if !x.apply(opened) {
 		return false
 	}
@@ -116,25 +117,25 @@ func (x *residency) takeOver(entry *checkpoint.Record) bool {
 type openedEntry struct {
 	rec     checkpoint.Record
 	failure *fault.Failure
-	err     error // to hold the execution for
+	err     *Reason // to hold the execution for
 }
 
-// open opens an inbox entry. x.mu is not held.
-func (x *residency) open(entry *checkpoint.Record) *openedEntry {
+// openEntry opens an inbox entry. x.mu is not held.
+func (x *Invocation) openEntry(entry *checkpoint.Record) *openedEntry {
 	e := &openedEntry{rec: *entry}
-	err := x.e.openRecord(&e.rec, x.sum.Incarnation)
+	err := x.opened(&e.rec)
 	if err == nil {
 		e.failure, err = fault.Decode(e.rec.Failure)
 	}
 	if err != nil {
-		e.err = x.e.reason(fmt.Errorf("durable: execution %s, operation %s: %w", x.id, entry.OperationID, err))
+		e.err = x.host.Reason(fmt.Errorf("durable: execution %s, operation %s: %w", x.id, entry.OperationID, err))
 	}
 	return e
 }
 
 // apply records what an inbox entry says, unless its operation has an outcome.
 // x.mu is held.
-func (x *residency) apply(entry *openedEntry) bool {
+func (x *Invocation) apply(entry *openedEntry) bool {
 	o := x.ops[entry.rec.OperationID]
 	if o == nil || o.Settled() || o.Dead() {
 		return true
@@ -150,15 +151,45 @@ func (x *residency) apply(entry *openedEntry) bool {
 }
 
 // cancelReason is the text that came with a CancelRequested.
-func (x *residency) cancelReason(entry *checkpoint.Record) string {
+func (x *Invocation) cancelReason(entry *checkpoint.Record) string {
 	rec := *entry
-	if err := x.e.openRecord(&rec, x.sum.Incarnation); err != nil {
+	if err := x.opened(&rec); err != nil {
 		return ""
 	}
 	return string(rec.Payload)
 }
 
 // takesRecords reports whether outside events may be recorded. x.mu is held.
-func (x *residency) takesRecords() bool {
+func (x *Invocation) takesRecords() bool {
 	return x.phase.lets(letRecords)
+}
+
+// inboxFrom returns what is in the execution's inbox after a sequence number: all that is
+// known to be there. x.mu is not held.
+func (x *Invocation) inboxFrom(ctx context.Context, after uint64) ([]checkpoint.Record, error) {
+	x.mu.Lock()
+	known := x.inboxTail
+	x.mu.Unlock()
+	entries, err := x.host.Inbox(ctx, after)
+	if err != nil {
+		return nil, err
+	}
+	shown := after
+	if len(entries) > 0 {
+		shown = entries[len(entries)-1].Seq
+	}
+	if shown < known {
+		return nil, &Unread{&BehindError{x.id, "inbox", shown, known}}
+	}
+	return entries, nil
+}
+
+// BehindError says that what was read of an execution is not all that is there.
+type BehindError struct {
+	ID, What     string
+	Shown, Known uint64
+}
+
+func (e *BehindError) Error() string {
+	return fmt.Sprintf("the %s of execution %s was read up to entry %d, and is known to go up to %d: the store shows what it held before, does it read from a replica?", e.What, e.ID, e.Shown, e.Known)
 }

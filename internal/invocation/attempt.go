@@ -1,10 +1,8 @@
-package durable
+package invocation
 
 import (
 	"context"
 	"errors"
-	"fmt"
-	"runtime/debug"
 	"time"
 
 	"github.com/durable-go/durable/checkpoint"
@@ -12,26 +10,71 @@ import (
 	"github.com/durable-go/durable/internal/history"
 )
 
-// attempt is one call of a body, and what became of it.
-type attempt struct {
-	encoded
-	goesOn  bool // a condition goes on
-	err     error
-	failure *fault.Failure // of err
-	retried bool           // err is tried again
-	delay   time.Duration  // before it goes on or is tried again
+// Attempt is one call of a body, and what became of it.
+type Attempt struct {
+	Payload []byte
+	Value   any            // what Payload was made of
+	GoesOn  bool           // a condition goes on
+	Err     error          // as the body returned it; nil: it did well
+	Failure *fault.Failure // of Err
+	Again   bool           // it is tried again
+	Delay   time.Duration  // before it goes on or is tried again
+	CutOff  bool           // Err came of the host's closing
 
 	recorded bool // with its transaction
 }
 
-// bodyOf is a body as the life of an operation sees it: it returns its encoded
-// result. state is the recorded state of a condition, nil at its first check.
-type bodyOf func(ctx context.Context, state []byte, attempt int) attempt
+// Recorded reports whether what became of it is recorded already.
+func (a *Attempt) Recorded() bool { return a.recorded }
+
+// Body is the user's code of a step or a condition. It is called without any lock.
+type Body interface {
+	// Begin is called before Call; the context that it returns is the body's.
+	Begin(ctx context.Context, i *Info) context.Context
+	// Call calls the body. It does not panic.
+	Call(ctx context.Context, i *Info) Attempt
+	// End is called with what Call returned, or made of it: it judges an error.
+	End(ctx context.Context, i *Info, a Attempt) Attempt
+	// Judge decides what follows an error after a number of failures in a row.
+	Judge(err error, failures int) Attempt
+}
+
+// Steps carries a step, or a condition, from its beginning to its outcome. c is left by
+// Leave if there is no error.
+func (c Context) Steps(sub checkpoint.SubType, name string, s *Settings, body Body) (out Outcome, err error) {
+	o, err := c.enter(history.Step, sub, name)
+	if err != nil {
+		return out, err
+	}
+	if o.Settled() { // nothing can end the goroutine
+		if out, err = c.outcome(o); err != nil {
+			c.Leave()
+		}
+		return out, err
+	}
+	return c.stepsToOutcome(o, s, body)
+}
+
+func (c Context) stepsToOutcome(o *history.Operation, s *Settings, body Body) (out Outcome, err error) {
+	stays := false
+	defer func() {
+		if !stays {
+			c.Leave()
+		}
+	}()
+	made, err := c.runSteps(o, s, body)
+	if err == nil {
+		out, err = c.outcome(o)
+		out.Value = made
+	}
+	stays = err == nil
+	return out, err
+}
 
 // runSteps carries a step, or a condition, from where it is to its outcome. made is what
 // the last attempt made, nil if none did.
 // x.mu is held, also on return without error.
-func (c *Context) runSteps(o *history.Operation, s *settings, retry RetryPolicy, byDefault int, body bodyOf) (made decoding, err error) {
+func (c Context) runSteps(o *history.Operation, s *Settings, body Body) (made any, err error) {
 	f, x := c.f, c.f.x
 	for !o.Settled() {
 		interrupted := o.Status == history.Started
@@ -46,13 +89,13 @@ func (c *Context) runSteps(o *history.Operation, s *settings, retry RetryPolicy,
 		case interrupted && o.Flags&checkpoint.FlagAtMostOnce != 0:
 			failures := o.Failures
 			x.mu.Unlock()
-			a := x.judge(attempt{err: ErrInterrupted}, retry, failures+1, byDefault)
+			a := body.Judge(fault.ErrInterrupted, failures+1)
 			x.mu.Lock()
 			if !x.mayGoOn(f) {
 				return nil, x.exit(f)
 			}
 			if !o.Settled() {
-				x.failAttempt(o, a)
+				x.failAttempt(o, &a)
 			}
 			continue
 		}
@@ -71,9 +114,9 @@ func (c *Context) runSteps(o *history.Operation, s *settings, retry RetryPolicy,
 		}
 		if !interrupted {
 			x.startAttempt(o, s)
-			if s.atMostOnce || s.timeout > 0 || s.transact != nil && s.transact.snapshot {
+			if s.AtMostOnce || s.Timeout > 0 || s.Transaction != nil && s.Transaction.Snapshot {
 				x.numberStarts()
-				if s.atMostOnce { // it has begun: who does not let it on now, has it fail as interrupted
+				if s.AtMostOnce { // it has begun: who does not let it on now, has it fail as interrupted
 					x.enterBody(f.r)
 				}
 				err := x.await(f)
@@ -89,15 +132,15 @@ func (c *Context) runSteps(o *history.Operation, s *settings, retry RetryPolicy,
 				}
 			}
 		}
-		a, err := c.runBody(o, s, body, func(a attempt, failures int) attempt { return x.judge(a, retry, failures+1, byDefault) })
+		a, err := c.runBody(o, s, body)
 		if err != nil {
 			return nil, err
 		}
 		if a.recorded || !o.Settled() {
-			made = a.value
+			made = a.Value
 		}
 		if !a.recorded && !o.Settled() {
-			x.takeAttempt(o, a, s)
+			x.takeAttempt(o, &a, s)
 		}
 		x.weigh()
 	}
@@ -105,14 +148,14 @@ func (c *Context) runSteps(o *history.Operation, s *settings, retry RetryPolicy,
 }
 
 // startAttempt enters the start of the next attempt. x.mu is held.
-func (x *residency) startAttempt(o *history.Operation, s *settings) {
-	rec := x.newStart()
+func (x *Invocation) startAttempt(o *history.Operation, s *Settings) {
+	rec := x.journal.NewStart()
 	*rec = checkpoint.Record{Type: checkpoint.StepStarted, SubType: o.SubType, OperationID: o.ID, ParentID: o.RecordedParent(), Name: o.Name, Attempt: o.Attempt + 1, Flags: o.Flags}
-	if s.atMostOnce {
+	if s.AtMostOnce {
 		rec.Flags |= checkpoint.FlagAtMostOnce
 	}
-	if s.timeout > 0 && o.TimeoutAt == 0 {
-		rec.Timeout, rec.TimeoutAt = int64(s.timeout), history.After(x.e.now(), int64(s.timeout))
+	if s.Timeout > 0 && o.TimeoutAt == 0 {
+		rec.Timeout, rec.TimeoutAt = int64(s.Timeout), history.After(x.host.Now(), int64(s.Timeout))
 		o.Timeout, o.TimeoutAt = rec.Timeout, rec.TimeoutAt
 		x.addDue(o)
 	}
@@ -120,72 +163,55 @@ func (x *residency) startAttempt(o *history.Operation, s *settings) {
 }
 
 // takeAttempt records what became of an attempt. x.mu is held.
-func (x *residency) takeAttempt(o *history.Operation, a attempt, s *settings) {
-	if a.err != nil {
+func (x *Invocation) takeAttempt(o *history.Operation, a *Attempt, s *Settings) {
+	if a.Err != nil {
 		x.failAttempt(o, a)
 		return
 	}
 	rec := x.success(a, s)
 	switch by := o.CancelledBy(); {
-	case !a.goesOn:
+	case !a.GoesOn:
 		x.settle(o, &rec, nil)
 	case by != nil:
 		x.failStep(o, by.Cancelled())
 	default:
-		x.pend(o, &rec, a.delay, nil)
+		x.pend(o, &rec, a.Delay, nil)
 	}
 }
 
 // success is the record of an attempt that did well.
-func (x *residency) success(a attempt, s *settings) checkpoint.Record {
-	return checkpoint.Record{Type: checkpoint.StepSucceeded, Payload: a.payload, Flags: checkpoint.FlagPayload, Codec: x.e.codecName(s.codec)}
+func (x *Invocation) success(a *Attempt, s *Settings) checkpoint.Record {
+	return checkpoint.Record{Type: checkpoint.StepSucceeded, Payload: a.Payload, Flags: checkpoint.FlagPayload, Codec: s.Codec}
 }
 
 // failStep records that a step, or a condition, has failed. x.mu is held.
 //
 //go:noinline
-func (x *residency) failStep(o *history.Operation, failure *fault.Failure) {
+func (x *Invocation) failStep(o *history.Operation, failure *fault.Failure) {
 	x.settle(o, &checkpoint.Record{Type: checkpoint.StepFailed}, failure)
 }
 
 // failAttempt records a failed attempt: the next one is due later, or the
 // operation has failed. x.mu is held.
-func (x *residency) failAttempt(o *history.Operation, a attempt) {
+func (x *Invocation) failAttempt(o *history.Operation, a *Attempt) {
 	if by := o.CancelledBy(); by != nil {
 		canceled := by.Cancelled()
-		canceled.Message += ": " + a.failure.Message
+		canceled.Message += ": " + a.Failure.Message
 		x.failStep(o, canceled)
 		return
 	}
-	if !a.retried {
-		x.failStep(o, a.failure)
+	if !a.Again {
+		x.failStep(o, a.Failure)
 		return
 	}
-	x.logger().Warn("durable: an attempt failed and is made again", "operation", o.ID, "name", o.Name, "attempt", o.Attempt, "in", a.delay, "type", a.failure.LoggedType())
-	x.pend(o, &checkpoint.Record{Type: checkpoint.StepFailed}, a.delay, a.failure)
-}
-
-// judge decides what follows a failed attempt. It calls the user's code (the
-// policy's Retryable, the error's methods), so x.mu is not held.
-func (x *residency) judge(a attempt, retry RetryPolicy, number, byDefault int) (judged attempt) {
-	if a.err == nil {
-		return a
-	}
-	a.failure = x.e.errs.record(a.err)
-	judged = a
-	defer func() {
-		if p := recover(); p != nil {
-			x.logger().Error("durable: RetryPolicy.Retryable panicked, the error is not retried", "panic", fmt.Sprintf("%T", p))
-		}
-	}()
-	a.delay, a.retried = retry.decide(a.err, number, byDefault)
-	return a
+	x.Logger().Warn("durable: an attempt failed and is made again", "operation", o.ID, "name", o.Name, "attempt", o.Attempt, "in", a.Delay, "type", a.Failure.LoggedType())
+	x.pend(o, &checkpoint.Record{Type: checkpoint.StepFailed}, a.Delay, a.Failure)
 }
 
 // pend records that o goes on after delay. x.mu is held.
-func (x *residency) pend(o *history.Operation, rec *checkpoint.Record, delay time.Duration, failure *fault.Failure) {
+func (x *Invocation) pend(o *history.Operation, rec *checkpoint.Record, delay time.Duration, failure *fault.Failure) {
 	rec.OperationID, rec.SubType, rec.Attempt = o.ID, o.SubType, o.Attempt
-	rec.Time = x.e.now()
+	rec.Time = x.host.Now()
 	rec.NextAttemptDelay, rec.WakeAt = int64(delay), history.After(rec.Time, int64(delay))
 	x.record(o, rec, failure)
 	x.due.add(dueTime{o.WakeAt, dueWake, o})
@@ -193,36 +219,35 @@ func (x *residency) pend(o *history.Operation, rec *checkpoint.Record, delay tim
 }
 
 // runBody calls a body once. x.mu is held, and given up meanwhile.
-func (c *Context) runBody(o *history.Operation, s *settings, body bodyOf, judge func(attempt, int) attempt) (attempt, error) {
+func (c Context) runBody(o *history.Operation, s *Settings, body Body) (a Attempt, err error) {
 	f, x := c.f, c.f.x
-	if !x.e.holdsLease(x.lease) {
-		x.lost(errLeaseOver)
-		return attempt{}, x.exit(f)
+	if !x.host.MayBegin() {
+		x.lost(ErrLeaseOver)
+		return Attempt{}, x.exit(f)
 	}
 	f.showCancel()
-	bodyCtx := c.bodyContext(o, int(o.Attempt))
+	bodyCtx := c.bodyContext(o, int32(o.Attempt))
 	info, ctx := &bodyCtx.info, context.Context(bodyCtx)
-	if s.timeout > 0 {
+	if s.Timeout > 0 {
 		var cancel context.CancelCauseFunc
 		ctx, cancel = context.WithCancelCause(ctx)
 		defer cancel(nil)
 		o.Cancel = cancel
 	}
-	if s.attemptTimeout > 0 {
+	if s.AttemptTimeout > 0 {
 		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeoutCause(ctx, s.attemptTimeout, ErrTimeout)
+		ctx, cancel = context.WithTimeoutCause(ctx, s.AttemptTimeout, fault.ErrTimeout)
 		defer cancel()
 	}
-	state, number, failures := o.Payload, info.attempt, o.Failures
 	o.Running, o.TurnedAway, f.replaying = true, false, false
 	x.enterBody(f.r)
 	x.bodies.add(o)
 	x.mu.Unlock()
-	x.e.bodies.Add(1)
-	x.tally.attempts.Add(1)
+	x.host.Bodies(1)
+	x.host.Attempt(false)
 
-	if s.transact != nil {
-		defer s.transact.attempt(f.context(true))()
+	if s.Transaction != nil {
+		defer s.Transaction.attempt(f.context(true))()
 	}
 	returned := false
 	defer func() {
@@ -233,31 +258,24 @@ func (c *Context) runBody(o *history.Operation, s *settings, body bodyOf, judge 
 			x.mu.Unlock()
 		}
 	}()
-	ctx = x.e.attemptStarted(ctx, info)
-	var a attempt
-	if s.timeout > 0 {
-		a = x.runApart(f, o, func() attempt { return callBody(ctx, body, state, number) })
+	ctx = body.Begin(ctx, info)
+	if s.Timeout > 0 {
+		a = x.runApart(f, o, func() Attempt { return body.Call(ctx, info) })
 	} else {
-		a = callBody(ctx, body, state, number)
+		a = body.Call(ctx, info)
 	}
-	if s.transact != nil && a.err == nil {
-		a = x.commitAttempt(f, o, a, s, func(a attempt) attempt { return judge(a, failures) })
+	if s.Transaction != nil && a.Err == nil {
+		x.commitAttempt(f, o, &a, s, body, info)
 	}
-	if a.err != nil {
-		x.tally.failedAttempts.Add(1)
+	if a.Err != nil {
+		x.host.Attempt(true)
 	}
-	x.e.attemptEnded(ctx, info, a.err)
-	if a.err != nil && ctx.Err() != nil && context.Cause(ctx) == ErrTimeout && !fault.Is(a.err, ErrTimeout) {
-		a.err = fmt.Errorf("%w: %w", ErrTimeout, a.err)
-	}
-	if !a.recorded {
-		a = judge(a, failures)
-	}
-	cutOff := fault.Is(a.err, ErrClosed) && x.e.retired() // it may have asked with another context
+	a = body.End(ctx, info, a)
 	returned = true
 	x.mu.Lock()
 	x.bodyEnded(f, o)
-	if cutOff = cutOff || o.TurnedAway; cutOff {
+	cutOff := a.CutOff || o.TurnedAway
+	if cutOff {
 		x.retireNow()
 	}
 	if cutOff || !x.phase.lets(letRecords) || f.r.abandoned || f.abandoned || f.isMisled() {
@@ -268,35 +286,24 @@ func (c *Context) runBody(o *history.Operation, s *settings, body bodyOf, judge 
 }
 
 // bodyEnded takes note that a body has returned. x.mu is held.
-func (x *residency) bodyEnded(f *frame, o *history.Operation) {
-	x.e.bodies.Add(-1)
+func (x *Invocation) bodyEnded(f *frame, o *history.Operation) {
+	x.host.Bodies(-1)
 	x.bodies.remove(o)
 	o.Running, o.Cancel = false, nil
 	x.leaveBody(f.r)
 	x.progress = time.Now()
 }
 
-// callBody calls the user's code; a panic is an error with its stack.
-func callBody(ctx context.Context, body bodyOf, state []byte, number int) (a attempt) {
-	defer func() {
-		if p := recover(); p != nil {
-			a = attempt{err: &panicError{p, debug.Stack()}}
-		}
-		a.err = finite(a.err)
-	}()
-	return body(ctx, state, number)
-}
-
 // runApart runs a body on a goroutine of its own, so that the operation can end
 // at its timeout while a body that ignores its context runs on, unrecorded.
-func (x *residency) runApart(f *frame, o *history.Operation, call func() attempt) attempt {
-	var result *attempt
+func (x *Invocation) runApart(f *frame, o *history.Operation, call func() Attempt) Attempt {
+	var result *Attempt
 	w := &waiter{r: f.r}
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	o.Waiters = append(o.Waiters, w)
 	go func() {
-		a := attempt{err: errGoexit}
+		a := Attempt{Err: ErrGoexit}
 		defer func() {
 			x.mu.Lock()
 			defer x.mu.Unlock()
@@ -304,7 +311,7 @@ func (x *residency) runApart(f *frame, o *history.Operation, call func() attempt
 			f.r.woken.Broadcast()
 			if _, ok := x.strays[o]; ok {
 				delete(x.strays, o)
-				x.e.bodies.Add(-1)
+				x.host.Bodies(-1)
 				x.checkGone()
 			}
 		}()
@@ -320,32 +327,36 @@ func (x *residency) runApart(f *frame, o *history.Operation, call func() attempt
 		x.strays = make(map[*history.Operation]struct{})
 	}
 	x.strays[o] = struct{}{}
-	x.e.bodies.Add(1)
+	x.host.Bodies(1)
 	x.warnIfSlow(o)
-	return attempt{err: ErrTimeout}
+	return Attempt{Err: fault.ErrTimeout}
 }
 
 // warnIfSlow logs a body that goes on long after its context has ended.
 // x.mu is held.
-func (x *residency) warnIfSlow(o *history.Operation) {
-	time.AfterFunc(slowBody, func() {
+func (x *Invocation) warnIfSlow(o *history.Operation) {
+	time.AfterFunc(SlowBody, func() {
 		x.mu.Lock()
 		defer x.mu.Unlock()
 		_, stray := x.strays[o]
 		if stray || o.Running && (x.phase == phaseClosed || o.Dead() || o.CancelledBy() != nil) {
-			x.logger().Warn("durable: a body goes on although its context has ended: make it heed its context", "operation", o.ID, "name", o.Name)
+			x.Logger().Warn("durable: a body goes on although its context has ended: make it heed its context", "operation", o.ID, "name", o.Name)
 		}
 	})
 }
 
 // watchBodies does so for all bodies. x.mu is held.
-func (x *residency) watchBodies() {
+func (x *Invocation) watchBodies() {
 	for _, o := range x.bodies {
 		x.warnIfSlow(o)
 	}
 }
 
-var errGoexit = errors.New("durable: the user's code ended its goroutine with runtime.Goexit (t.FailNow in a test?)")
+// ErrGoexit is the error of code that ended its goroutine.
+var ErrGoexit = errors.New("durable: the user's code ended its goroutine with runtime.Goexit (t.FailNow in a test?)")
+
+// ErrLeaseOver is what an invocation is lost of that its host owns no more.
+var ErrLeaseOver = errors.New("durable: the lease has run out before it was renewed")
 
 // bodies are the operations whose body runs.
 type bodies []*history.Operation

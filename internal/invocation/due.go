@@ -1,4 +1,4 @@
-package durable
+package invocation
 
 import (
 	"container/heap"
@@ -59,7 +59,7 @@ func (d dueTime) valid() bool {
 }
 
 // addDue enters the due times of o. x.mu is held.
-func (x *residency) addDue(o *history.Operation) {
+func (x *Invocation) addDue(o *history.Operation) {
 	if o.WakeAt != 0 && (o.Status == history.Pending || o.Type == history.Wait) {
 		x.due.add(dueTime{o.WakeAt, dueWake, o})
 	}
@@ -73,7 +73,7 @@ func (x *residency) addDue(o *history.Operation) {
 }
 
 // nextDue is the earliest due time, 0 if there is none. x.mu is held.
-func (x *residency) nextDue(heartbeats bool) int64 {
+func (x *Invocation) nextDue(heartbeats bool) int64 {
 	for len(x.due) > 0 && !x.due[0].valid() {
 		heap.Pop(&x.due)
 	}
@@ -92,62 +92,30 @@ func (x *residency) nextDue(heartbeats bool) int64 {
 	return next
 }
 
-// clockCheck is how often, on a clock that is not steady, a waiting timer looks at the clock again, because the
-// clock may jump and the process may be stopped.
-const clockCheck = 30 * time.Second
-
-// armTimer sets the timer for what is due next. x.mu is held.
-func (x *residency) armTimer() {
+// armTimer asks for an alarm for what is due next. x.mu is held.
+func (x *Invocation) armTimer() {
 	if !x.phase.lets(letEvents) || x.firing || x.replay != nil {
 		return
 	}
-	next := x.nextDue(true)
-	if next == 0 {
-		return
-	}
-	d := time.Duration(next - x.e.now())
-	if 0 < d && d <= x.e.early {
-		if x.alarmAt == 0 || next < x.alarmAt {
-			x.alarmAt = next
-			x.e.alarm.After(d, func() { x.alarmed(next) })
-		}
-		return
-	}
-	d = min(d-x.e.early, x.e.clockCheck)
-	if x.timer == nil {
-		x.timer = time.AfterFunc(d, x.fire)
-	} else {
-		x.timer.Reset(d)
+	if next := x.nextDue(true); next != 0 {
+		x.host.Alarm(next)
 	}
 }
 
-// alarmed is fire, unless an earlier alarm was set meanwhile: that one sets the next.
-func (x *residency) alarmed(at int64) {
-	x.mu.Lock()
-	mine := x.alarmAt == at
-	if mine {
-		x.alarmAt = 0
-	}
-	x.mu.Unlock()
-	if mine {
-		x.fire()
-	}
-}
-
-// fire handles what is due, in the order of the due times.
-func (x *residency) fire() {
+// Due handles what is due, in the order of the due times.
+func (x *Invocation) Due() {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	if !x.phase.lets(letEvents) || x.firing {
 		return
 	}
-	now := x.e.now()
+	now := x.host.Now()
 	for {
 		d, ok := x.popDue(now)
 		if !ok {
 			break
 		}
-		x.woken(d.at, now)
+		x.host.Woken(d.at, now)
 		if x.handleDue(d) {
 			continue
 		}
@@ -158,7 +126,7 @@ func (x *residency) fire() {
 			x.mu.Lock()
 			x.firing = false
 			x.mu.Unlock()
-			x.fire()
+			x.Due()
 		})
 		return
 	}
@@ -167,7 +135,7 @@ func (x *residency) fire() {
 }
 
 // popDue takes the next due time that has passed. x.mu is held.
-func (x *residency) popDue(now int64) (dueTime, bool) {
+func (x *Invocation) popDue(now int64) (dueTime, bool) {
 	if next := x.nextDue(true); next == 0 || next > now {
 		return dueTime{}, false
 	}
@@ -175,8 +143,8 @@ func (x *residency) popDue(now int64) (dueTime, bool) {
 }
 
 // handleDue handles what is due and needs nobody else; false if it needs the
-// store, by handleOutside. x.mu is held.
-func (x *residency) handleDue(d dueTime) bool {
+// host, by handleOutside. x.mu is held.
+func (x *Invocation) handleDue(d dueTime) bool {
 	o := d.o
 	switch {
 	case d.kind == dueWake && o.Type == history.Wait:
@@ -184,12 +152,12 @@ func (x *residency) handleDue(d dueTime) bool {
 	case d.kind == dueWake:
 		o.Status = history.Ready
 		x.wakeAll(o)
-	case d.kind == dueTimeout && x.slot != nil && x.slot.o == o:
+	case d.kind == dueTimeout && x.commits(o):
 		// Its outcome has its place in the journal already.
 	case d.kind == dueTimeout && o.Type == history.Step:
 		x.timeOut(o, checkpoint.StepFailed)
 	case d.kind == dueTimeout && o.Type == history.Invoke:
-		x.journal.deliver = append(x.journal.deliver, cancelDelivery(o.Target, "the invoke timed out"))
+		x.journal.Deliver(CancelDelivery(o.Target, "the invoke timed out"))
 		x.timeOut(o, checkpoint.ChainedInvokeTimedOut)
 	default:
 		return false
@@ -197,8 +165,8 @@ func (x *residency) handleDue(d dueTime) bool {
 	return true
 }
 
-// handleOutside handles what is due and needs the store. x.mu is not held.
-func (x *residency) handleOutside(d dueTime) {
+// handleOutside handles what is due and needs the host. x.mu is not held.
+func (x *Invocation) handleOutside(d dueTime) {
 	switch {
 	case d.kind == dueDeadline:
 		x.timeOutExecution()
@@ -212,15 +180,15 @@ func (x *residency) handleOutside(d dueTime) {
 }
 
 // timeOutExecution ends the execution at its deadline. x.mu is not held.
-func (x *residency) timeOutExecution() {
-	err := ofSealer(x.e.end(x.context(), &x.sum, checkpoint.TimedOut, fault.Own("Timeout", "the execution's deadline has passed")))
+func (x *Invocation) timeOutExecution() {
+	err := x.host.Expire(x.context())
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	switch {
 	case err == nil:
-		x.closeNow(ErrTimeout)
+		x.closeNow(fault.ErrTimeout)
 	case errors.Is(err, checkpoint.ErrNotFound): // somebody ended and deleted it meanwhile
-		x.closeNow(ErrStopped)
+		x.closeNow(fault.ErrStopped)
 	default:
 		x.lostUnlessEnded(err)
 	}
@@ -228,18 +196,18 @@ func (x *residency) timeOutExecution() {
 
 // timeOut records that a step or an invoke took too long, and ends the context
 // of its body. x.mu is held.
-func (x *residency) timeOut(o *history.Operation, t checkpoint.EventType) {
+func (x *Invocation) timeOut(o *history.Operation, t checkpoint.EventType) {
 	failure := fault.Own("Timeout", "timed out after "+durationOf(o.Timeout).String())
 	x.settle(o, &checkpoint.Record{Type: t, OperationID: o.ID, Timeout: o.Timeout, TimeoutAt: o.TimeoutAt}, failure)
 	if o.Cancel != nil {
-		o.Cancel(ErrTimeout)
+		o.Cancel(fault.ErrTimeout)
 	}
 }
 
-// expireCallback lets the store decide between a callback's timeout and an
+// expireCallback lets the host decide between a callback's timeout and an
 // outcome from outside: the first one is the outcome. What was decided comes
 // back through the inbox. x.mu is not held.
-func (x *residency) expireCallback(d dueTime) {
+func (x *Invocation) expireCallback(d dueTime) {
 	rec := checkpoint.Record{Type: checkpoint.CallbackTimedOut, TimeoutAt: d.at}
 	failure := fault.Own("Timeout", "no outcome came for "+durationOf(d.o.Timeout).String())
 	if d.kind == dueHeartbeat {
@@ -249,14 +217,11 @@ func (x *residency) expireCallback(d dueTime) {
 	x.deliverToSelf(d.o, rec, failure)
 }
 
-// deliverToSelf offers an outcome of an own callback to the store. It returns
-// false if the residency is lost over it. x.mu is not held.
-func (x *residency) deliverToSelf(o *history.Operation, rec checkpoint.Record, failure *fault.Failure) bool {
+// deliverToSelf offers an outcome of an own callback to the host. It returns
+// false if the invocation is lost over it. x.mu is not held.
+func (x *Invocation) deliverToSelf(o *history.Operation, rec checkpoint.Record, failure *fault.Failure) bool {
 	rec.SubType, rec.OperationID, rec.Failure = checkpoint.Callback, o.ID, fault.Encode(failure)
-	err := ofSealer(x.e.sealRecord(&rec, x.sum.Incarnation))
-	if err == nil {
-		err = x.e.store.Deliver(x.context(), checkpoint.Delivery{ID: x.id, Incarnation: x.sum.Incarnation, Record: rec})
-	}
+	err := x.host.Offer(x.context(), &rec)
 	if err == nil || errors.Is(err, checkpoint.ErrCallbackClosed) {
 		return true
 	}
@@ -275,7 +240,8 @@ func (x *residency) deliverToSelf(o *history.Operation, rec checkpoint.Record, f
 	return false
 }
 
-func cancelDelivery(id, reason string) checkpoint.Delivery {
+// CancelDelivery asks an execution that was invoked to end.
+func CancelDelivery(id, reason string) checkpoint.Delivery {
 	return checkpoint.Delivery{ID: id, Record: checkpoint.Record{Type: checkpoint.CancelRequested, Payload: []byte(reason)}}
 }
 
