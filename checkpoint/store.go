@@ -22,6 +22,9 @@ import (
 // All methods may be called at any time from any goroutine. Times are Unix
 // nanoseconds by the store's own clock, Now.
 //
+// An error matches context.Canceled or context.DeadlineExceeded only if the context that the
+// method was given has ended: not because of a time that the store sets itself.
+//
 // The package storetest checks an implementation against this contract.
 type Store interface {
 	// Secret is random, at least 32 bytes, drawn when the store was created,
