@@ -21,6 +21,8 @@
 // A Journal keeps no time, waits for nobody, calls nobody and has no lock: it belongs to
 // whoever may change the execution. Below it is package history, into whose operations it
 // folds what it numbers.
+//
+// testdata/journal.txt tells by cases, which are tests, what becomes of what an execution does.
 package journal
 
 import (
