@@ -35,7 +35,7 @@ var deliveredTests = []test{
 		p.ok(p.s.Deliver(p.ctx, invokeOutcome("b")))
 		o.hold("one", 0)
 		p.delivered("b", 0, 0)
-		o = p.own("c")
+		p.own("c")
 		p.ok(p.s.Deliver(p.ctx, invokeOutcome("c")))
 		p.stop("c")
 		p.delivered("c", 0, 0)
