@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/durable-go/durable/checkpoint"
-	"github.com/durable-go/durable/internal/fault"
 	"github.com/durable-go/durable/internal/history"
 	"github.com/durable-go/durable/internal/invocation"
 	"github.com/durable-go/durable/internal/jsonform"
@@ -327,7 +326,6 @@ func (v *values) handler(def *definition) invocation.Handler {
 			err = fmt.Errorf("input: %w", unreadable.err)
 		}
 		r = v.returned(nil, err)
-		r.CutOff = fault.Is(err, ErrClosed) && v.retired()
 		if ok {
 			r.Unreadable = v.reason(fmt.Errorf("durable: execution %s: %w", c.ExecutionID(), err))
 		}

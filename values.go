@@ -48,7 +48,7 @@ func (v *values) returned(payload []byte, err error) invocation.Return {
 		return invocation.Return{Payload: payload}
 	}
 	err = finite(err)
-	return invocation.Return{Failure: v.errs.record(err), Ended: isContextEnd(err)}
+	return invocation.Return{Failure: v.errs.record(err), Ended: isContextEnd(err), CutOff: fault.Is(err, ErrClosed) && v.retired()}
 }
 
 // recovered makes a panic of code what it has returned. It is deferred.

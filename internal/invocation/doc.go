@@ -17,8 +17,8 @@
 //	standardcontext.go  where a cancel is shown to code, and how a replay knows that it was
 //	life.go             what every operation does first and last
 //	attempt.go          steps and conditions, their attempts and bodies; info.go: what a body knows
-//	child.go, batch.go, await.go, gather.go, settled.go, wait.go, callback.go, invoke.go,
-//	note.go, transaction.go: what each operation does between
+//	child.go, batch.go, batchresult.go, await.go, gather.go, settled.go, wait.go, callback.go,
+//	invoke.go, note.go, transaction.go: what each operation does between
 //	replay.go           a stay that begins nothing and records nothing
 //	state.go            what is seen of it from outside
 //
