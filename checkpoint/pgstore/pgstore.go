@@ -123,6 +123,7 @@ func New(ctx context.Context, pool *pgxpool.Pool, opts *Options) (*Store, error)
 	if err := s.sweep(ctx); err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
+	s.company.met.Store(false) // nobody has waited yet for what those did who are gone
 	s.looking.Go(s.renew)
 	s.looking.Go(s.look)
 	s.looking.Go(func() { s.endListeners(s.life) })
