@@ -37,8 +37,9 @@ type Journal interface {
 	// an end. The host seals. done is called once, in the order of the calls, from another
 	// goroutine.  L
 	Append(a checkpoint.Append, done func(error))
-	// Inbox is what came from outside behind an entry, in order.
-	Inbox(ctx context.Context, after uint64) ([]checkpoint.Record, error)
+	// Inbox is what came from outside behind an entry, in order. What the host has kept will
+	// do, if it goes up to the entry that is known to be there.
+	Inbox(ctx context.Context, after, known uint64) ([]checkpoint.Record, error)
 	// Offer offers an outcome of an own callback. The first one that is offered, here or
 	// from outside, is the outcome; it comes by the inbox.
 	Offer(ctx context.Context, rec *checkpoint.Record) error

@@ -170,7 +170,7 @@ func (x *Invocation) inboxFrom(ctx context.Context, after uint64) ([]checkpoint.
 	x.mu.Lock()
 	known := x.inboxTail
 	x.mu.Unlock()
-	entries, err := x.host.Inbox(ctx, after)
+	entries, err := x.host.Inbox(ctx, after, known)
 	if err != nil {
 		return nil, err
 	}
