@@ -384,34 +384,44 @@ func (r *resident) sealAll() {
 		if err != nil {
 			return
 		}
-		if !s.take() {
+		if s.stopped() {
 			return
 		}
 		r.e.store.Append(next.a, next.done)
-		next, more = s.first()
+		next, more = s.next()
 	}
 	err = nil
 }
 
-// first is the next one to be sealed; ok is false if there is none, or nothing is sent any more.
-func (s *sealing) first() (next unsealed, ok bool) {
+// first is the first one, to be sealed; ok is false if there is none, or nothing is sent any
+// more. It stays in the line until it is sent: as long as any is there, so is the goroutine,
+// and no other one begins.
+func (s *sealing) first() (first unsealed, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	return s.peek()
+}
+
+// next takes out the first one, which was sent, and is first then.
+func (s *sealing) next() (next unsealed, ok bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.waits.Take()
+	return s.peek()
+}
+
+func (s *sealing) peek() (first unsealed, ok bool) {
 	if s.over || s.waits.Empty() {
-		return next, false
+		return first, false
 	}
 	return *s.waits.First(), true
 }
 
-// take takes out the first one, which is sealed, and reports whether it is to be sent.
-func (s *sealing) take() bool {
+// stopped reports whether nothing is sent any more.
+func (s *sealing) stopped() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.over {
-		return false
-	}
-	s.waits.Take()
-	return true
+	return s.over
 }
 
 func (s *sealing) stop() {

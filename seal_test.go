@@ -10,6 +10,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	mathrand "math/rand/v2"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -21,6 +23,7 @@ import (
 
 	"github.com/durable-go/durable"
 	"github.com/durable-go/durable/checkpoint"
+	"github.com/durable-go/durable/checkpoint/memstore"
 )
 
 // gcm is a sealer: AES-GCM with a random nonce, bound to the place.
@@ -484,4 +487,70 @@ func TestABodyWhoseOutcomeCantBeSealedRunsOnceMore(t *testing.T) {
 		require.Equal(t, 2, out)
 		require.Equal(t, []string{"one", "one", "two after 2"}, n.all())
 	})
+}
+
+// countingSealer seals nothing, and counts what it is given.
+type countingSealer struct {
+	mu    sync.Mutex
+	seals map[durable.Place]int
+}
+
+func (s *countingSealer) Seal(dst, plain []byte, p durable.Place) ([]byte, error) {
+	s.mu.Lock()
+	s.seals[p]++
+	s.mu.Unlock()
+	runtime.Gosched()
+	return append(dst, plain...), nil
+}
+
+func (s *countingSealer) Open(dst, sealed []byte, p durable.Place) ([]byte, error) {
+	return append(dst, sealed...), nil
+}
+
+// TestSealedOnce checks that what is recorded while something else is being sealed is sealed
+// behind it, once: nothing is appended twice, which would have the execution replayed.
+func TestSealedOnce(t *testing.T) {
+	t.Parallel()
+	const branches, steps = 8, 300
+	sealer := &countingSealer{seals: make(map[durable.Place]int)}
+	f := durable.Define("f", func(ctx *durable.Context, _ int) (int, error) {
+		list := make([]int, branches)
+		_, err := durable.Map(ctx, "branches", list, func(ctx *durable.Context, _, _ int) (int, error) {
+			for range steps {
+				if _, err := durable.Step(ctx, "s", unhurried); err != nil {
+					return 0, err
+				}
+			}
+			return 0, nil
+		})
+		return 0, err
+	})
+	e, err := durable.New(&yieldingStore{memstore.New()}, &durable.Options{Functions: []durable.Definition{f}, Sealer: sealer})
+	require.NoError(t, err)
+	defer e.Close()
+	_, err = f.Run(t.Context(), e, 0)
+	require.NoError(t, err)
+	sealer.mu.Lock()
+	defer sealer.mu.Unlock()
+	for p, n := range sealer.seals {
+		require.Equal(t, 1, n, "the %s of operation %q", p.Kind, p.OperationID)
+	}
+}
+
+// yieldingStore lets others go first when something is appended.
+type yieldingStore struct{ checkpoint.Store }
+
+func (s *yieldingStore) Append(a checkpoint.Append, done func(error)) {
+	for range 20 {
+		runtime.Gosched()
+	}
+	s.Store.Append(a, done)
+}
+
+// unhurried is a body that others overtake.
+func unhurried(context.Context) (int, error) {
+	for range mathrand.IntN(100) {
+		runtime.Gosched()
+	}
+	return 1, nil
 }
