@@ -302,13 +302,13 @@ func (x *Invocation) runApart(f *frame, o *history.Operation, call func() Attemp
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	o.Waiters = append(o.Waiters, w)
-	go func() {
+	x.start(func() {
 		a := Attempt{Err: ErrGoexit}
 		defer func() {
 			x.mu.Lock()
 			defer x.mu.Unlock()
 			result = &a
-			f.r.woken.Broadcast()
+			x.rouse(f.r)
 			if _, ok := x.strays[o]; ok {
 				delete(x.strays, o)
 				x.host.Bodies(-1)
@@ -316,9 +316,9 @@ func (x *Invocation) runApart(f *frame, o *history.Operation, call func() Attemp
 			}
 		}()
 		a = call()
-	}()
+	})
 	for result == nil && !w.fired {
-		f.r.woken.Wait()
+		x.wait(f.r)
 	}
 	if result != nil {
 		return *result
@@ -335,7 +335,7 @@ func (x *Invocation) runApart(f *frame, o *history.Operation, call func() Attemp
 // warnIfSlow logs a body that goes on long after its context has ended.
 // x.mu is held.
 func (x *Invocation) warnIfSlow(o *history.Operation) {
-	time.AfterFunc(SlowBody, func() {
+	x.afterFunc(SlowBody, func() {
 		x.mu.Lock()
 		defer x.mu.Unlock()
 		_, stray := x.strays[o]

@@ -26,6 +26,7 @@ type Config struct {
 	Log       *slog.Logger  // the host's own lines
 	Replay    *Replay       // nil: it is for real
 	Build     string        // of the code, for the log
+	Threads   Threads       // nil: the runtime's
 	Tag       any           // the caller's
 }
 

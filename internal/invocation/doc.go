@@ -21,10 +21,13 @@
 //	invoke.go, note.go, transaction.go: what each operation does between
 //	replay.go           a stay that begins nothing and records nothing
 //	state.go            what is seen of it from outside
+//	threads.go          how its goroutines take turns: a port, for tests that try every order
 //
 // All of its state is under one lock, mu; "x.mu is held" says who must have it. No code of
 // the user's runs under it, and no store is waited for: what may take time is done without
-// it, and then looks again whether it may go on (mayGoOn). The host's methods that are
+// it, and then looks again whether it may go on (mayGoOn). TestExplore tries the orders in
+// which small programs can run, each cut off where it may be; an order that it finds can be
+// run again. The host's methods that are
 // called with it are marked in host.go. Its neighbours: below it journal and history, which
 // have no lock; above it the root, which makes bytes and failures of Go values and errors,
 // and the host.

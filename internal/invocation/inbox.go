@@ -45,13 +45,13 @@ func (x *Invocation) takeInbox() {
 // meanwhile. x.mu is held.
 func (x *Invocation) outsideWork(f func()) {
 	x.busy++
-	go func() {
+	x.start(func() {
 		f()
 		x.mu.Lock()
 		defer x.mu.Unlock()
 		x.busy--
 		x.weigh()
-	}()
+	})
 }
 
 func (x *Invocation) drain() {

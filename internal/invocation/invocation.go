@@ -32,7 +32,7 @@ type Invocation struct {
 
 	given atomic.Pointer[context.Context] // the watcher's, for its values; nil: none
 
-	mu             sync.Mutex
+	mu             turn
 	phase          phase
 	ops            history.Operations
 	root           *history.Operation
@@ -66,7 +66,7 @@ type Invocation struct {
 
 	due       dueTimes
 	firing    bool // something that is due is with the host; what is due later waits
-	park      *time.Timer
+	park      Timer
 	idleSince time.Time
 	progress  time.Time // when an operation last began or ended
 
@@ -100,6 +100,7 @@ func New(c *Config) *Invocation {
 		routines: make(map[*routine]struct{}),
 		progress: time.Now(),
 	}
+	x.mu.threads = c.Threads
 	x.root = x.ops[""]
 	x.answer = x.answered
 	x.journal.Journal = journal.New(x.Execution.Tail, x.Execution.LastEvent)
@@ -135,7 +136,17 @@ func (c *invocationContext) Value(key any) any {
 
 // spawn starts a goroutine of ours that runs code of f. x.mu is held.
 func (x *Invocation) spawn(f *frame, run func()) {
-	go routineMain(x, x.enlist(f), run)
+	x.startRoutine(x.enlist(f), run)
+}
+
+// startRoutine runs run as a routine. What goroutine begins in routineMain is looked up by
+// that name, so it is the first that it calls.
+func (x *Invocation) startRoutine(r *routine, run func()) {
+	if t := x.mu.threads; t != nil {
+		t.Go(func() { routineMain(x, r, run) })
+		return
+	}
+	go routineMain(x, r, run)
 }
 
 // enlist makes a routine for f, for routineMain. x.mu is held.
@@ -192,7 +203,7 @@ func (x *Invocation) leaveBody(r *routine) {
 // dismiss tells a routine to end. x.mu is held.
 func (x *Invocation) dismiss(r *routine) {
 	r.quitting = true
-	r.woken.Broadcast()
+	x.rouse(r)
 }
 
 // abandon dismisses a routine whose context has ended: it counts no more, and
@@ -256,7 +267,7 @@ func (x *Invocation) block(f *frame, w *waiter) error {
 	x.send()
 	x.weigh()
 	for !w.fired && !r.quitting {
-		r.woken.Wait()
+		x.wait(r)
 	}
 	f.waits = nil
 	if !x.mayGoOn(f) {
@@ -278,7 +289,7 @@ func (x *Invocation) wake(w *waiter) {
 			x.unpark()
 		}
 	}
-	w.r.woken.Broadcast()
+	x.rouse(w.r)
 }
 
 // wakeAll wakes who waits for o. x.mu is held.

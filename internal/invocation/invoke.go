@@ -87,7 +87,7 @@ func (c Context) invoke(o *history.Operation, function string, s *Settings, inpu
 		}
 		if errors.Is(err, checkpoint.ErrClosed) { // the engine shuts down: the replay will create it
 			for !f.r.quitting {
-				f.r.woken.Wait()
+				x.wait(f.r)
 			}
 			return x.exit(f)
 		}

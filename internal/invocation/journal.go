@@ -18,7 +18,7 @@ type records struct {
 	journal.Journal
 	waiting    line.Line[durableWaiter] // by seq
 	committing []*routine               // wait for the slot of another transaction
-	flush      *time.Timer
+	flush      Timer
 	armed      time.Duration // 0: not armed
 }
 
@@ -44,7 +44,7 @@ func (x *Invocation) later(d time.Duration) {
 	}
 	j.armed = d
 	if j.flush == nil {
-		j.flush = time.AfterFunc(d, x.flushLate)
+		j.flush = x.afterFunc(d, x.flushLate)
 	} else {
 		j.flush.Reset(d)
 	}
@@ -156,7 +156,7 @@ func (x *Invocation) hand() {
 func (x *Invocation) freed() {
 	x.hand()
 	for _, r := range x.journal.committing {
-		r.woken.Broadcast()
+		x.rouse(r)
 	}
 	x.journal.committing = nil
 }
@@ -185,7 +185,7 @@ func (x *Invocation) becameDurable(seq uint64) {
 	j.Reached(seq)
 	x.host.Durable(j.Durable())
 	for !j.waiting.Empty() && j.waiting.First().seq <= j.Durable() {
-		j.waiting.Take().r.woken.Broadcast()
+		x.rouse(j.waiting.Take().r)
 	}
 }
 
@@ -204,7 +204,7 @@ func (x *Invocation) await(f *frame) error {
 	seq, r := j.Seq(), f.r
 	j.waiting.Add(durableWaiter{seq, r})
 	for j.Durable() < seq && !r.quitting {
-		r.woken.Wait()
+		x.wait(r)
 	}
 	if r.quitting || !x.mayGoOn(f) && !x.hasBegun(f) {
 		return x.exit(f)

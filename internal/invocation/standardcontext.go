@@ -65,7 +65,7 @@ func (s *standardContext) Done() <-chan struct{} {
 	f.looked()
 	if f.op.Looked != nil && f.op.Looked.Shown && !f.ctx.ended() {
 		// The code goes on to see whether it is closed, or to wait until it is.
-		time.AfterFunc(shownLater, func() {
+		f.x.afterFunc(shownLater, func() {
 			f.x.mu.Lock()
 			defer f.x.mu.Unlock()
 			f.showCancel()

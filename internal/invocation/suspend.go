@@ -58,7 +58,7 @@ func (x *Invocation) checkIdle() {
 	x.host.Parked(true)
 	left := parkFor - time.Since(x.idleSince)
 	if x.park == nil {
-		x.park = time.AfterFunc(left, x.parked)
+		x.park = x.afterFunc(left, x.parked)
 	} else {
 		x.park.Reset(left)
 	}
@@ -312,7 +312,7 @@ func (x *Invocation) closeNow(cause error) {
 }
 
 func (x *Invocation) stopTimers() {
-	for _, t := range []*time.Timer{x.park, x.journal.flush} {
+	for _, t := range []Timer{x.park, x.journal.flush} {
 		if t != nil {
 			t.Stop()
 		}

@@ -120,7 +120,7 @@ func (x *Invocation) commit(f *frame, o *history.Operation, tx checkpoint.Transa
 	j := &x.journal
 	for j.Slot() != nil && x.takesOutcome(f, o) {
 		j.committing = append(j.committing, f.r)
-		f.r.woken.Wait()
+		x.wait(f.r)
 	}
 	if !x.takesOutcome(f, o) || o.TurnedAway {
 		x.unlocked(tx.Rollback)
@@ -131,7 +131,7 @@ func (x *Invocation) commit(f *frame, o *history.Operation, tx checkpoint.Transa
 		j.waiting.Add(durableWaiter{mine.Seq - 1, f.r})
 	}
 	for x.phase != phaseClosed && j.Durable() < mine.Seq-1 {
-		f.r.woken.Wait()
+		x.wait(f.r)
 	}
 	if x.phase == phaseClosed {
 		x.unlocked(tx.Rollback)
