@@ -26,7 +26,8 @@ var typeNames = [...]string{"EXECUTION", "STEP", "WAIT", "CALLBACK", "CHAINED_IN
 // String is its name as AWS durable functions have it.
 func (t Type) String() string { return typeNames[t] }
 
-// Operation is one durable thing that an execution does: the fold of its records.
+// Operation is one durable thing that an execution does: the fold of its records. There are
+// many: it fits into 512 bytes, what is larger costs the garbage collector more.
 //
 //	              +------------------ retry or poll delay over ------+
 //	              v                                                  |
@@ -40,11 +41,13 @@ type Operation struct {
 	Type             Type
 	SubType          checkpoint.SubType
 	Flags            checkpoint.Flags
+	Refusal          bool       // it began in a cancelled scope
+	CancelTold       bool       // of a context: who is shown its cancel is recorded
 	Up               *Operation // the context around it; nil: it is the root
 
 	Status    Status // "": no record yet
 	Attempt   uint32
-	Failures  int    // attempts that failed since the last one that did not
+	Failures  int32  // attempts that failed since the last one that did not
 	FirstSeq  uint64 // journal sequence of its first record; 0: none is numbered
 	EndSeq    uint64 // journal sequence of its outcome; 0: open
 	StartedAt int64
@@ -61,7 +64,6 @@ type Operation struct {
 	Digest   []byte
 	Function string // of an invoke
 	Target   string // execution that an invoke started
-	Refusal  bool   // it began in a cancelled scope
 
 	// Of a context.
 	Last         int              // highest recorded position in it
@@ -70,7 +72,6 @@ type Operation struct {
 	CancelSeq    uint64           // sequence of its ScopeCancelled
 	CancelCause  string
 	CancelReason string
-	CancelTold   bool       // who is shown its cancel is recorded
 	Looked       *Looks     // how far its code has looked whether it is cancelled; nil: not recorded
 	Open         *Operation // one that is open in it, see open.go
 	next, prev   *Operation // open in the same context
@@ -85,15 +86,17 @@ type Live struct {
 	Frame      any                // of a context that runs: the invocation's
 	Waiters    []any              // the invocation's, who wait for it
 	OnSettled  []func()
-	BodyAt     int               // where it stands among the bodies that run
 	Cancel     func(cause error) // ends the context of its body
 	Refused    error             // why it could not be entered; nothing is recorded of it
-	Running    bool              // a body of it runs
+	BodyAt     int32             // where it stands among the bodies that run, from 1; 0: none of it does
 	Noted      bool              // its failure was seen by the handler
 	Gone       bool              // the function that started it has returned, without its outcome
 	Outside    bool              // an open callback, or an invoke: somebody outside is waited for
 	TurnedAway bool              // its body asked for what the engine does not do any more; of the root, the handler
 }
+
+// Running reports whether a body of it runs.
+func (o *Operation) Running() bool { return o.BodyAt != 0 }
 
 // Settled reports whether the operation has its outcome.
 func (o *Operation) Settled() bool { return o.EndSeq != 0 }

@@ -89,7 +89,7 @@ func (c Context) runSteps(o *history.Operation, s *Settings, body Body) (made an
 		case interrupted && o.Flags&checkpoint.FlagAtMostOnce != 0:
 			failures := o.Failures
 			x.mu.Unlock()
-			a := body.Judge(fault.ErrInterrupted, failures+1)
+			a := body.Judge(fault.ErrInterrupted, int(failures)+1)
 			x.mu.Lock()
 			if !x.mayGoOn(f) {
 				return nil, x.exit(f)
@@ -239,7 +239,7 @@ func (c Context) runBody(o *history.Operation, s *Settings, body Body) (a Attemp
 		ctx, cancel = context.WithTimeoutCause(ctx, s.AttemptTimeout, fault.ErrTimeout)
 		defer cancel()
 	}
-	o.Running, o.TurnedAway, f.replaying = true, false, false
+	o.TurnedAway, f.replaying = false, false
 	x.enterBody(f.r)
 	x.bodies.add(o)
 	x.mu.Unlock()
@@ -289,7 +289,7 @@ func (c Context) runBody(o *history.Operation, s *Settings, body Body) (a Attemp
 func (x *Invocation) bodyEnded(f *frame, o *history.Operation) {
 	x.host.Bodies(-1)
 	x.bodies.remove(o)
-	o.Running, o.Cancel = false, nil
+	o.Cancel = nil
 	x.leaveBody(f.r)
 	x.progress = time.Now()
 }
@@ -339,7 +339,7 @@ func (x *Invocation) warnIfSlow(o *history.Operation) {
 		x.mu.Lock()
 		defer x.mu.Unlock()
 		_, stray := x.strays[o]
-		if stray || o.Running && (x.phase == phaseClosed || o.Dead() || o.CancelledBy() != nil) {
+		if stray || o.Running() && (x.phase == phaseClosed || o.Dead() || o.CancelledBy() != nil) {
 			x.Logger().Warn("durable: a body goes on although its context has ended: make it heed its context", "operation", o.ID, "name", o.Name)
 		}
 	})
@@ -362,14 +362,15 @@ var ErrLeaseOver = errors.New("durable: the lease has run out before it was rene
 type bodies []*history.Operation
 
 func (b *bodies) add(o *history.Operation) {
-	o.BodyAt = len(*b)
 	*b = append(*b, o)
+	o.BodyAt = int32(len(*b))
 }
 
 func (b *bodies) remove(o *history.Operation) {
-	last := (*b)[len(*b)-1]
-	last.BodyAt = o.BodyAt
-	(*b)[o.BodyAt] = last
-	(*b)[len(*b)-1] = nil
-	*b = (*b)[:len(*b)-1]
+	end := len(*b) - 1
+	last := (*b)[end]
+	(*b)[o.BodyAt-1] = last
+	last.BodyAt, o.BodyAt = o.BodyAt, 0
+	(*b)[end] = nil
+	*b = (*b)[:end]
 }

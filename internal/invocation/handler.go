@@ -80,7 +80,6 @@ func (c Context) Plain(body Body) {
 	f.showCancel()
 	bodyCtx := c.bodyContext(x.root, 1)
 	info := &bodyCtx.info
-	x.root.Running = true
 	x.enterBody(f.r)
 	x.bodies.add(x.root)
 	x.mu.Unlock()
@@ -96,7 +95,6 @@ func (c Context) Plain(body Body) {
 		x.host.Bodies(-1)
 		x.mu.Lock()
 		x.bodies.remove(x.root)
-		x.root.Running = false
 		x.mu.Unlock()
 		// The routine counts as in its body until what it returned is recorded.
 	}()

@@ -50,7 +50,7 @@ type bodyContext struct {
 // bodyContext makes the context for an attempt of o. x.mu is held.
 func (c Context) bodyContext(o *history.Operation, attempt int32) *bodyContext {
 	f, x := c.f, c.f.x
-	b := &bodyContext{f: f, shielded: c.shielded || o.Flags&checkpoint.FlagShielded != 0, info: Info{x: x, o: o, Number: attempt, State: o.Payload, Failures: int32(o.Failures) + 1}}
+	b := &bodyContext{f: f, shielded: c.shielded || o.Flags&checkpoint.FlagShielded != 0, info: Info{x: x, o: o, Number: attempt, State: o.Payload, Failures: o.Failures + 1}}
 	if due := history.Earliest(o.TimesOutAt(b.shielded), x.Execution.Deadline); due != 0 {
 		b.endsAt = due - x.host.Now() + time.Now().UnixNano() // due is by the store's clock
 	}

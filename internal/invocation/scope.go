@@ -211,7 +211,7 @@ func (x *Invocation) applyCancel(context *history.Operation, cause, reason strin
 	for _, o := range reached {
 		switch {
 		case o == context:
-		case o.Type == history.Step && o.Running:
+		case o.Type == history.Step && o.Running():
 			if o.Cancel != nil {
 				o.Cancel(causeOf(cause))
 			}
@@ -226,7 +226,7 @@ func (x *Invocation) applyCancel(context *history.Operation, cause, reason strin
 		}
 	})
 	for _, o := range reached {
-		if o.Running {
+		if o.Running() {
 			x.warnIfSlow(o)
 		}
 	}
