@@ -44,7 +44,7 @@ func TestPayloads(t *testing.T) {
 		"Text":                    {`not JSON`, false, `"not JSON"`, based("not JSON"), `"not JSON"`},
 		"TextOfLines":             {"a\n\tb\r", false, `"a\n\tb\r"`, based("a\n\tb\r"), `"a\n\tb\r"`},
 		"HalfOfJSON":              {`{"a":`, false, quoted(`{"a":`), based(`{"a":`), quoted(`{"a":`)},
-		"Bytes":                   {"\xff\xfe", false, `"\ufffd\ufffd"`, based("\xff\xfe"), based("\xff\xfe")},
+		"Bytes":                   {"\xff\xfe", false, quoted("\xff\xfe"), based("\xff\xfe"), based("\xff\xfe")},
 		"ControlCharacters":       {"a\x1b[31m", false, `"a\u001b[31m"`, based("a\x1b[31m"), based("a\x1b[31m")},
 		"AStringThatLooksEncoded": {`"base64:AAAA"`, true, "", based(`"base64:AAAA"`), ""},
 	} {
