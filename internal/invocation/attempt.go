@@ -57,11 +57,7 @@ func (c Context) Steps(sub checkpoint.SubType, name string, s *Settings, body Bo
 
 func (c Context) stepsToOutcome(o *history.Operation, s *Settings, body Body) (out Outcome, err error) {
 	stays := false
-	defer func() {
-		if !stays {
-			c.Leave()
-		}
-	}()
+	defer c.leaveUnless(&stays)
 	made, err := c.runSteps(o, s, body)
 	if err == nil {
 		out, err = c.outcome(o)

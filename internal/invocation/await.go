@@ -54,11 +54,7 @@ func (c Context) Await(p Pending, s *Settings, fn Code) (out Outcome, err error)
 		return out, err
 	}
 	stays := false
-	defer func() {
-		if !stays {
-			c.Leave()
-		}
-	}()
+	defer c.leaveUnless(&stays)
 	if fn != nil {
 		out, err = c.contextOutcome(p.o, s, fn)
 	} else {

@@ -55,11 +55,7 @@ func (c Context) Batch(sub, itemSub checkpoint.SubType, name string, names []str
 		return nil, err
 	}
 	stays := false
-	defer func() {
-		if !stays {
-			c.Leave()
-		}
-	}()
+	defer c.leaveUnless(&stays)
 	f.skips(o)
 	b := &batchRun{c: c, o: o, s: s, sub: itemSub, names: names, fn: fn, statuses: make([]byte, len(names))}
 	if !o.Settled() {

@@ -19,11 +19,7 @@ func (c Context) Child(sub checkpoint.SubType, name string, s *Settings, fn Code
 		return out, err
 	}
 	stays := false
-	defer func() {
-		if !stays {
-			c.Leave()
-		}
-	}()
+	defer c.leaveUnless(&stays)
 	f.skips(o)
 	if !o.Settled() {
 		if f.rebuild {

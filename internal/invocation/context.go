@@ -45,10 +45,6 @@ func (c Context) Hold(err error) error {
 	return x.exit(c.f)
 }
 
-// Unanswered holds the execution if err says that an operation was misused that can't
-// return an error.
-func (c Context) Unanswered(err error) { c.f.x.unanswered(c.f, err) }
-
 // Summary is the execution as it was claimed, completed by what its journal tells.
 func (x *Invocation) Summary() *checkpoint.Summary { return &x.Execution }
 

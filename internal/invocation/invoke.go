@@ -17,11 +17,7 @@ func (c Context) Invoke(name, function string, s *Settings, input func() ([]byte
 		return out, err
 	}
 	stays := false
-	defer func() {
-		if !stays {
-			c.Leave()
-		}
-	}()
+	defer c.leaveUnless(&stays)
 	if err = c.invoke(o, function, s, input); err == nil {
 		out, err = c.outcome(o)
 	}

@@ -141,6 +141,14 @@ func (c Context) Leave() {
 	x.mu.Unlock()
 }
 
+// leaveUnless is Leave, unless whoever called the operation stays in it, to look at its
+// outcome. It is deferred: the operation may end its goroutine.
+func (c Context) leaveUnless(stays *bool) {
+	if !*stays {
+		c.Leave()
+	}
+}
+
 // id is the ID of the operation at a position of f.
 func (f *frame) id(position int) string { return f.prefix + strconv.Itoa(position) }
 

@@ -5,7 +5,6 @@ import "time"
 // State is what is seen of an invocation from outside.
 type State struct {
 	Closed   bool // nothing is recorded any more
-	Gone     bool // and nothing of it runs
 	Leaving  bool // it is being released
 	Loading  bool
 	Idle     bool      // nothing of it can go on
@@ -19,7 +18,7 @@ type State struct {
 func (x *Invocation) State() State {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	s := State{Closed: x.phase == phaseClosed, Gone: x.gone, Leaving: x.phase == phaseReleasing, Loading: x.phase == phaseLoading, Idle: !x.idleSince.IsZero(),
+	s := State{Closed: x.phase == phaseClosed, Leaving: x.phase == phaseReleasing, Loading: x.phase == phaseLoading, Idle: !x.idleSince.IsZero(),
 		Busy: x.phase == phaseRunning && x.running > 0 && len(x.bodies) == 0, Flushing: !x.journal.waiting.Empty(), Progress: x.progress}
 	switch {
 	case !s.Closed:
