@@ -44,14 +44,13 @@ func Replay(ctx context.Context, rec *Recording, opts *Options) error {
 	if n := len(rec.records); n > 0 {
 		store.now = timeOf(rec.records[n-1].Time)
 	}
-	e := prepareEngine(store, opts)
-	e.opts.Observer, e.opts.FailOnMismatch = &Observer{}, false
-	e.v.observer = e.opts.Observer
-	if opts == nil || opts.Logger == nil {
-		e.opts.Logger = slog.New(slog.DiscardHandler)
-		e.log = e.opts.Logger
-		e.v.logger, e.v.log = e.opts.Logger, e.log
+	var quiet Options // nobody looks on, and a mismatch is what is asked for
+	if opts != nil {
+		quiet = *opts
 	}
+	quiet.Observer, quiet.FailOnMismatch = nil, false
+	setDefault(&quiet.Logger, slog.New(slog.DiscardHandler))
+	e := prepareEngine(store, &quiet)
 	defer e.teller.CatchUpWithAll(tellPatience, ctx.Done())
 	defer e.endLife(ErrClosed)
 	def := e.defs[rec.Function]
