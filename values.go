@@ -48,7 +48,7 @@ func (v *values) returned(payload []byte, err error) invocation.Return {
 		return invocation.Return{Payload: payload}
 	}
 	err = finite(err)
-	return invocation.Return{Failure: v.errs.record(err), Ended: isContextEnd(err), CutOff: fault.Is(err, ErrClosed) && v.retired()}
+	return invocation.Return{Failure: v.errs.record(err), Ended: isContextEnd(err), CutOff: v.retired() && fault.Is(err, ErrClosed)}
 }
 
 // recovered makes a panic of code what it has returned. It is deferred.
@@ -164,7 +164,7 @@ func (b *attempts) End(ctx context.Context, i *invocation.Info, a invocation.Att
 		judged := b.Judge(a.Err, int(i.Failures))
 		a.Failure, a.Again, a.Delay = judged.Failure, judged.Again, judged.Delay
 	}
-	a.CutOff = fault.Is(a.Err, ErrClosed) && v.retired() // it may have asked with another context
+	a.CutOff = v.retired() && fault.Is(a.Err, ErrClosed) // it may have asked with another context
 	return a
 }
 
