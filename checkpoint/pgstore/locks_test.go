@@ -259,28 +259,7 @@ func TestNoRingAmongEngines(t *testing.T) {
 	q := at.Query()
 	q.Set("options", "-c deadlock_timeout=1ms")
 	at.RawQuery = q.Encode()
-	child := durable.Define("child", func(ctx *durable.Context, n int) (int, error) {
-		for i := range n {
-			if err := durable.Do(ctx, "s", func(context.Context) error { return nil }); err != nil {
-				return 0, err
-			}
-			if i%2 == 1 {
-				if err := durable.Wait(ctx, "w", 5*time.Millisecond); err != nil {
-					return 0, err
-				}
-			}
-		}
-		return n, nil
-	})
-	parent := durable.Define("parent", func(ctx *durable.Context, n int) (int, error) {
-		var all []*durable.Future[int]
-		for i := range 4 {
-			all = append(all, durable.Go(ctx, fmt.Sprint("go", i), func(ctx *durable.Context) (int, error) {
-				return durable.Invoke(ctx, "i", child, 1+3*i)
-			}))
-		}
-		return all[0].Await(ctx) // the others are abandoned: their children are cancelled
-	})
+	parent, child := ringFunctions()
 	quiet := slog.New(slog.DiscardHandler)
 	schema := c.Schema()
 	var engines []*durable.Engine
@@ -336,4 +315,32 @@ func TestNoRingAmongEngines(t *testing.T) {
 	}, patience, 10*time.Millisecond)
 	require.Zero(t, deadlocks)
 	t.Logf("%d parents of 4 children on %d processes, %d of them stopped: %d transactions, %d taken back, no deadlock", parents, processes, stopped.Load(), commits, rollbacks)
+}
+
+// ringFunctions are functions whose executions reach into those of other processes: parents that invoke
+// children side by side, and end with all but one of them abandoned.
+func ringFunctions() (parent, child *durable.Function[int, int]) {
+	child = durable.Define("child", func(ctx *durable.Context, n int) (int, error) {
+		for i := range n {
+			if err := durable.Do(ctx, "s", func(context.Context) error { return nil }); err != nil {
+				return 0, err
+			}
+			if i%2 == 1 {
+				if err := durable.Wait(ctx, "w", 5*time.Millisecond); err != nil {
+					return 0, err
+				}
+			}
+		}
+		return n, nil
+	})
+	parent = durable.Define("parent", func(ctx *durable.Context, n int) (int, error) {
+		var all []*durable.Future[int]
+		for i := range 4 {
+			all = append(all, durable.Go(ctx, fmt.Sprint("go", i), func(ctx *durable.Context) (int, error) {
+				return durable.Invoke(ctx, "i", child, 1+3*i)
+			}))
+		}
+		return all[0].Await(ctx) // the others are abandoned: their children are cancelled
+	})
+	return parent, child
 }

@@ -3,7 +3,6 @@ package pgstore_test
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"math/rand/v2"
 	"sync"
@@ -41,28 +40,7 @@ func TestNoWaitEndsByLooking(t *testing.T) {
 	if testing.Short() {
 		parents = 50
 	}
-	child := durable.Define("child", func(ctx *durable.Context, n int) (int, error) {
-		for i := range n {
-			if err := durable.Do(ctx, "s", func(context.Context) error { return nil }); err != nil {
-				return 0, err
-			}
-			if i%2 == 1 {
-				if err := durable.Wait(ctx, "w", 5*time.Millisecond); err != nil {
-					return 0, err
-				}
-			}
-		}
-		return n, nil
-	})
-	parent := durable.Define("parent", func(ctx *durable.Context, n int) (int, error) {
-		var all []*durable.Future[int]
-		for i := range 4 {
-			all = append(all, durable.Go(ctx, fmt.Sprint("go", i), func(ctx *durable.Context) (int, error) {
-				return durable.Invoke(ctx, "i", child, 1+3*i)
-			}))
-		}
-		return all[0].Await(ctx) // the others are abandoned: their children are cancelled
-	})
+	parent, child := ringFunctions()
 	quiet := slog.New(slog.DiscardHandler)
 	schema := c.Schema()
 	var engines []*durable.Engine
